@@ -1,0 +1,1 @@
+"""Model and test split -> scores with intervals, tables, pictures, report."""

@@ -1,0 +1,1 @@
+"""Source files of any format -> the dataset on disk, checked, split and digested."""

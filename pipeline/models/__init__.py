@@ -1,0 +1,1 @@
+"""Architectures, or one library's family of them, one per file."""

@@ -1,0 +1,47 @@
+"""A folder is a registry: the file's name is the part's name, and the class `Config` in it is the part.
+
+Only files that lie in a part folder can be named, so a `params.yaml` cannot reach any other code.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from pathlib import Path
+
+from pipeline.contracts import Options
+from pipeline.errors import did_you_mean
+
+HOME = Path(__file__).parent
+SINGULAR = {
+    "formats": "format",
+    "tasks": "task",
+    "policies": "policy",
+    "models": "model",
+    "losses": "loss",
+    "metrics": "metric",
+    "optimizers": "optimizer",
+    "schedules": "schedule",
+}
+
+
+@cache
+def names(folder: str) -> tuple[str, ...]:
+    """The parts of `pipeline/<folder>/`, sorted."""
+    return tuple(sorted(path.stem for path in (HOME / folder).glob("*.py") if not path.stem.startswith("_")))
+
+
+def config_class(folder: str, name: str) -> type[Options]:
+    """The class of options in `pipeline/<folder>/<name>.py`.
+
+    Raises:
+        KeyError: no such file; the message names the nearest part and lists all.
+    """
+    valid = names(folder)
+    if name not in valid:
+        kind = SINGULAR[folder]
+        raise KeyError(
+            f"no {kind} named {name!r}.{did_you_mean(name, valid)} pipeline/{folder}/ has: {', '.join(valid)}."
+        )
+    config: type[Options] = importlib.import_module(f"pipeline.{folder}.{name}").Config
+    return config

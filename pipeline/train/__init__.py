@@ -1,0 +1,1 @@
+"""Dataset and policy -> a model: loop, input path, checkpoints, devices."""
