@@ -142,6 +142,7 @@ class EvaluateParams(Options):
     """What `evaluate` depends on."""
 
     task: SerializeAsAny[TaskConfig]
+    compute: ComputeOptions
     evaluate: EvaluateOptions
 
 

@@ -1,0 +1,223 @@
+"""The bundle: a trained model as a folder that answers without the code that trained it.
+
+    bundle.json          classes, preprocessing, architecture
+    weights.safetensors  the network's weights, to train on from
+    network.pt2          the network as an exported program, uint8 pictures in, logits out
+
+The exported program holds its own graph, so a champion answers the same after the code of its architecture has changed.
+Nothing in it is pickled, and the same model gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from pipeline.contracts import Options, TaskConfig
+from pipeline.errors import UserError
+from pipeline.files import write_bytes, write_json
+from pipeline.images import center_crop, decode, shrink
+from pipeline.plugin import config_class
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+BUNDLE = Path("out/model")
+FILES = ("bundle.json", "network.pt2", "weights.safetensors")
+
+
+class BundleInfo(Options):
+    """`bundle.json`."""
+
+    task: dict[str, Any]
+    """The task's name and options."""
+    classes: list[str]
+    channels: int
+    """C of the pictures."""
+    packed: int
+    """P: the shorter side of a picture is resized to it and its centre cropped to P x P."""
+    size: int
+    """S <= P: the network sees the S x S centre."""
+    mean: list[float]
+    """Of each channel over the training pictures, in 0..1; subtracted inside the exported program."""
+    deviation: list[float]
+    """Of each channel, likewise; divided by inside the exported program."""
+    model: dict[str, Any]
+    """The architecture's name and options."""
+    parameters: int
+    """Weights that training moves."""
+    dataset: str
+    """Digest of the dataset that it learnt from."""
+
+
+class Bundle:
+    """A bundle on disk, opened; the network is loaded on the first question."""
+
+    def __init__(self, root: Path, info: BundleInfo) -> None:
+        self.root = root
+        self.info = info
+
+    @classmethod
+    def open(cls, root: Path = BUNDLE) -> Bundle:
+        """Open the bundle in `root`.
+
+        Raises:
+            UserError: there is none.
+        """
+        try:
+            return cls(root, BundleInfo.model_validate_json((root / "bundle.json").read_bytes()))
+        except (OSError, ValidationError) as error:
+            raise UserError(f"No model can be read in {root}: {error}. `convoy run` makes it.") from error
+
+    @cached_property
+    def task(self) -> TaskConfig:
+        """What its outputs mean."""
+        options = dict(self.info.task)
+        task = config_class("tasks", options.pop("name")).model_validate(options)
+        assert isinstance(task, TaskConfig)
+        return task
+
+    def digest(self) -> str:
+        """sha256 over its files: the model's identity."""
+        return digest_of(self.root)
+
+    def outputs(self, pictures: np.ndarray, device: torch.device | None = None, batch: int = 256) -> np.ndarray:
+        """The raw answers of the network, in float32.
+
+        Args:
+            pictures: packed pictures, uint8 [N, P, P, C].
+            device: where to compute; the processor if None.
+            batch: pictures at a time.
+
+        Returns:
+            float32 [N, K].
+        """
+        import torch
+
+        network = self._program(str(device or "cpu"))
+        answers = []
+        with torch.inference_mode():
+            for start in range(0, len(pictures), batch):
+                seen = np.ascontiguousarray(center_crop(pictures[start : start + batch], self.info.size))
+                # A lone picture goes in twice: an exported program takes batches of two or more.
+                padded = seen if len(seen) > 1 else np.concatenate([seen, seen])
+                answers.append(network(torch.from_numpy(padded).to(device or "cpu"))[: len(seen)].float().cpu().numpy())
+        return np.concatenate(answers) if answers else np.zeros((0, len(self.info.classes)), np.float32)
+
+    def prepare(self, encoded: bytes) -> np.ndarray:
+        """An encoded picture as the network's preprocessing has it, uint8 [P, P, C].
+
+        Raises:
+            ImageError: the bytes are no picture.
+        """
+        return shrink(decode(encoded, self.info.channels), self.info.packed)
+
+    def probabilities(self, encoded: Sequence[bytes]) -> np.ndarray:
+        """The answers for encoded pictures, float64 [N, K].
+
+        Raises:
+            ImageError: the bytes are no picture.
+        """
+        return self.task.probabilities(self.outputs(np.stack([self.prepare(data) for data in encoded])))
+
+    def _program(self, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
+        if device not in self._programs:
+            import torch
+
+            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # torch falls back to unpickling otherwise
+            program = torch.export.load(io.BytesIO((self.root / "network.pt2").read_bytes()))
+            if device != "cpu":
+                from torch.export.passes import move_to_device_pass
+
+                program = move_to_device_pass(program, device)
+            self._programs[device] = program.module()
+        return self._programs[device]
+
+    @cached_property
+    def _programs(self) -> dict[str, Any]:
+        return {}
+
+
+def digest_of(root: Path) -> str:
+    """sha256 over a bundle's files, by name and content.
+
+    Raises:
+        UserError: a file is missing.
+    """
+    whole = hashlib.sha256()
+    for name in FILES:
+        try:
+            whole.update(f"{name} {hashlib.sha256((root / name).read_bytes()).hexdigest()}\n".encode())
+        except OSError as error:
+            raise UserError(f"The model in {root} is incomplete: {error}.") from error
+    return whole.hexdigest()
+
+
+def write(root: Path, info: BundleInfo, network: nn.Module) -> None:
+    """Write a bundle into the folder `root`.
+
+    Args:
+        root: an existing folder.
+        info: what to say about it.
+        network: from float32 [B, C, S, S] to logits, on any device; it is moved to the processor and to float32.
+
+    Raises:
+        UserError: torch cannot export this architecture.
+    """
+    import torch
+    from safetensors.torch import save
+
+    network = network.to("cpu", torch.float32, memory_format=torch.contiguous_format).eval()
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    write_json(root / "bundle.json", info.model_dump(mode="json"))
+    write_bytes(root / "weights.safetensors", save(weights))
+    write_bytes(root / "network.pt2", _exported(network, info))
+
+
+def normaliser(mean: Sequence[float], deviation: Sequence[float]) -> nn.Module:
+    """The module from uint8 [B, S, S, C] to normalised float32 [B, C, S, S]; training and the bundle share it."""
+    import torch
+    from torch import Tensor, nn
+
+    class Normalise(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("shift", torch.tensor(mean, dtype=torch.float32).mul(255).view(1, -1, 1, 1))
+            self.register_buffer("scale", torch.tensor(deviation, dtype=torch.float32).mul(255).view(1, -1, 1, 1))
+
+        def forward(self, pictures: Tensor) -> Tensor:
+            return (pictures.permute(0, 3, 1, 2).float() - self.shift) / self.scale
+
+    return Normalise()
+
+
+def _exported(network: nn.Module, info: BundleInfo) -> bytes:
+    import torch
+    from torch import nn
+
+    whole = nn.Sequential(normaliser(info.mean, info.deviation), network).eval()
+    example = torch.zeros(2, info.size, info.size, info.channels, dtype=torch.uint8)
+    try:
+        program = torch.export.export(
+            whole, (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},), strict=False
+        )
+    except Exception as error:  # torch.export raises nearly anything on a network that it cannot trace
+        raise UserError(
+            f"The trained network cannot be exported, so it cannot be served: {str(error).splitlines()[0]} "
+            "Choose another `model`; the weights are kept in the checkpoint."
+        ) from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # holds paths of this machine
+    program._example_inputs = None  # would be stored, pickled
+    out = io.BytesIO()
+    torch.export.save(program, out)
+    return out.getvalue()

@@ -1,0 +1,47 @@
+"""Where the arithmetic is done, and the switches that make it give the same bits every time."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from pipeline.errors import UserError
+
+# cuBLAS reads this when it starts; without it, deterministic matrix products are refused.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def pick(wanted: str) -> torch.device:
+    """The device that `compute.device` asks for.
+
+    Raises:
+        UserError: it is not on this machine.
+    """
+    found = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    if wanted == "auto":
+        return torch.device(found[0] if found else "cpu")
+    name = "cuda:0" if wanted == "cuda" else wanted
+    if name != "cpu" and name not in found:
+        seen = ", ".join(["cpu", *found])
+        raise UserError(
+            f"params.yaml: compute.device asks for {wanted!r}, but torch sees only: {seen}. "
+            "Set `auto`, or install a driver and a build of torch that match the GPU."
+        )
+    return torch.device(name)
+
+
+def set_up(wanted: str, threads: int) -> torch.device:
+    """Pick the device and make every operation on it repeatable.
+
+    One thread or two give different bits, so the number of threads is part of what a run is: 0 takes every core that
+    this process may use.
+    """
+    device = pick(wanted)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or cores)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    return device
