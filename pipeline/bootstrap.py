@@ -1,0 +1,137 @@
+"""The bootstrap: what a score could have been on other images like these.
+
+A resample draws N of the N test images with replacement, and is kept as how often each was drawn. Resample r
+is a function of (seed, r), so two models, or two metrics, meet the same resamples.
+
+Source: Efron, Tibshirani. An Introduction to the Bootstrap, 1993, chapters 6 and 13 (percentile interval).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+Score = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+"""(probabilities [N, K], labels [N], weights [R, N]) -> [R], as `MetricConfig.score`."""
+CHUNK = 2_000_000
+"""Weights held at a time, 16 MB of them; a metric needs some six times that."""
+POWER = 0.8
+
+
+class Interval(NamedTuple):
+    """A score and where it plausibly lies; nan where it is undefined."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Paired(NamedTuple):
+    """Two models on the same images: challenger minus champion."""
+
+    difference: Interval
+    """Two-sided, at `confidence`."""
+    lower: float
+    """One-sided bound: with `confidence`, the true difference is not below it."""
+    better: float
+    """Share of the resamples in which the challenger scores higher."""
+    detectable: float
+    """Smallest true difference that these images show in 80 of 100 such tests; 0 if the models never differ."""
+
+
+def draws(images: int, count: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each image is drawn, in portions that fit in memory.
+
+    Args:
+        images: N.
+        count: R.
+        seed: >= 0; another seed, other resamples. The first resamples of a longer run are the same.
+
+    Yields:
+        float64 [some, N], R rows in all, each summing to N.
+    """
+    portion = max(1, CHUNK // max(1, images))
+    for start in range(0, count, portion):
+        rows = range(start, min(start + portion, count))
+        yield np.stack([_draw(images, seed, row) for row in rows]).astype(np.float64)
+
+
+def interval(
+    score: Score, probabilities: np.ndarray, labels: np.ndarray, *, resamples: int, confidence: float, seed: int
+) -> Interval:
+    """A score with its percentile bootstrap interval.
+
+    Args:
+        score: what to compute.
+        probabilities: float64 [N, K].
+        labels: int64 [N].
+        resamples: R.
+        confidence: share of such intervals that hold the truth, as 0.95.
+        seed: of the resamples.
+
+    Returns:
+        The score of the images as they are, and the bounds; resamples that leave it undefined are passed over.
+    """
+    value = _plain(score, probabilities, labels)
+    low, high = _bounds(_scores(score, probabilities, labels, resamples, seed), confidence)
+    return Interval(value, low, high)
+
+
+def paired(
+    score: Score,
+    challenger: np.ndarray,
+    champion: np.ndarray,
+    labels: np.ndarray,
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> Paired:
+    """Test whether the challenger scores higher than the champion, on the same resamples of the same images.
+
+    Args:
+        score: higher is better; hand in the negative of one where lower is.
+        challenger: its probabilities, float64 [N, K].
+        champion: likewise.
+        labels: int64 [N].
+        resamples: R.
+        confidence: of the interval and of the one-sided bound, as 0.95.
+        seed: of the resamples.
+    """
+    gaps = _scores(score, challenger, labels, resamples, seed) - _scores(score, champion, labels, resamples, seed)
+    gap = _plain(score, challenger, labels) - _plain(score, champion, labels)
+    known = gaps[~np.isnan(gaps)]
+    if not len(known):
+        return Paired(Interval(gap, np.nan, np.nan), np.nan, np.nan, np.nan)
+    normal = NormalDist()
+    spread = float(known.std(ddof=1)) if len(known) > 1 else np.nan
+    return Paired(
+        difference=Interval(gap, *_bounds(known, confidence)),
+        lower=float(np.quantile(known, 1 - confidence)),
+        better=float((known > 0).mean()),
+        detectable=(normal.inv_cdf(confidence) + normal.inv_cdf(POWER)) * spread,
+    )
+
+
+def _draw(images: int, seed: int, row: int) -> np.ndarray:
+    generator = np.random.Generator(np.random.Philox(key=np.array([seed, row], np.uint64)))
+    return np.bincount(generator.integers(images, size=images), minlength=images)
+
+
+def _scores(score: Score, probabilities: np.ndarray, labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    return np.concatenate([score(probabilities, labels, weights) for weights in draws(len(labels), count, seed)])
+
+
+def _plain(score: Score, probabilities: np.ndarray, labels: np.ndarray) -> float:
+    return float(score(probabilities, labels, np.ones((1, len(labels))))[0])
+
+
+def _bounds(scores: np.ndarray, confidence: float) -> tuple[float, float]:
+    known = scores[~np.isnan(scores)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

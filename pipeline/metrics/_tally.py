@@ -1,0 +1,71 @@
+"""What several metrics count, under R weightings of the images at once.
+
+Sums go over images sorted by group, so their cost does not grow with the number of classes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Tally(NamedTuple):
+    """Weight of the images by class, each float64 [R, K]."""
+
+    actual: np.ndarray
+    """Of the images that are of the class."""
+    predicted: np.ndarray
+    """Of the images said to be of the class."""
+    right: np.ndarray
+    """Of the images that are both."""
+
+
+def tally(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Tally:
+    """Count true, predicted and rightly predicted images of each class; of equal probabilities the first class wins."""
+    classes = probabilities.shape[1]
+    predicted = probabilities.argmax(axis=1)
+    hits = np.flatnonzero(predicted == labels)
+    return Tally(
+        actual=by_group(weights, labels, classes),
+        predicted=by_group(weights, predicted, classes),
+        right=by_group(weights[:, hits], labels[hits], classes),
+    )
+
+
+def by_group(weights: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
+    """Sum weights within groups.
+
+    Args:
+        weights: float64 [R, N].
+        groups: the group of each image, int64 [N], each in 0..count-1.
+        count: number of groups.
+
+    Returns:
+        float64 [R, count].
+    """
+    order = np.argsort(groups, kind="stable")
+    present, starts = np.unique(groups[order], return_index=True)
+    sums = np.zeros((len(weights), count))
+    if len(present):
+        sums[:, present] = np.add.reduceat(weights[:, order], starts, axis=1)
+    return sums
+
+
+def mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The weighted mean of values [N] under weights [R, N]: float64 [R], nan where the weights sum to 0."""
+    total = weights.sum(axis=1)
+    sums = np.einsum("rn,n->r", weights, values.astype(np.float64))  # no BLAS: its bits depend on its threads
+    return ratio(sums, total, np.nan)
+
+
+def ratio(above: np.ndarray, below: np.ndarray, otherwise: float) -> np.ndarray:
+    """`above / below`, and `otherwise` where `below` is 0."""
+    quotient = np.full(np.broadcast_shapes(above.shape, below.shape), float(otherwise))
+    np.divide(above, below, out=quotient, where=below != 0)
+    return quotient
+
+
+def macro(scores: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """The plain mean of scores [R, K] over the classes that are `counted`, bool [R, K]; nan where none is."""
+    return ratio(np.where(counted, scores, 0).sum(axis=1), counted.sum(axis=1), np.nan)

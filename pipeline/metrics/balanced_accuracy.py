@@ -1,0 +1,26 @@
+"""Balanced accuracy: the mean over classes of the share of their images that are recognised.
+
+Source: Brodersen, Ong, Stephan, Buhmann. The Balanced Accuracy and Its Posterior Distribution, 2010.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from pipeline.contracts import MetricConfig, Target
+from pipeline.metrics._tally import macro, ratio, tally
+
+
+class Config(MetricConfig):
+    """Mean recall over the classes that have images, as scikit-learn's `balanced_accuracy_score`."""
+
+    takes: ClassVar[Target] = Target.LABEL
+    title: ClassVar[str] = "Balanced accuracy"
+    higher_is_better: ClassVar[bool] = True
+
+    def score(self, probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """A class without weight is left out of the mean; nan where all are."""
+        actual, _, right = tally(probabilities, labels, weights)
+        return macro(ratio(right, actual, 0), actual > 0)

@@ -1,0 +1,27 @@
+"""Recall: of the images of a class, the share that are recognised; the mean over classes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from pipeline.contracts import MetricConfig, Target
+from pipeline.metrics._tally import macro, ratio, tally
+
+
+class Config(MetricConfig):
+    """Macro recall, as scikit-learn's `recall_score(average="macro", zero_division=0)`.
+
+    The mean goes over the classes that are true or predicted for some image; one that is predicted but never true
+    scores 0, which is all that sets it apart from balanced accuracy.
+    """
+
+    takes: ClassVar[Target] = Target.LABEL
+    title: ClassVar[str] = "Recall"
+    higher_is_better: ClassVar[bool] = True
+
+    def score(self, probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """A class with no weight at all is left out of the mean; nan where all are."""
+        actual, predicted, right = tally(probabilities, labels, weights)
+        return macro(ratio(right, actual, 0), actual + predicted > 0)
