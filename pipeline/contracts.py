@@ -98,8 +98,8 @@ class TaskConfig(Options):
 
     learns: ClassVar[Target]
     needs: ClassVar[Output]
-    score: ClassVar[str]
-    """Name of the metric that decides: the epoch to keep and the gate's verdict."""
+    score: str
+    """The metric that decides, of `pipeline/metrics/`: on the epoch to keep and on the gate's verdict."""
 
     @abstractmethod
     def classes(self, annotations: Iterable[Any]) -> list[str]:

@@ -72,7 +72,7 @@ class TrainOptions(Options):
 
 
 class ComputeOptions(Options):
-    """Where and how the arithmetic is done. All of it changes the last bits of the weights."""
+    """Where and how the arithmetic is done. All but `loader_threads` changes the last bits of the weights."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """`auto` takes the first GPU, or the processor where there is none."""
@@ -82,6 +82,8 @@ class ComputeOptions(Options):
     """`auto` measures and takes the faster."""
     threads: int = Field(0, ge=0)
     """Processor threads for computing; 0 takes every core."""
+    loader_threads: int = Field(0, ge=0)
+    """Threads that augment pictures; 0 takes every core. No result depends on it."""
 
 
 class EvaluateOptions(Options):
@@ -318,14 +320,23 @@ def _clashes(params: Params) -> list[Problem]:
             f"task {part_name(task)!r} compares {task.needs} with {task.learns}, which loss {part_name(loss)!r} "
             "does not take."
         )
+    if params.task.score not in (valid := metrics_for(task)):
+        texts.append(
+            f"task.score is {task.score!r}, but no metric of that name scores {task.learns}."
+            f"{did_you_mean(task.score, valid)} pipeline/metrics/ has: {', '.join(valid)}."
+        )
     return [Problem("the parts together", text) for text in texts]
 
 
 def metrics_for(task: TaskConfig) -> dict[str, MetricConfig]:
     """Every metric that scores what the task learns, by name; the task's own score first."""
-    found = {}
-    for name in sorted(names("metrics"), key=lambda name: (name != task.score, name)):
-        metric = config_class("metrics", name)()
-        if isinstance(metric, MetricConfig) and metric.takes is task.learns:
-            found[name] = metric
-    return found
+    ordered = sorted(names("metrics"), key=lambda name: (name != task.score, name))
+    metrics = {name: metric_named(name) for name in ordered}
+    return {name: metric for name, metric in metrics.items() if metric.takes is task.learns}
+
+
+def metric_named(name: str) -> MetricConfig:
+    """The metric in `pipeline/metrics/<name>.py`."""
+    metric = config_class("metrics", name)()
+    assert isinstance(metric, MetricConfig)
+    return metric

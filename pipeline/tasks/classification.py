@@ -18,7 +18,9 @@ class Config(TaskConfig):
 
     learns: ClassVar[Target] = Target.LABEL
     needs: ClassVar[Output] = Output.VECTOR
-    score: ClassVar[str] = "accuracy"
+
+    score: str = "accuracy"
+    """The metric that decides, of `pipeline/metrics/`: on the epoch to keep and on the gate's verdict."""
 
     def classes(self, annotations: Iterable[str]) -> list[str]:
         """The distinct class names in natural order: `2` comes before `10`.

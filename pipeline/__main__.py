@@ -1,0 +1,106 @@
+"""`python -m pipeline <stage>`: the commands of `dvc.yaml`.
+
+A mistake that the user can mend ends with its words and status 1; an interruption with status 130 and nothing lost.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline import interrupts
+from pipeline.errors import UserError
+from pipeline.files import STATE
+
+EXIT_MISTAKE = 1
+
+
+def ingest() -> None:
+    from pipeline.dataset import DATASET
+    from pipeline.ingest.stage import run
+    from pipeline.params import IngestParams, load
+
+    run(load(IngestParams), DATASET)
+
+
+def augment() -> None:
+    from pipeline.augment.stage import run
+    from pipeline.dataset import Dataset
+    from pipeline.params import AugmentParams, load
+    from pipeline.policy import POLICY
+
+    run(load(AugmentParams), Dataset.open(), POLICY.parent)
+
+
+def train() -> None:
+    from pipeline.bundle import BUNDLE
+    from pipeline.dataset import Dataset
+    from pipeline.params import TrainParams, load
+    from pipeline.policy import Policy
+    from pipeline.train.outputs import NOTES
+    from pipeline.train.stage import run
+
+    run(load(TrainParams), Dataset.open(), Policy.open(), BUNDLE, NOTES)
+
+
+def evaluate() -> None:
+    from pipeline.bundle import Bundle
+    from pipeline.dataset import Dataset
+    from pipeline.evaluate.stage import EVALUATION, run
+    from pipeline.params import EvaluateParams, load
+
+    run(load(EvaluateParams), Dataset.open(), Bundle.open(), EVALUATION)
+
+
+STAGES: dict[str, Callable[[], object]] = {
+    "ingest": ingest,
+    "augment": augment,
+    "train": train,
+    "evaluate": evaluate,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one stage in the current folder; the exit status."""
+    if len(arguments) != 1 or arguments[0] not in STAGES:
+        print(f"Usage: python -m pipeline {{{'|'.join(STAGES)}}}", file=sys.stderr)
+        return 2
+    interrupts.listen()
+    try:
+        with alone():
+            STAGES[arguments[0]]()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return EXIT_MISTAKE
+    except interrupts.Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return interrupts.EXIT_CODE
+    except KeyboardInterrupt:
+        print(f"{arguments[0]}: stopped; nothing half-written is left.", file=sys.stderr)
+        return interrupts.EXIT_CODE
+    return interrupts.EXIT_CODE if interrupts.asked() else 0
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let one stage at a time work in this folder; the kernel frees the lock of one that is killed."""
+    STATE.mkdir(exist_ok=True)
+    with Path(STATE / "stage.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            print(f"Another stage is at work here (process {lock.read().strip()}); waiting for it.", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
