@@ -1,0 +1,68 @@
+"""Changing `params.yaml` from the command line: its comments stay, and nothing is written that the door refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ParamsError, Problem, UserError, did_you_mean
+from pipeline.files import STATE, write_text
+
+KEPT = STATE / "params"
+
+
+def edited(text: str, assignments: Sequence[str]) -> str:
+    """The text of a params file after `key=value` assignments, as in `train.epochs=5`; the value is YAML.
+
+    Raises:
+        UserError: an assignment without `=`, or a value that is no YAML.
+        ParamsError: a key whose section does not exist.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    try:
+        params = yaml.load(text)
+    except YAMLError as error:
+        raise UserError(f"params.yaml: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(params, dict):
+        raise UserError("params.yaml: expected `key: value` lines, one section each.")
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {assignment!r}: expected key=value, as in --set train.epochs=5.")
+        try:
+            _assign(params, key, YAML(typ="safe").load(value))
+        except YAMLError:
+            raise UserError(f"--set {assignment!r}: {value!r} is not valid YAML; quote it for the shell.") from None
+    out = io.StringIO()
+    yaml.dump(params, out)
+    return out.getvalue()
+
+
+def replace_params(path: Path, text: str) -> Path | None:
+    """Write `text` as the params file; where the old text is kept, if it was another."""
+    old = path.read_text(encoding="utf-8") if path.exists() else text
+    if old == text:
+        return None
+    kept = KEPT / f"{hashlib.sha256(old.encode()).hexdigest()[:12]}.yaml"
+    write_text(kept, old)
+    write_text(path, text)
+    return kept
+
+
+def _assign(params: Any, key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    where = params
+    for section in sections:
+        if not isinstance(where, dict) or not isinstance(where.get(section), dict):
+            valid = list(where) if isinstance(where, dict) else []
+            raise ParamsError("--set", [Problem(key, f"no such section.{did_you_mean(section, valid)}")])
+        where = where[section]
+    where[last] = value

@@ -1,0 +1,166 @@
+"""One DVC stage as one step of a flow: the graph of `dvc.yaml`, followed in this process.
+
+DVC decides whether a stage is up to date and holds the hashes; a flow decides when it runs, and how often again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pipeline.errors import UserError
+from pipeline.interrupts import EXIT_CODE
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+LOCK = Path("dvc.lock")
+STAGE_LOCK = Path(".convoy/stage.lock")
+EXIT_MISTAKE = 1
+
+
+class Mistake(UserError):
+    """A stage ended with words for the user, which it has printed; trying again would not help."""
+
+
+class Stopped(Exception):
+    """A stage was interrupted and has kept what was done."""
+
+
+class Died(Exception):
+    """A stage ended without a word: killed, out of memory, or a defect. Trying again may help."""
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What came of one stage."""
+
+    name: str
+    outcome: str
+    """`ran`, `restored` from DVC's cache of earlier runs, or `unchanged`."""
+    seconds: float
+
+
+class Graph:
+    """The stages of `dvc.yaml` in the folder `root`, opened once for many questions."""
+
+    def __init__(self, root: Path) -> None:
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo
+
+        logging.getLogger("dvc").setLevel(logging.WARNING)  # its own progress; the stages print theirs
+        if not os.environ.get("PATH", "").startswith(str(Path(sys.executable).parent)):
+            # `python` in dvc.yaml is the one that runs here, whether or not its environment is activated.
+            os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        try:
+            self._repo: Repo = Repo(str(root), config=None if in_git(root) else {"core": {"no_scm": True}})
+        except DvcException as error:
+            raise UserError(f"DVC cannot open {root}: {error}") from error
+        self._root = root
+
+    def stages(self) -> list[str]:
+        """Every stage, each after those that it depends on."""
+        import networkx
+        from dvc.exceptions import DvcException
+
+        try:
+            graph = self._repo.index.graph  # its edges point from a stage to those that it depends on
+        except DvcException as error:
+            raise UserError(f"dvc.yaml: {_one_line(error)}") from error
+        return [stage.addressing for stage in networkx.lexicographical_topological_sort(graph.reverse(), key=str)]
+
+    def changed(self) -> dict[str, Any]:
+        """The stages that are not up to date, and what changed; a source that has news is not among it."""
+        status = {name: what for name, what in self._repo.status().items() if what != ["always changed"]}
+        return status
+
+    def run(self, name: str) -> StageRun:
+        """Bring one stage up to date.
+
+        Raises:
+            Mistake: the stage says what the user should mend.
+            Stopped: it was interrupted.
+            Died: it ended without a word.
+        """
+        from dvc.exceptions import DvcException
+        from dvc.lock import LockError
+
+        before, last = self.locked(name), _last_process()
+        start = time.perf_counter()
+        try:
+            done = self._repo.reproduce(name, single_item=True)
+        except LockError as error:
+            raise UserError(f"Another DVC command is at work in {self._root}; try again when it has ended.") from error
+        except DvcException as error:
+            raise _explained(name, error) from error
+        except BaseException:
+            _stop_child()
+            raise
+        ran = _last_process() != last
+        if not done or (ran and self.locked(name) == before):  # ingest looks at its source each time
+            outcome = "unchanged"
+        else:
+            outcome = "ran" if ran else "restored"
+        return StageRun(name, outcome, time.perf_counter() - start)
+
+    def locked(self, name: str) -> Any:
+        """The entry of a stage in `dvc.lock`: the digests of what it read and wrote."""
+        try:
+            lock = yaml.safe_load((self._root / LOCK).read_text())
+        except FileNotFoundError:
+            return None
+        return lock["stages"].get(name)
+
+
+def in_git(root: Path) -> bool:
+    """Whether `root` lies in a git repository."""
+    return any((folder / ".git").exists() for folder in [root, *root.parents])
+
+
+def _explained(name: str, error: Exception) -> Exception:
+    """What the exit status of a stage's process means."""
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    cause: BaseException | None = error
+    while cause and not isinstance(cause, StageCmdFailedError):
+        cause = cause.__cause__
+    if cause is None:
+        return UserError(f"{name}: DVC says: {_one_line(error)}")
+    status = int(str(cause).rpartition(" ")[2])
+    if status == EXIT_MISTAKE:
+        return Mistake(f"{name}: see the words above.")
+    if status in (EXIT_CODE, -signal.SIGINT, 128 + signal.SIGINT):
+        return Stopped(name)
+    number = -status if status < 0 else status - 128
+    reason = f"by signal {signal.Signals(number).name}" if number in set(signal.Signals) else f"with status {status}"
+    hint = " (the system kills so when memory runs out)" if number == signal.SIGKILL else ""
+    return Died(f"{name}: its process ended {reason}{hint}.")
+
+
+def _last_process() -> str:
+    try:
+        return STAGE_LOCK.read_text()
+    except OSError:
+        return ""
+
+
+def _stop_child() -> None:
+    """End the stage that is at work: whoever waited for it does not any more."""
+    with STAGE_LOCK.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # held, so the process that is named in it lives
+            os.kill(int(_last_process()), signal.SIGTERM)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
