@@ -21,8 +21,9 @@ EXIT_MISTAKE = 1
 
 def ingest() -> None:
     from pipeline.dataset import DATASET
+    from pipeline.door import load
     from pipeline.ingest.stage import run
-    from pipeline.params import IngestParams, load
+    from pipeline.params import IngestParams
 
     run(load(IngestParams), DATASET)
 
@@ -30,7 +31,8 @@ def ingest() -> None:
 def augment() -> None:
     from pipeline.augment.stage import run
     from pipeline.dataset import Dataset
-    from pipeline.params import AugmentParams, load
+    from pipeline.door import load
+    from pipeline.params import AugmentParams
     from pipeline.policy import POLICY
 
     run(load(AugmentParams), Dataset.open(), POLICY.parent)
@@ -39,7 +41,8 @@ def augment() -> None:
 def train() -> None:
     from pipeline.bundle import BUNDLE
     from pipeline.dataset import Dataset
-    from pipeline.params import TrainParams, load
+    from pipeline.door import load
+    from pipeline.params import TrainParams
     from pipeline.policy import Policy
     from pipeline.train.outputs import NOTES
     from pipeline.train.stage import run
@@ -50,8 +53,9 @@ def train() -> None:
 def evaluate() -> None:
     from pipeline.bundle import Bundle
     from pipeline.dataset import Dataset
+    from pipeline.door import load
     from pipeline.evaluate.stage import EVALUATION, run
-    from pipeline.params import EvaluateParams, load
+    from pipeline.params import EvaluateParams
 
     run(load(EvaluateParams), Dataset.open(), Bundle.open(), EVALUATION)
 

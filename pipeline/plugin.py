@@ -9,7 +9,7 @@ import importlib
 from functools import cache
 from pathlib import Path
 
-from pipeline.contracts import Options
+from pipeline.contracts import MetricConfig, Options, TaskConfig
 from pipeline.errors import did_you_mean
 
 HOME = Path(__file__).parent
@@ -45,3 +45,17 @@ def config_class(folder: str, name: str) -> type[Options]:
         )
     config: type[Options] = importlib.import_module(f"pipeline.{folder}.{name}").Config
     return config
+
+
+def metrics_for(task: TaskConfig) -> dict[str, MetricConfig]:
+    """Every metric that scores what the task learns, by name; the task's own score first."""
+    ordered = sorted(names("metrics"), key=lambda name: (name != task.score, name))
+    metrics = {name: metric_named(name) for name in ordered}
+    return {name: metric for name, metric in metrics.items() if metric.takes is task.learns}
+
+
+def metric_named(name: str) -> MetricConfig:
+    """The metric in `pipeline/metrics/<name>.py`."""
+    metric = config_class("metrics", name)()
+    assert isinstance(metric, MetricConfig)
+    return metric

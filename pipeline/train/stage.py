@@ -17,7 +17,8 @@ from pipeline.dataset import Dataset
 from pipeline.devices import set_up
 from pipeline.errors import UserError
 from pipeline.journal import Journal, read
-from pipeline.params import TrainParams, described, metric_named
+from pipeline.params import TrainParams, described
+from pipeline.plugin import metric_named
 from pipeline.policy import Policy
 from pipeline.train.batches import Material, TrainingBatches, plain_batches
 from pipeline.train.checkpoint import Checkpoints, Progress, remove_old_trainings, training_key

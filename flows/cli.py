@@ -1,0 +1,131 @@
+"""`convoy`: the one front door, over flows, dashboards and pipeline.
+
+Everything heavy is imported by the command that needs it: `--help` costs a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows import settings
+from pipeline.errors import UserError
+
+app = typer.Typer(
+    name="convoy",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="""Train networks on your images, on schedule and bit for bit repeatable, and review them before they go into use.
+
+Say in `params.yaml` what to learn, then:
+
+    convoy run                          ingest, augment, train, evaluate, register, gate; only what changed is done again
+
+    convoy run --set train.epochs=5     with another value, written into params.yaml
+
+    convoy predict cat.jpg              ask the champion
+
+    convoy up                           look at runs in Prefect and MLflow
+
+A run that is stopped or killed goes on where it was: `convoy run` again. When something does not work: `convoy doctor`.
+""",
+)
+
+
+@app.command()
+def run(
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a param, as in `train.epochs=5`. Repeatable."),
+    ] = None,
+    params: Annotated[
+        Path | None, typer.Option("--params", metavar="FILE", help="Take the params from this file.")
+    ] = None,
+) -> None:
+    """Bring everything up to date: the model, its record in MLflow, and the champion.
+
+    Stages whose data, params and code are as they were are skipped. `--set` and `--params` change params.yaml itself,
+    so that it always describes the last run; the text from before is kept in .convoy/params/. One run at a time works
+    in a project: a second one waits for the first.
+    """
+    from flows.run import run as run_flow
+    from flows.summary import show
+
+    params = params and params.absolute()  # typed relative to where the user stands
+    show(run_flow(_enter_project(), assignments or [], params))
+
+
+@app.command()
+def up() -> None:
+    """Start the dashboards: Prefect's and MLflow's servers, on this machine only, in the background."""
+    from flows import servers
+
+    servers.up(_enter_project())
+
+
+@app.command()
+def down() -> None:
+    """Stop the dashboards."""
+    from flows import servers
+
+    servers.down(_enter_project())
+
+
+@app.command()
+def status() -> None:
+    """What runs, who is champion, and whether anything is to do."""
+    from flows.status import show
+
+    show(_enter_project())
+
+
+@app.command()
+def predict(
+    pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of them.")],
+    top: Annotated[int, typer.Option(min=1, help="Classes to show for each picture.")] = 3,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line, with every class.")] = False,
+) -> None:
+    """Ask the champion what is in a picture; the probabilities come with it."""
+    from flows.predict import show_predictions
+
+    pictures = [picture.absolute() for picture in pictures]  # typed relative to where the user stands
+    _enter_project()
+    show_predictions(pictures, top, json)
+
+
+@app.command()
+def doctor() -> None:
+    """Check that every part is here, of a version that works, reachable and safe; say what to do if not."""
+    from flows.doctor import show_diagnosis
+
+    raise typer.Exit(show_diagnosis(_enter_project()))
+
+
+def main() -> None:
+    """Run `convoy`; a mistake that the user can mend costs its words and status 1, no traceback."""
+    try:
+        app()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _enter_project() -> Path:
+    """Go to the project that the current folder belongs to, with its settings in the environment."""
+    root = settings.project_root()
+    settings.apply(root)
+    os.chdir(root)
+    return root
+
+
+if __name__ == "__main__":
+    main()
