@@ -1,0 +1,186 @@
+"""One folder per class, in a folder or an archive, with or without folders for the splits above the classes.
+
+    ants/1.jpg  bees/2.jpg                         split by content
+    train/ants/1.jpg  val/ants/2.jpg  ...          split as given; a split that is missing is taken from train
+
+Folders around these (`hymenoptera/data/train/...`) are descended. The folders that hold pictures, by suffix, are the
+classes; where these lie in two places nothing is guessed. Every file of the source is a sample or left out with a reason.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import Field
+
+from pipeline.contracts import FormatConfig, Found, LeftOut, Target
+from pipeline.errors import UserError, did_you_mean
+from pipeline.source import open_source
+
+SPLIT_FOLDERS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+PICTURES = frozenset("jpg jpeg jpe jfif png webp bmp gif tif tiff ppm pgm pbm pnm".split())
+CLUTTER = {
+    "__macosx": "macOS puts it into archives; no picture of the data",
+    "thumbs.db": "a thumbnail cache of Windows",
+    "desktop.ini": "a settings file of Windows",
+}
+
+
+class Config(FormatConfig):
+    """Options of a folder or archive of class folders."""
+
+    gives: ClassVar[frozenset[Target]] = frozenset({Target.LABEL})
+
+    path: str = Field(min_length=1)
+    """A folder, .zip, .tar, .tar.gz (.tgz), .tar.bz2 or .tar.xz; `~` is your home."""
+    inside: str = ""
+    """A folder within it, where it holds several data sets."""
+
+    def fingerprint(self) -> Iterator[str]:
+        """Name, size and time of each file, or of the archive."""
+        yield from open_source(self.path).fingerprint()
+
+    def read(self) -> Iterator[Found | LeftOut]:
+        """Every file of the source once."""
+        source = open_source(self.path)
+        names = []
+        for entry in source.entries():
+            if isinstance(entry, LeftOut):
+                yield entry
+            elif reason := _clutter(entry.name):
+                yield LeftOut(entry.name, reason)
+            else:
+                names.append(entry.name)
+        layout = lay_out(names, self.inside, self.path)
+        yield from (LeftOut(name, layout.reason(name)) for name in names if _parent(name) not in layout.folders)
+        for item in source.stream({name for name in names if _parent(name) in layout.folders}):
+            if isinstance(item, LeftOut):
+                yield item
+                continue
+            entry, data = item
+            label, split = layout.folders[_parent(entry.name)]
+            yield Found(entry.name, data, {Target.LABEL: label}, split)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the classes of a source lie."""
+
+    inside: str
+    folders: dict[str, tuple[str, str | None]]
+    """Of each class folder: its class and its split."""
+
+    def reason(self, name: str) -> str:
+        """Why a file outside the class folders is left out."""
+        return "outside any class folder" if _below(name, self.inside) else f"outside data.inside ({self.inside})"
+
+
+def lay_out(names: Iterable[str], inside: str, path: str) -> Layout:
+    """Find the class folders among the names of a source.
+
+    Raises:
+        UserError: there are none, or they lie in several places.
+    """
+    names = list(names)
+    inside = "/".join(part for part in inside.replace("\\", "/").split("/") if part not in ("", "."))
+    chosen = [name for name in names if _below(name, inside)]
+    if not chosen:
+        raise UserError(_nothing(names, inside, path))
+    homes = {_parent(name) for name in chosen if _suffix(name) in PICTURES} or {_parent(name) for name in chosen}
+    places: dict[str, dict[str, tuple[str, str | None]]] = defaultdict(dict)
+    for home in homes - _above_all(homes):
+        above, label = _parent(home), _base(home)
+        split = SPLIT_FOLDERS.get(_base(above).lower())
+        places[_parent(above) if split else above][home] = (label, split)
+    if not places or places.keys() == {""} and places[""].keys() == {""}:
+        raise UserError(
+            f"{path}: its {len(chosen):,} files lie in no class folder. Expected one folder per class, "
+            "as in ants/1.jpg and bees/2.jpg, or in train/ants/1.jpg."
+        )
+    if len(places) > 1:
+        raise UserError(_several(places, path))
+    return Layout(inside, _settled(next(iter(places.values())), path))
+
+
+def _settled(folders: dict[str, tuple[str, str | None]], path: str) -> dict[str, tuple[str, str | None]]:
+    """Class folders of one place: with splits, if it has several."""
+    splits = {split for _, split in folders.values() if split}
+    if splits:  # folders beside the split folders are no classes
+        folders = {home: found for home, found in folders.items() if found[1]}
+    elif len(folders) > 1 and all(label.lower() in SPLIT_FOLDERS for label, _ in folders.values()):
+        raise UserError(
+            f"{path}: the pictures lie directly in {', '.join(sorted(map(repr, folders)))}. Expected a folder per class "
+            "in each, as in train/ants/1.jpg."
+        )
+    if len(splits) == 1:  # a lone `train` is a folder around the classes, like any other
+        return {home: (label, None) for home, (label, _) in folders.items()}
+    return folders
+
+
+def _above_all(homes: set[str]) -> set[str]:
+    """Folders with pictures that all other such folders lie below: their pictures are in no class."""
+    shortest = sorted(homes, key=len)
+    above: set[str] = set()
+    for count, home in enumerate(shortest, start=1):
+        if count == len(shortest) or not all(_below(other + "/", home) for other in shortest[count:]):
+            break
+        above.add(home)
+    return above
+
+
+def _several(places: dict[str, dict[str, tuple[str, str | None]]], path: str) -> str:
+    shown = [
+        f"{place or '.'} ({len(folders)}: {', '.join(sorted({label for label, _ in folders.values()})[:3])})"
+        for place, folders in sorted(places.items())
+    ]
+    more = f" and {len(shown) - 6} more places" if len(shown) > 6 else ""
+    return (
+        f"{path}: the folders with pictures lie in {len(shown)} places or depths: {'; '.join(shown[:6])}{more}. "
+        "Set data.inside to the one whose folders are the classes."
+    )
+
+
+def _nothing(names: list[str], inside: str, path: str) -> str:
+    if not names:
+        return f"{path}: it holds no pictures. Expected one folder per class, as in ants/1.jpg and bees/2.jpg."
+    folders = {_parent(name) for name in names}
+    folders |= {parent for folder in folders for parent in _ancestors(folder)}
+    near = did_you_mean(inside, folders - {""})
+    listed = ", ".join(sorted(folders - {""}, key=lambda folder: (folder.count("/"), folder))[:8]) or "none"
+    return f"data.inside: {path} has no folder {inside!r}.{near or f' Its folders: {listed}.'}"
+
+
+def _ancestors(folder: str) -> Iterator[str]:
+    while folder:
+        folder = _parent(folder)
+        yield folder
+
+
+def _clutter(name: str) -> str | None:
+    parts = name.split("/")
+    if any(part.startswith(".") for part in parts):
+        return "hidden"
+    return next((CLUTTER[part.lower()] for part in parts if part.lower() in CLUTTER), None)
+
+
+def _below(name: str, folder: str) -> bool:
+    return not folder or name.startswith(folder + "/")
+
+
+def _parent(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _suffix(name: str) -> str:
+    return _base(name).rpartition(".")[2].lower()

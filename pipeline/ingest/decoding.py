@@ -1,0 +1,204 @@
+"""Which files are pictures: each is decoded once, whole, in a process that may die of it.
+
+What was decided of the contents of a file holds for these contents, so it is kept beside the project.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.files import STATE, write_text
+from pipeline.ingest.child import CPU_SECONDS, write_batch
+from pipeline.plugin import HOME
+
+VERDICTS = STATE / "ingest" / "verdicts.json"
+BATCH_PICTURES = 64
+BATCH_BYTES = 4_000_000
+MAX_CHILDREN = 16
+
+
+class Verdict(NamedTuple):
+    """What decoding a file came to: a picture, or the reason why not."""
+
+    width: int = 0
+    height: int = 0
+    grey: bool = False
+    reason: str | None = None
+    lasting: bool = True
+    """False where the machine may be at fault and not the picture."""
+
+
+@contextmanager
+def remembered() -> Iterator[dict[str, Verdict]]:
+    """Verdicts by content id, from earlier runs; what is added is kept, even if the run fails."""
+    key = hashlib.sha256((HOME / "images.py").read_bytes() + _pillow_version().encode()).hexdigest()
+    verdicts: dict[str, Verdict] = {}
+    try:
+        kept = json.loads(VERDICTS.read_bytes())
+        if kept["decoder"] == key:
+            verdicts = {content: _verdict(answer) for content, answer in kept["verdicts"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        pass  # there is none, or it is damaged: everything is decoded anew
+    before = len(verdicts)
+    try:
+        yield verdicts
+    finally:
+        if len(verdicts) != before:
+            answers = {content: v.reason or v[:3] for content, v in verdicts.items() if v.lasting}
+            write_text(VERDICTS, json.dumps({"decoder": key, "verdicts": answers}))
+
+
+def decode_all(pictures: Iterable[tuple[str, bytes]], children: int | None = None) -> Iterator[tuple[str, Verdict]]:
+    """The verdict on each (content id, bytes), in the same order; a few batches are held in memory.
+
+    Args:
+        pictures: what to decode.
+        children: processes; None is one per processor core.
+    """
+    count = children or min(_cores(), MAX_CHILDREN)
+    crew = [_Child() for _ in range(count)]
+    free: queue.SimpleQueue[_Child] = queue.SimpleQueue()
+    for child in crew:
+        free.put(child)
+
+    def work(batch: list[bytes]) -> list[Verdict]:
+        child = free.get()
+        try:
+            return child.decode(batch)
+        finally:
+            free.put(child)
+
+    pool = ThreadPoolExecutor(count)
+    pending: deque[tuple[list[str], Future[list[Verdict]]]] = deque()
+    try:
+        for ids, batch in _batches(pictures):
+            pending.append((ids, pool.submit(work, batch)))
+            if len(pending) > 2 * count:
+                ids, future = pending.popleft()
+                yield from zip(ids, future.result(), strict=True)
+        for ids, future in pending:
+            yield from zip(ids, future.result(), strict=True)
+    finally:
+        for child in crew:
+            child.stop()
+        pool.shutdown(cancel_futures=True)
+        for child in crew:
+            child.close()
+
+
+def _cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _batches(pictures: Iterable[tuple[str, bytes]]) -> Iterator[tuple[list[str], list[bytes]]]:
+    ids: list[str] = []
+    batch: list[bytes] = []
+    size = 0
+    for content, data in pictures:
+        ids.append(content)
+        batch.append(data)
+        size += len(data)
+        if len(batch) == BATCH_PICTURES or size >= BATCH_BYTES:
+            yield ids, batch
+            ids, batch, size = [], [], 0
+    if batch:
+        yield ids, batch
+
+
+class _Child:
+    """A decoding process, started when first needed and again after it has died."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def decode(self, batch: list[bytes]) -> list[Verdict]:
+        """The verdicts on a batch, whatever it does to the process."""
+        verdicts: list[Verdict] = []
+        while len(verdicts) < len(batch):
+            verdicts += self._attempt(batch[len(verdicts) :])
+            if len(verdicts) < len(batch):  # the process died at the next one: once more, alone
+                verdicts += self._attempt([batch[len(verdicts)]]) or [Verdict(reason=self._death(), lasting=False)]
+        return verdicts
+
+    def stop(self) -> None:
+        """End the process; a batch at work ends without verdicts."""
+        self._stopped = True
+        if self._process:
+            self._process.kill()
+
+    def close(self) -> None:
+        """Wait for the end of the process, once nobody uses it."""
+        self.stop()
+        if self._process:
+            with contextlib.suppress(BrokenPipeError), self._process:
+                pass
+
+    def _attempt(self, batch: list[bytes]) -> list[Verdict]:
+        """The verdicts up to the picture at which the process died, if it did."""
+        if self._stopped:
+            raise RuntimeError("the decoding process was stopped")
+        if self._process is None or self._process.poll() is not None:
+            self._process = _start()
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin and stdout
+        verdicts = []
+        try:
+            write_batch(stdin, batch)
+        except BrokenPipeError:  # it died while reading, before the first picture
+            return []
+        for _ in batch:
+            line = stdout.readline()
+            if not line.endswith(b"\n"):
+                break
+            verdicts.append(_verdict(json.loads(line)))
+        return verdicts
+
+    def _death(self) -> str:
+        assert self._process
+        status = self._process.wait()
+        if -status == signal.SIGPROF:
+            return f"takes more than {CPU_SECONDS:.0f} s to decode"
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        return f"the decoder died of it: it {how}"
+
+
+def _start() -> subprocess.Popen[bytes]:
+    """A new decoding process. It imports `pipeline.images` and no more, which takes a quarter of a second."""
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline.ingest.child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **one_thread, "PYTHONPATH": str(HOME.parent)},
+    )
+
+
+def _verdict(answer: object) -> Verdict:
+    """From what the child says and the file keeps: [width, height, grey], or a reason."""
+    if isinstance(answer, str):
+        return Verdict(reason=answer)
+    if not isinstance(answer, list):
+        raise ValueError(f"no verdict: {answer!r}")
+    width, height, grey = answer
+    return Verdict(int(width), int(height), bool(grey))
+
+
+def _pillow_version() -> str:
+    from PIL import __version__
+
+    return __version__

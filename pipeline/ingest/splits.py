@@ -1,0 +1,101 @@
+"""Which picture is for training, which for choosing the best epoch, and which for the final score.
+
+A source that says so decides. A split that it does not have is taken from the training pictures by their content:
+a hash of the split seed and the picture's id is a number in [0, 1), and `test` takes those below its share, `val` the
+next. So a picture that is added or removed moves no other, with one exception: a class that would have no picture in
+`train` or in a split that is being taken gets the nearest one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline.contracts import SPLITS
+from pipeline.errors import UserError
+from pipeline.ingest.sifting import Picture
+
+if TYPE_CHECKING:
+    from pipeline.params import SplitOptions
+
+
+def assign(pictures: Sequence[Picture], options: SplitOptions, stratum: Callable[[Any], str]) -> dict[str, str]:
+    """The split of each picture, by id.
+
+    Args:
+        pictures: those that are kept.
+        options: shares of the pictures whose split the source leaves open, and the seed.
+        stratum: from an annotation to what the splits are balanced over.
+
+    Raises:
+        UserError: the source has no training pictures, or too few of some class.
+    """
+    given = {picture.split for picture in pictures}
+    taken = [split for split in ("test", "val") if split not in given]
+    fixed = {picture.id: picture.split for picture in pictures if picture.split in ("val", "test")}
+    pool = [picture for picture in pictures if picture.id not in fixed]
+    if not pool:
+        raise UserError("The source has pictures to validate and test with, but none to train on.")
+    strata = {picture.id: stratum(picture.annotation) for picture in pictures}
+    _check_known({strata[picture.id] for picture in pool}, {strata[content]: split for content, split in fixed.items()})
+    units: dict[str, list[str]] = defaultdict(list)
+    for picture in pool:
+        units[f"group {picture.group}" if picture.group is not None else picture.id].append(picture.id)
+    places = {unit: place(options.seed, unit) for unit in units}
+    shares = {"test": options.test, "val": options.val}
+    chosen = {unit: _split(at, [(split, shares[split]) for split in taken]) for unit, at in places.items()}
+    _fill(chosen, places, {unit: {strata[i] for i in ids} for unit, ids in units.items()}, [*taken, "train"])
+    return {**fixed, **{content: chosen[unit] for unit, ids in units.items() for content in ids}}
+
+
+def place(seed: int, unit: str) -> float:
+    """Where a picture, or a group of them, lies in [0, 1): uniform, and independent for each seed."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{unit}".encode()).digest()[:6]) / 2**48
+
+
+def _split(at: float, shares: list[tuple[str, float]]) -> str:
+    end = 0.0
+    for split, share in shares:
+        end += share
+        if at < end:
+            return split
+    return "train"
+
+
+def _fill(chosen: dict[str, str], places: dict[str, float], strata: dict[str, set[str]], wanted: list[str]) -> None:
+    """Change `chosen` so that each stratum has a picture in every split of `wanted`."""
+    members: dict[str, list[str]] = defaultdict(list)
+    for unit in sorted(places, key=places.__getitem__):
+        for name in strata[unit]:
+            members[name].append(unit)
+    few = {name: len(units) for name, units in members.items() if len(units) < len(wanted)}
+    if few:
+        raise UserError(_too_few(few, wanted))
+    for _, units in sorted(members.items()):
+        for split in wanted:
+            counts = Counter(chosen[unit] for unit in units)
+            if not counts[split]:
+                spare = [unit for unit in units if counts[chosen[unit]] > 1]
+                chosen[spare[-1 if split == "train" else 0]] = split
+
+
+def _too_few(few: dict[str, int], wanted: list[str]) -> str:
+    listed = ", ".join(f"{name!r} ({count})" for name, count in sorted(few.items())[:8])
+    more = f" and {len(few) - 8} more" if len(few) > 8 else ""
+    splits = ", ".join(split for split in SPLITS if split in wanted)
+    return (
+        f"Too few usable pictures of {listed}{more}: each class needs {len(wanted)} or more, one for each of {splits}. "
+        "Add pictures or leave the class out."
+    )
+
+
+def _check_known(known: set[str], fixed: dict[str, str | None]) -> None:
+    unknown = sorted(fixed.keys() - known)
+    if unknown:
+        listed = ", ".join(f"{name!r} ({fixed[name]})" for name in unknown[:8])
+        raise UserError(
+            f"{len(unknown)} class{'es' * (len(unknown) > 1)} to validate or test with, but none of it to train on: "
+            f"{listed}. Add training pictures of it or leave it out."
+        )
