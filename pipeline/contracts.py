@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     import numpy as np
@@ -188,7 +188,13 @@ class OptimizerConfig(Options):
 
     @abstractmethod
     def build(self, groups: list[dict[str, Any]]) -> Optimizer:
-        """The optimizer over parameter groups, each a dict with `params` and `weight_decay`-free or not."""
+        """The optimizer over parameter groups, as torch's optimizers take them.
+
+        Args:
+            groups: filters and matrices as {"params": [...]}, which take every option of this part, and norms and
+                biases as {"params": [...], "weight_decay": 0.0}, which never decay. A group without weights is left
+                out, so there may be one alone.
+        """
 
 
 class ScheduleConfig(Options):
@@ -209,7 +215,7 @@ class Transform(Options):
 class PolicyConfig(Options):
     """How training pictures are varied: `pipeline/policies/<name>.py`."""
 
-    size: int
+    size: int = Field(ge=4, le=4096)
     """Side in pixels of the square pictures that the network sees."""
 
     @property

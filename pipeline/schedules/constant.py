@@ -1,0 +1,19 @@
+"""A constant learning rate, after a warm-up."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pipeline.contracts import ScheduleConfig
+from pipeline.schedules._warmup import warmup
+
+
+class Config(ScheduleConfig):
+    """The base rate, to the end."""
+
+    warmup_epochs: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Epochs, or a part of one, in which the rate climbs evenly to its full height."""
+
+    def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        """See `ScheduleConfig.factor`."""
+        return warmup(step, round(self.warmup_epochs * steps_per_epoch))

@@ -1,0 +1,30 @@
+"""Half a cosine wave, from the full learning rate down to the final one, after a warm-up.
+
+Source: Loshchilov, Hutter. SGDR: Stochastic Gradient Descent with Warm Restarts, 2016, equation 5, without restarts.
+"""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import Field
+
+from pipeline.contracts import ScheduleConfig
+from pipeline.schedules._warmup import warmup
+
+
+class Config(ScheduleConfig):
+    """The final rate would be that of the step after the last, so no step of the training is wasted on a rate of 0."""
+
+    warmup_epochs: float = Field(1.0, ge=0, allow_inf_nan=False)
+    """Epochs, or a part of one, in which the rate climbs evenly to its full height."""
+    final: float = Field(0.0, ge=0, le=1)
+    """What is left of the rate at the end, as a share of the base rate."""
+
+    def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        """See `ScheduleConfig.factor`."""
+        climbing = round(self.warmup_epochs * steps_per_epoch)
+        if step < climbing:
+            return warmup(step, climbing)
+        done = min(1.0, (step - climbing) / max(1, steps_per_epoch * epochs - climbing))
+        return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
