@@ -1,0 +1,165 @@
+"""Geometry of the report's charts: numbers in, places on an SVG canvas out. The template draws them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pipeline.evaluate.tables import Bin
+
+WIDTH, HEIGHT = 440, 280
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 44
+
+Points = Sequence[tuple[float, float]]
+
+
+class Tick(NamedTuple):
+    """A mark on an axis: where, in pixels, and what it says."""
+
+    at: float
+    text: str
+
+
+class Line(NamedTuple):
+    """A curve of a chart."""
+
+    name: str
+    style: str
+    """The class that the style sheet draws it by."""
+    path: str
+    """Its corners, as SVG wants them."""
+    end: tuple[float, float]
+    """Where its last point lies."""
+
+
+class Bar(NamedTuple):
+    """An upright rectangle, and what it says when pointed at."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    text: str
+
+
+class Chart(NamedTuple):
+    """A chart, ready to be drawn on a canvas of WIDTH x HEIGHT."""
+
+    title: str
+    summary: str
+    """What it shows, for whoever cannot see it."""
+    x_label: str
+    y_label: str
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    lines: list[Line]
+    bars: Sequence[Bar] = ()
+    mark: tuple[float, float] | None = None
+    """A point to draw attention to."""
+
+
+class Scale(NamedTuple):
+    """From values low..high to pixels start..end."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """The pixel of a value, to two decimals; values outside land on the edge."""
+        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        return round(self.start + share * (self.end - self.start), 2)
+
+    def ticks(self) -> list[Tick]:
+        """Round numbers within the scale."""
+        return [Tick(self.at(value), text) for value, text in steps(self.low, self.high)]
+
+
+def steps(low: float, high: float, count: int = 5) -> list[tuple[float, str]]:
+    """About `count` round numbers from low to high, and how they are written."""
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
+    return [(index * step, f"{index * step:.{decimals}f}") for index in range(first, last + 1)]
+
+
+def curves(
+    title: str, y_label: str, series: dict[str, Points], best: tuple[float, float] | None = None
+) -> Chart | None:
+    """Curves over the epochs, at most two; None if nothing in them can be drawn."""
+    known = {name: [p for p in points if math.isfinite(p[1])] for name, points in series.items()}
+    everything = [p for points in known.values() for p in points]
+    if not everything:
+        return None
+    x = _across(min(p[0] for p in everything), max(p[0] for p in everything))
+    low, high = min(p[1] for p in everything), max(p[1] for p in everything)
+    margin = (high - low) * 0.08 or abs(high) * 0.1 or 1
+    y = Scale(max(0.0, low - margin) if low >= 0 else low - margin, high + margin, HEIGHT - BOTTOM, TOP)
+    lines = [_line(name, f"line-{index}", points, x, y) for index, (name, points) in enumerate(known.items()) if points]
+    ends = "; ".join(
+        f"{name} from {points[0][1]:.3f} to {points[-1][1]:.3f}" for name, points in known.items() if points
+    )
+    whole = [tick for tick in x.ticks() if "." not in tick.text]
+    mark = (x.at(best[0]), y.at(best[1])) if best else None
+    return Chart(title, f"{title} over the epochs: {ends}.", "Epoch", y_label, whole, y.ticks(), lines, mark=mark)
+
+
+def reliability(bins: Sequence[Bin]) -> Chart:
+    """Accuracy over confidence: bars that end on the diagonal if all is well, the wider the more images."""
+    x, y = _unit()
+    floor, most = y.at(0), max(b.images for b in bins)
+    room = x.at(bins[0].high) - x.at(bins[0].low) - 2
+    widths = [round(room * max(0.15, math.sqrt(b.images / most)), 2) for b in bins]
+    bars = [
+        Bar(
+            x=round(x.at((b.low + b.high) / 2) - width / 2, 2),
+            y=y.at(b.accuracy),
+            width=width,
+            height=round(floor - y.at(b.accuracy), 2),
+            text=f"{b.images} images, confidence {b.confidence:.1%} on average, {b.accuracy:.1%} of them right",
+        )
+        for b, width in zip(bins, widths, strict=True)
+    ]
+    summary = "Share of right answers by confidence: " + "; ".join(bar.text for bar in bars) + "."
+    lines = [_line("Perfectly calibrated", "line-ideal", [(0, 0), (1, 1)], x, y)]
+    return Chart(
+        "Confidence and truth",
+        summary,
+        "Confidence",
+        "Share right (wider: more images)",
+        x.ticks(),
+        y.ticks(),
+        lines,
+        bars,
+    )
+
+
+def roc(points: Points) -> Chart | None:
+    """The mean ROC curve; None if there is none."""
+    if not points:
+        return None
+    x, y = _unit()
+    lines = [
+        _line("Chance", "line-ideal", [(0, 0), (1, 1)], x, y),
+        _line("Mean over the classes", "line-0", points, x, y),
+    ]
+    at_one = max(found for alarms, found in points if alarms <= 0.01)
+    summary = f"ROC curve: at 1% of false alarms, {at_one:.1%} of the images of a class are found, on average."
+    return Chart("One class against the rest", summary, "False alarms", "Found", x.ticks(), y.ticks(), lines)
+
+
+def _unit() -> tuple[Scale, Scale]:
+    return _across(0, 1), Scale(0, 1, HEIGHT - BOTTOM, TOP)
+
+
+def _across(low: float, high: float) -> Scale:
+    return Scale(low, high if high > low else low + 1, LEFT, WIDTH - RIGHT)
+
+
+def _line(name: str, style: str, points: Points, x: Scale, y: Scale) -> Line:
+    corners = [(x.at(a), y.at(b)) for a, b in points]
+    return Line(name, style, " ".join(f"{a:g},{b:g}" for a, b in corners), corners[-1])

@@ -1,0 +1,175 @@
+"""The stage `evaluate`: model and test split -> scores with intervals, tables, pictures, report.
+
+metrics.json         every metric: value and 95 % interval; and how many images
+predictions.parquet  one row per test image
+classes.csv  confusion.csv  calibration.csv  roc.csv
+errors.png           the worst errors on one sheet
+report.html          all of it on one page
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from pipeline.bootstrap import Interval, interval
+from pipeline.bundle import Bundle
+from pipeline.contracts import TaskConfig
+from pipeline.dataset import Dataset, Split
+from pipeline.devices import set_up
+from pipeline.errors import UserError
+from pipeline.evaluate import pictures, report, tables
+from pipeline.evaluate.answers import Answers
+from pipeline.files import replacing_folder, write_bytes, write_json, write_text
+from pipeline.images import encode_png
+from pipeline.packed import packed
+from pipeline.params import EvaluateParams
+from pipeline.plugin import metrics_for
+
+EVALUATION = Path("out/evaluation")
+EPOCHS = Path("out/training/epochs.csv")
+CONFIDENCE = 0.95
+SEED = 0
+"""Of the resamples: fixed, so that two models meet the same ones."""
+REASONS = 20
+
+
+def run(
+    params: EvaluateParams, dataset: Dataset, bundle: Bundle, out: Path, epochs: Path = EPOCHS
+) -> list[report.Figure]:
+    """Score the model on the test split and write everything that is to be known about it.
+
+    Returns:
+        The task's own score first, then the other metrics by name.
+
+    Raises:
+        UserError: the test split is empty, or the model is for other classes or answers with no numbers.
+    """
+    test = dataset.split("test")
+    answers = ask(params, test, bundle)
+    figures = scored(params, dataset, answers)
+    worst = pictures.mistakes(test, answers, bundle.info.channels, params.evaluate.worst)
+    material = report.Material(
+        headline=figures[0],
+        figures=figures,
+        answers=answers,
+        mistakes=worst,
+        epochs=read_epochs(epochs),
+        dataset=dataset.info,
+        rejected=reasons(dataset.root / "rejected.parquet"),
+        model=bundle.info.model_dump(mode="json"),
+    )
+    with replacing_folder(out) as folder:
+        write_json(folder / "metrics.json", summary(figures, len(test)))
+        write_tables(folder, test, answers)
+        drawing = pictures.sheet(worst, int((~answers.right).sum()), len(test))
+        write_bytes(folder / "errors.png", encode_png(drawing))
+        write_text(folder / "report.html", report.page(material))
+    score = figures[0].interval
+    print(
+        f"evaluate: {len(test)} test images, {figures[0].title.lower()} {score.value:.4f} "
+        f"({score.low:.4f} to {score.high:.4f}), a blind answer {figures[0].baseline:.4f}"
+    )
+    return figures
+
+
+def ask(params: EvaluateParams, test: Split, bundle: Bundle) -> Answers:
+    """What the model answers to the test images.
+
+    Raises:
+        UserError: there are none, the model is for other classes, or its answers are not numbers.
+    """
+    known, given = bundle.info, test.dataset.info
+    if not len(test):
+        raise UserError(
+            "The test split has no images, so the model cannot be scored. Raise `split.test` in params.yaml, "
+            "or add images to the source's own test split."
+        )
+    if (known.classes, known.channels) != (given.classes, given.channels):
+        raise UserError(
+            f"The model in {bundle.root} is for {_described(known.classes, known.channels)}, but the dataset in "
+            f"{test.dataset.root} has {_described(given.classes, given.channels)}. `convoy run` trains one for it."
+        )
+    outputs = bundle.outputs(packed(test, known.packed), set_up(params.compute.device, params.compute.threads))
+    lost = int((~np.isfinite(outputs).all(axis=1)).sum())
+    if lost:
+        raise UserError(
+            f"The model answers {lost} of {len(test)} test images with values that are not finite: its training "
+            "diverged. Lower `optimizer.lr` in params.yaml."
+        )
+    return Answers(given.classes, params.task.targets(test.samples), params.task.probabilities(outputs))
+
+
+def scored(params: EvaluateParams, dataset: Dataset, answers: Answers) -> list[report.Figure]:
+    """Every metric that fits the task, with its interval and the score of a model that never looks."""
+    blind = unseeing(params.task, dataset, len(answers.labels))
+    once = np.ones((1, len(answers.labels)))
+    figures = []
+    for name, metric in metrics_for(params.task).items():
+        found = interval(
+            metric.score,
+            answers.probabilities,
+            answers.labels,
+            resamples=params.evaluate.resamples,
+            confidence=CONFIDENCE,
+            seed=SEED,
+        )
+        baseline = float(metric.score(blind, answers.labels, once)[0])
+        figures.append(report.Figure(name, metric.title, metric.higher_is_better, found, baseline))
+    return figures
+
+
+def unseeing(task: TaskConfig, dataset: Dataset, count: int) -> np.ndarray:
+    """The task's baseline, from how often each class stands in the training split: float64 [count, K]."""
+    shares = dataset.info.counts["train"]
+    numbers = [shares.get(name, 0) for name in dataset.info.classes]
+    return task.baseline(np.repeat(np.arange(len(numbers)), numbers), len(numbers), count)
+
+
+def summary(figures: list[report.Figure], images: int) -> dict[str, Any]:
+    """`metrics.json`; a metric that is undefined on these images is left out, since JSON has no word for it."""
+    defined = {figure.name: figure.interval for figure in figures if np.isfinite(figure.interval).all()}
+    return {"images": images, **{name: _rounded(found) for name, found in defined.items()}}
+
+
+def write_tables(folder: Path, test: Split, answers: Answers) -> None:
+    """Everything that a spreadsheet, or `dvc plots`, can read."""
+    classes, pairs = answers.classes, zip(answers.labels, answers.predicted, strict=True)
+    rows = tables.per_class(tables.confusion(answers), classes)
+    tables.write_predictions(folder / "predictions.parquet", test, answers)
+    tables.write_csv(folder / "classes.csv", ["class", "images", "precision", "recall", "f1"], rows)
+    named = ((classes[actual], classes[predicted]) for actual, predicted in pairs)
+    tables.write_csv(folder / "confusion.csv", ["actual", "predicted"], named)
+    tables.write_csv(folder / "calibration.csv", tables.Bin._fields, tables.calibration(answers))
+    tables.write_csv(folder / "roc.csv", ["false_positive_rate", "true_positive_rate"], tables.roc(answers))
+
+
+def read_epochs(path: Path) -> dict[str, list[float]]:
+    """The columns of `epochs.csv`; none where there is no such file."""
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {column: [float(row[column] or "nan") for row in rows] for column in (rows[0] if rows else {})}
+
+
+def reasons(path: Path) -> list[tuple[str, int]]:
+    """Why files were left out of the dataset and how many, the most common reasons first."""
+    counted = Counter(pq.read_table(path, columns=["reason"]).column("reason").to_pylist())
+    ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    others = sum(count for _, count in ordered[REASONS:])
+    return ordered[:REASONS] + ([("other reasons", others)] if others else [])
+
+
+def _rounded(found: Interval) -> dict[str, float]:
+    return {key: round(value, tables.DIGITS) for key, value in found._asdict().items()}
+
+
+def _described(classes: list[str], channels: int) -> str:
+    few = ", ".join(map(repr, classes[:5])) + (", ..." if len(classes) > 5 else "")
+    return f"{len(classes)} classes ({few}) in {'grey' if channels == 1 else 'colour'}"
