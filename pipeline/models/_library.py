@@ -45,8 +45,8 @@ def tried(network: nn.Module, architecture: str, channels: int, outputs: int, si
 
 def refused(architecture: str, size: int, error: Exception) -> UserError:
     """The library's complaint in our words."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = (" ".join(str(error).split()) or type(error).__name__)[:300].rstrip(".")
     return UserError(
-        f"params.yaml: model: {architecture} cannot be built for pictures of {size} pixels (augment.size) with these "
-        f"options: {text[:300]}"
+        f"params.yaml: model: {architecture} cannot be built for pictures of {size} pixels: {text}. "
+        "Change augment.size, the architecture or its options."
     )

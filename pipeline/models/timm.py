@@ -6,6 +6,7 @@ the names. Nothing is ever downloaded.
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
@@ -47,7 +48,7 @@ class Config(ModelConfig):
                 network = create(self.architecture, channels, outputs, {**options, "img_size": size})
             except TypeError as error:
                 # Transformers must know the size, and most convolutional networks refuse to hear of it.
-                if "unexpected keyword argument 'img_size'" not in str(error):
+                if not re.search(r"unexpected keyword argument.*'img_size'", str(error)):
                     raise
                 network = create(self.architecture, channels, outputs, options)
         except Exception as error:  # timm asserts, and raises whatever comes
