@@ -19,15 +19,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO, Self
 
 from pipeline.errors import UserError
 
-COMPRESSIONS: dict[str, tuple[bytes, Callable[[Any], IO[bytes]]]] = {
+COMPRESSIONS: dict[str, tuple[bytes, Callable[[BinaryIO], Any]]] = {
     "": (b"", lambda file: file),
     "gz": (b"\x1f\x8b", lambda file: gzip.GzipFile(fileobj=file)),
-    "bz2": (b"BZh", lambda file: bz2.BZ2File(file)),
-    "xz": (b"\xfd7zXZ\x00", lambda file: lzma.LZMAFile(file)),
+    "bz2": (b"BZh", bz2.BZ2File),
+    "xz": (b"\xfd7zXZ\x00", lzma.LZMAFile),
 }
 """Of tar archives: what each begins with, and how it is opened."""
 HEADER_BYTES = 1_000_000
@@ -92,10 +92,10 @@ def tar_members(path: Path, compression: str, check_unpacked: Callable[[int], No
     """
     with path.open("rb") as raw, COMPRESSIONS[compression][1](raw) as unpacked:
         meter = _Meter(unpacked)
-        with tarfile.open(fileobj=meter, mode="r:", tarinfo=_StrictInfo) as archive:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=meter, mode="r:", tarinfo=_StrictInfo) as archive:
             place = -1
             while (member := archive.next()) is not None:
-                archive.members.clear()  # or it keeps every one
+                archive.members.clear()  # type: ignore[attr-defined]  # or it keeps every one
                 if archive.offset <= place:
                     raise tarfile.ReadError("a header that points backwards")
                 place = archive.offset
@@ -127,7 +127,7 @@ def _read(meter: _Meter, member: tarfile.TarInfo) -> bytes:
 class _Meter(io.RawIOBase):
     """A stream that hands out `left` bytes, and is then an error: what stands between members cannot be a bomb."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         super().__init__()
         self._stream = stream
         self.left = HEADER_BYTES
@@ -149,7 +149,7 @@ class _StrictInfo(tarfile.TarInfo):
     """A tar header; anything but a proper one, or the proper end, is an error."""
 
     @classmethod
-    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
         try:
             return super().fromtarfile(tarfile_)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]

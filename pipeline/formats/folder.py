@@ -25,7 +25,10 @@ SPLIT_FOLDERS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-PICTURES = frozenset("jpg jpeg jpe jfif png webp bmp gif tif tiff ppm pgm pbm pnm".split())
+PICTURES = frozenset(
+    ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm", "pnm")
+)
+"""Suffixes; what the files are is for the decoder to say."""
 CLUTTER = {
     "__macosx": "macOS puts it into archives; no picture of the data",
     "thumbs.db": "a thumbnail cache of Windows",
@@ -136,14 +139,13 @@ def _above_all(homes: set[str]) -> set[str]:
 
 
 def _several(places: dict[str, dict[str, tuple[str, str | None]]], path: str) -> str:
-    shown = [
-        f"{place or '.'} ({len(folders)}: {', '.join(sorted({label for label, _ in folders.values()})[:3])})"
-        for place, folders in sorted(places.items())
-    ]
-    more = f" and {len(shown) - 6} more places" if len(shown) > 6 else ""
+    labels = {place or ".": sorted({label for label, _ in folders.values()}) for place, folders in places.items()}
+    shown = [f"{place} ({len(found)}: {', '.join(found[:3])})" for place, found in sorted(labels.items())]
+    more = f" and {len(shown) - 6} more" if len(shown) > 6 else ""
+    nested = any(_below(other, place) for place in places for other in places if place != other)
     return (
-        f"{path}: the folders with pictures lie in {len(shown)} places or depths: {'; '.join(shown[:6])}{more}. "
-        "Set data.inside to the one whose folders are the classes."
+        f"{path}: the folders with pictures lie in {len(shown)} places: {'; '.join(shown[:6])}{more}. "
+        f"Set data.inside to the one whose folders are the classes{', or move the deeper ones out' if nested else ''}."
     )
 
 

@@ -14,13 +14,15 @@ import resource
 import signal
 import struct
 import sys
-from typing import BinaryIO
+from typing import IO
 
 from pipeline.images import ImageError, examine
 
 MEMORY_BYTES = 4 << 30
 CPU_SECONDS = 30.0
 MAX_REASON = 300
+READY = b"ready\n"
+"""The first line out."""
 
 
 def main() -> None:
@@ -33,19 +35,21 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":  # elsewhere the limit on address space is not kept
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    answers.write(READY)
+    answers.flush()
     while batch := read_batch(batches):
         for data in batch:
             answers.write(json.dumps(_answer(data)).encode() + b"\n")
             answers.flush()
 
 
-def write_batch(stream: BinaryIO, batch: list[bytes]) -> None:
+def write_batch(stream: IO[bytes], batch: list[bytes]) -> None:
     """Send some pictures."""
     stream.write(struct.pack(f"<I{len(batch)}Q", len(batch), *map(len, batch)) + b"".join(batch))
     stream.flush()
 
 
-def read_batch(stream: BinaryIO) -> list[bytes]:
+def read_batch(stream: IO[bytes]) -> list[bytes]:
     """Receive some pictures; none at the end."""
     head = stream.read(4)
     if len(head) < 4:

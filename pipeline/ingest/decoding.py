@@ -17,11 +17,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.files import STATE, write_text
-from pipeline.ingest.child import CPU_SECONDS, write_batch
+from pipeline.ingest.child import CPU_SECONDS, READY, write_batch
 from pipeline.plugin import HOME
 
 VERDICTS = STATE / "ingest" / "verdicts.json"
@@ -131,29 +130,38 @@ class _Child:
         verdicts: list[Verdict] = []
         while len(verdicts) < len(batch):
             verdicts += self._attempt(batch[len(verdicts) :])
-            if len(verdicts) < len(batch):  # the process died at the next one: once more, alone
-                verdicts += self._attempt([batch[len(verdicts)]]) or [Verdict(reason=self._death(), lasting=False)]
+            if len(verdicts) < len(batch):  # the process died at the next one
+                verdicts.append(self._once_more(batch[len(verdicts)], self._bury()))
         return verdicts
 
     def stop(self) -> None:
         """End the process; a batch at work ends without verdicts."""
         self._stopped = True
-        if self._process:
-            self._process.kill()
+        if process := self._process:
+            process.kill()
 
     def close(self) -> None:
-        """Wait for the end of the process, once nobody uses it."""
+        """Let go of the process, once nobody uses it."""
         self.stop()
         if self._process:
-            with contextlib.suppress(BrokenPipeError), self._process:
-                pass
+            self._bury()
+
+    def _once_more(self, picture: bytes, status: int) -> Verdict:
+        """The verdict on the picture that the process died of: a kernel short of memory may have picked any process."""
+        if status != -signal.SIGPROF:
+            if verdicts := self._attempt([picture]):
+                return verdicts[0]
+            status = self._bury()
+        if status == -signal.SIGPROF:
+            return Verdict(reason=f"takes more than {CPU_SECONDS:.0f} s to decode", lasting=False)
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        return Verdict(reason=f"the decoder died of it: it {how}", lasting=False)
 
     def _attempt(self, batch: list[bytes]) -> list[Verdict]:
         """The verdicts up to the picture at which the process died, if it did."""
         if self._stopped:
             raise RuntimeError("the decoding process was stopped")
-        if self._process is None or self._process.poll() is not None:
-            self._process = _start()
+        self._process = self._process or _start()
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin and stdout
         verdicts = []
@@ -168,24 +176,31 @@ class _Child:
             verdicts.append(_verdict(json.loads(line)))
         return verdicts
 
-    def _death(self) -> str:
-        assert self._process
-        status = self._process.wait()
-        if -status == signal.SIGPROF:
-            return f"takes more than {CPU_SECONDS:.0f} s to decode"
-        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        return f"the decoder died of it: it {how}"
+    def _bury(self) -> int:
+        """Wait for the end of the process; its exit status."""
+        process, self._process = self._process, None
+        assert process
+        process.kill()  # if its end of the pipe is closed it is dying already, and keeps its status
+        with contextlib.suppress(BrokenPipeError), process:
+            pass
+        return process.returncode
 
 
 def _start() -> subprocess.Popen[bytes]:
     """A new decoding process. It imports `pipeline.images` and no more, which takes a quarter of a second."""
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.ingest.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, **one_thread, "PYTHONPATH": str(HOME.parent)},
     )
+    assert process.stdout
+    if process.stdout.readline() != READY:
+        with process:
+            process.kill()
+        raise RuntimeError("a decoding process cannot start; `python -m pipeline.ingest.child` shows why")
+    return process
 
 
 def _verdict(answer: object) -> Verdict:
@@ -193,7 +208,7 @@ def _verdict(answer: object) -> Verdict:
     if isinstance(answer, str):
         return Verdict(reason=answer)
     if not isinstance(answer, list):
-        raise ValueError(f"no verdict: {answer!r}")
+        raise TypeError(f"no verdict: {answer!r}")
     width, height, grey = answer
     return Verdict(int(width), int(height), bool(grey))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contracts import SPLITS
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from pipeline.params import SplitOptions
 
 
-def assign(pictures: Sequence[Picture], options: SplitOptions, stratum: Callable[[Any], str]) -> dict[str, str]:
-    """The split of each picture, by id.
+def assign(pictures: Sequence[Picture], options: SplitOptions, stratum: Callable[[Any], str]) -> list[Picture]:
+    """The pictures, each with its split.
 
     Args:
         pictures: those that are kept.
@@ -47,7 +48,8 @@ def assign(pictures: Sequence[Picture], options: SplitOptions, stratum: Callable
     shares = {"test": options.test, "val": options.val}
     chosen = {unit: _split(at, [(split, shares[split]) for split in taken]) for unit, at in places.items()}
     _fill(chosen, places, {unit: {strata[i] for i in ids} for unit, ids in units.items()}, [*taken, "train"])
-    return {**fixed, **{content: chosen[unit] for unit, ids in units.items() for content in ids}}
+    splits = fixed | {content: chosen[unit] for unit, ids in units.items() for content in ids}
+    return [replace(picture, split=splits[picture.id]) for picture in pictures]
 
 
 def place(seed: int, unit: str) -> float:

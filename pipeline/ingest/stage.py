@@ -5,22 +5,17 @@ The same source gives the same files, byte for byte, whatever the order, time an
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.contracts import SPLITS
-from pipeline.files import STATE, replacing_folder, write_json
+from pipeline.files import STATE, replacing_folder
 from pipeline.ingest import fingerprint
 from pipeline.progress import track
 
 if TYPE_CHECKING:
-    from pipeline.ingest.shards import Spool
-    from pipeline.ingest.sifting import Picture, Rejected
     from pipeline.params import IngestParams
 
 
@@ -67,83 +62,16 @@ def _make(params: IngestParams, out: Path, inputs: fingerprint.Inputs) -> None:
     from pipeline.ingest.shards import Spool
     from pipeline.ingest.sifting import sift
     from pipeline.ingest.splits import assign
+    from pipeline.ingest.writing import write
 
     total = inputs.files if inputs.files > 1 else None
     with Spool(STATE / "ingest") as spool:
         with remembered() as verdicts, track("ingest", total) as advance:
             pictures, rejected = sift(params.data.read(), params.task.learns, spool, verdicts, advance)
-        classes = params.task.classes([picture.annotation for picture in pictures])
-        splits = assign(pictures, params.split, params.task.stratum)
+        pictures = assign(pictures, params.split, params.task.stratum)
         with replacing_folder(out) as folder:
-            _write(folder, params, classes, pictures, splits, rejected, spool)
+            write(folder, params, pictures, rejected, spool)
     fingerprint.remember(inputs, out)
-
-
-def _write(
-    folder: Path,
-    params: IngestParams,
-    classes: list[str],
-    pictures: Sequence[Picture],
-    splits: dict[str, str],
-    rejected: Sequence[Rejected],
-    spool: Spool,
-) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from pipeline.dataset import REJECTED_COLUMNS, DatasetInfo
-    from pipeline.ingest.shards import write_shards
-    from pipeline.params import part_name
-
-    ids = [picture.id for picture in pictures]
-    places = write_shards(spool, ids, folder / "shards")
-    targets = [params.task.columns(picture.annotation, classes) for picture in pictures]
-    pq.write_table(_samples(pictures, splits, places, targets), folder / "samples.parquet")
-    reasons = {name: [getattr(row, name) for row in rejected] for name in REJECTED_COLUMNS}
-    pq.write_table(pa.table(reasons, schema=pa.schema(REJECTED_COLUMNS)), folder / "rejected.parquet")
-    strata = Counter((splits[picture.id], params.task.stratum(picture.annotation)) for picture in pictures)
-    names = list(dict.fromkeys([*classes, *sorted(stratum for _, stratum in strata)]))
-    info = DatasetInfo(
-        task=part_name(params.task),
-        format=part_name(params.data),
-        classes=classes,
-        channels=1 if all(picture.grey for picture in pictures) else 3,
-        counts={split: {name: strata[split, name] for name in names} for split in SPLITS},
-        images=len(pictures),
-        bytes=sum(map(spool.size, ids)),
-        rejected=len(rejected),
-        digest=_digest(classes, ids, splits, targets),
-    )
-    write_json(folder / "dataset.json", info.model_dump(mode="json"))
-
-
-def _samples(
-    pictures: Sequence[Picture], splits: dict[str, str], places: list[tuple[int, int]], targets: list[dict[str, Any]]
-) -> Any:
-    import pyarrow as pa
-
-    from pipeline.dataset import SAMPLE_COLUMNS
-
-    values = {
-        "id": [picture.id for picture in pictures],
-        "split": [splits[picture.id] for picture in pictures],
-        "group": [picture.group for picture in pictures],
-        "width": [picture.width for picture in pictures],
-        "height": [picture.height for picture in pictures],
-        "source": [picture.name for picture in pictures],
-        "shard": [shard for shard, _ in places],
-        "row": [row for _, row in places],
-    }
-    columns = {name: pa.array(values[name], kind) for name, kind in SAMPLE_COLUMNS.items()}
-    return pa.table({**columns, **{name: [target[name] for target in targets] for name in targets[0]}})
-
-
-def _digest(classes: list[str], ids: list[str], splits: dict[str, str], targets: list[dict[str, Any]]) -> str:
-    """sha256 over classes, ids, splits and annotations."""
-    digest = hashlib.sha256(json.dumps(classes).encode())
-    for content, target in zip(ids, targets, strict=True):
-        digest.update(f"\n{content} {splits[content]} {json.dumps(target, sort_keys=True)}".encode())
-    return digest.hexdigest()
 
 
 def _ingested(out: Path, new: bool) -> Ingested:
