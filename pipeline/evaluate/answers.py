@@ -25,23 +25,27 @@ class Answers:
     @cached_property
     def predicted(self) -> np.ndarray:
         """The most probable class, int64 [N]; of equal ones the first."""
-        return self.probabilities.argmax(axis=1)
+        best: np.ndarray = self.probabilities.argmax(axis=1)
+        return best
 
     @cached_property
     def right(self) -> np.ndarray:
         """Whether it is the true one, bool [N]."""
-        return self.predicted == self.labels
+        right: np.ndarray = self.predicted == self.labels
+        return right
 
     @cached_property
     def confidence(self) -> np.ndarray:
         """Its probability, float64 [N]."""
-        return self.probabilities.max(axis=1)
+        confidence: np.ndarray = self.probabilities.max(axis=1)
+        return confidence
 
     @cached_property
     def losses(self) -> np.ndarray:
         """Minus the logarithm of the true class's probability, in nats: float64 [N], finite."""
         true = self.probabilities[np.arange(len(self.labels)), self.labels]
-        return -np.log(np.maximum(true, SMALLEST))
+        losses: np.ndarray = -np.log(np.maximum(true, SMALLEST))
+        return losses
 
     def worst(self, count: int) -> list[int]:
         """The positions of at most `count` wrong answers, the highest loss first."""

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.dataset import Split
 from pipeline.evaluate.answers import Answers
+from pipeline.evaluate.wording import shown
 from pipeline.images import decode, shrink
 
 THUMBNAIL = 112
@@ -82,13 +83,6 @@ def sheet(worst: list[Mistake], errors: int, images: int) -> np.ndarray:
             _font(13),
         )
     return np.asarray(canvas)
-
-
-def shown(name: str) -> str:
-    """A name for people to read: what cannot be seen, or would turn the text around it, is replaced."""
-    joiners = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # some scripts and emoji are spelt with them
-    visible = "".join(c if c.isprintable() or c in joiners else "\N{REPLACEMENT CHARACTER}" for c in name)
-    return visible if visible.strip(joiners + " ") else "(blank)"
 
 
 def _thumbnail(pixels: np.ndarray) -> np.ndarray:

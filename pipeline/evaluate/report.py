@@ -21,7 +21,8 @@ from pipeline.contracts import SPLITS
 from pipeline.dataset import DatasetInfo
 from pipeline.evaluate import charts, tables
 from pipeline.evaluate.answers import Answers
-from pipeline.evaluate.pictures import Mistake, shown
+from pipeline.evaluate.pictures import Mistake
+from pipeline.evaluate.wording import decimal, lower, percent, shown, thousands
 from pipeline.images import encode_png
 
 HOME = Path(__file__).parent
@@ -65,13 +66,13 @@ def page(material: Material) -> str:
         loader=FileSystemLoader(HOME), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        shown=shown, png=_png, percent=_percent, decimal=_decimal, lower=_lower, thousands=_thousands
+        shown=shown, png=_png, percent=percent, decimal=decimal, lower=lower, thousands=thousands
     )
-    environment.filters["headline"] = _percent if material.headline.higher_is_better else _decimal
+    environment.filters["headline"] = percent if material.headline.higher_is_better else decimal
     style = (HOME / "report.css").read_text(encoding="utf-8")
     matrix = tables.confusion(material.answers)
     answers = material.answers
-    return environment.get_template("report.html.jinja").render(
+    html = environment.get_template("report.html.jinja").render(
         material._asdict(),
         style=style,
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
@@ -85,10 +86,12 @@ def page(material: Material) -> str:
         curves=[charts.reliability(tables.calibration(answers)), charts.roc(tables.roc(answers))],
         chart_size=(charts.WIDTH, charts.HEIGHT, charts.LEFT, charts.RIGHT, charts.TOP, charts.BOTTOM),
         all_but=1 - 0.05 ** (1 / len(answers.labels)),
+        architecture=_architecture(material.model["model"]),
         facts=_facts({key: value for key, value in material.model.items() if key not in ("classes", "dataset")}),
         splits=_splits(material.dataset),
         split_names=SPLITS,
     )
+    return html.strip() + "\n"
 
 
 class Group(NamedTuple):
@@ -152,7 +155,7 @@ def _learning(epochs: Mapping[str, Sequence[float]], headline: Figure) -> list[c
     known = [place for place, (_, value) in enumerate(score) if math.isfinite(value)]
     # The highest score, of equal ones the lowest loss, of equal ones the first: as training chooses.
     best = max(known, key=lambda place: (sign * score[place][1], -loss[place][1]), default=None)
-    title = f"Validation {_lower(headline.title)}"
+    title = f"Validation {lower(headline.title)}"
     drawn = [
         charts.curves("Loss", "Loss", {"Training": points("train_loss"), "Validation": loss}),
         charts.curves(title, headline.title, {"Validation": score}, None if best is None else score[best]),
@@ -167,12 +170,18 @@ def _facts(model: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             facts += _facts(value, f"{prefix}{key}.")
         elif isinstance(value, int) and not isinstance(value, bool):
-            facts.append((prefix + key, _thousands(value)))
+            facts.append((prefix + key, thousands(value)))
         elif isinstance(value, list):
             facts.append((prefix + key, ", ".join(map(str, value))))
         else:
             facts.append((prefix + key, str(value)))
     return facts
+
+
+def _architecture(options: Mapping[str, Any]) -> str:
+    """The model's name and whichever of its options are names too: `timm resnet18`."""
+    others = [value for key, value in sorted(options.items()) if key != "name" and isinstance(value, str)]
+    return " ".join([options["name"], *others])
 
 
 def _splits(dataset: DatasetInfo) -> list[tuple[str, list[int]]]:
@@ -183,26 +192,3 @@ def _splits(dataset: DatasetInfo) -> list[tuple[str, list[int]]]:
 
 def _png(pixels: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(encode_png(pixels)).decode()
-
-
-def _percent(share: float) -> str:
-    """`97.3%`; what falls short of all of it never reads 100.0%."""
-    if not math.isfinite(share):
-        return "undefined"
-    return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
-
-
-def _decimal(value: float) -> str:
-    """`0.973`; what falls short of 1 never reads 1.000."""
-    if not math.isfinite(value):
-        return "undefined"
-    return ">0.999" if 0.9995 <= value < 1 else f"{value:.3f}"
-
-
-def _lower(title: str) -> str:
-    """A title within a sentence: `balanced accuracy`, but `ROC AUC` and `F1`."""
-    return title if title[1:2].isupper() or title[1:2].isdigit() else title[0].lower() + title[1:]
-
-
-def _thousands(value: int) -> str:
-    return f"{value:,}"
