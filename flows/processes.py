@@ -1,0 +1,188 @@
+"""Background processes on loopback: start one, wait until it answers, tell whether it still runs, end it and its children.
+
+A process is known by its id and its start time together: ids are used again, and nothing that is not ours may be ended.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from pipeline.contracts import Options
+from pipeline.errors import UserError
+from pipeline.files import STATE
+
+HOST = "127.0.0.1"
+PATIENCE = 90.0
+"""Seconds for a server to answer; 3 to 6 on two idle cores."""
+CLOCK_STEP = 2.0
+"""Seconds by which the start time of a process may seem to move when the clock is set."""
+
+
+class Server(Options):
+    """A server that was started, as `servers.json` keeps it."""
+
+    name: str
+    """As people call it: `Prefect`."""
+    pid: int
+    started: float
+    """Seconds since 1970, as the operating system tells it."""
+    port: int
+    health: str
+    """Path that answers 200 once the server is ready."""
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://{HOST}:{self.port}"
+
+    def process(self) -> psutil.Process | None:
+        """The process, if it still runs."""
+        with suppress(psutil.NoSuchProcess):
+            found = psutil.Process(self.pid)
+            ours = abs(found.create_time() - self.started) < CLOCK_STEP
+            if ours and found.status() != psutil.STATUS_ZOMBIE:
+                return found
+        return None
+
+    def answers(self, timeout: float = 2.0) -> bool:
+        """Whether its health check passes within `timeout` seconds."""
+        return answers(self.url + self.health, timeout)
+
+
+def record(root: Path) -> Path:
+    """The file that remembers the servers of `convoy up`."""
+    return root / STATE / "servers.json"
+
+
+def running(root: Path) -> dict[str, Server]:
+    """The servers that `convoy up` started and that still run, by `prefect` and `mlflow`."""
+    try:
+        kept = json.loads(record(root).read_bytes())
+        servers = {name: Server.model_validate(entry) for name, entry in kept.items()}
+    except (OSError, ValueError, AttributeError):  # none yet, or written by somebody else
+        return {}
+    return {name: server for name, server in servers.items() if server.process()}
+
+
+def answers(url: str, timeout: float) -> bool:
+    """Whether a GET of `url` gives status 200 within `timeout` seconds; no proxy is asked."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=timeout) as response:
+            return bool(response.status == 200)
+    except (OSError, urllib.error.URLError, ValueError):
+        return False
+
+
+def listen(preferred: int) -> socket.socket:
+    """A listening socket on loopback, at the first port from `preferred` on that nobody uses; 0 takes any.
+
+    Whoever connects to it waits in line until a process accepts, so a server's address is good before the server is.
+    """
+    for port in range(preferred, preferred + 100) if preferred else [0]:
+        # macOS lets us bind a port that another program holds on every address: ask whether somebody answers.
+        with socket.socket() as probe:
+            probe.settimeout(0.5)
+            if port and probe.connect_ex((HOST, port)) == 0:
+                continue
+        ours = socket.socket()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else a port rests a minute after its last use
+        try:
+            ours.bind((HOST, port))
+            ours.listen(128)
+        except OSError:
+            ours.close()
+            continue
+        return ours
+    raise UserError(f"No free port on {HOST} between {preferred} and {preferred + 99}; end what uses them.")
+
+
+def start(
+    command: Sequence[str], variables: Mapping[str, str], root: Path, log: Path, handle: int | None = None
+) -> tuple[subprocess.Popen[bytes], float]:
+    """Run `python COMMAND` in a session of its own, so that Ctrl-C in the terminal does not reach it.
+
+    Args:
+        command: what follows the interpreter.
+        variables: its whole environment.
+        root: its working folder.
+        log: file that its output replaces.
+        handle: an open file that it inherits.
+
+    Returns:
+        The process and its start time.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=root,
+            env=dict(variables),
+            pass_fds=() if handle is None else (handle,),
+            start_new_session=True,
+        )
+    try:
+        return process, psutil.Process(process.pid).create_time()
+    except psutil.NoSuchProcess:
+        return process, time.time()
+
+
+def wait_ready(server: Server, timeout: float) -> None:
+    """Return once `server` answers.
+
+    Raises:
+        UserError: it ended, or said nothing for `timeout` seconds; with the last lines of its log.
+    """
+    end = time.monotonic() + timeout
+    while not server.answers(timeout=max(0.1, min(5.0, end - time.monotonic()))):
+        if server.process() is None:
+            raise UserError(f"{server.name}'s server ended while it started. {last_lines(server.log)}")
+        if time.monotonic() > end:
+            raise UserError(f"{server.name}'s server did not answer within {timeout:.0f} s. {last_lines(server.log)}")
+        time.sleep(0.05)
+
+
+def stop(process: psutil.Process, patience: float = 10.0) -> None:
+    """End a process and all that it started: politely first, by force after `patience` seconds."""
+    with suppress(psutil.NoSuchProcess):
+        family = [process, *process.children(recursive=True)]
+        _signal([process], force=False)
+        psutil.wait_procs([process], timeout=patience)
+        family += [child for member in family if member.is_running() for child in _children(member)]
+        _signal(family[1:], force=False)
+        _, left = psutil.wait_procs(family, timeout=2.0)
+        _signal(left, force=True)
+        psutil.wait_procs(left, timeout=5.0)
+
+
+def last_lines(log: Path, count: int = 12) -> str:
+    """The end of a log, as part of a message."""
+    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return f"The end of {log}:\n" + "\n".join(f"  {line}" for line in lines[-count:])
+
+
+def _signal(processes: Sequence[psutil.Process], force: bool) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill() if force else process.terminate()
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return list(process.children(recursive=True))
+    return []

@@ -1,0 +1,132 @@
+"""The dashboards' servers, Prefect and MLflow: started, remembered in `.convoy/servers.json`, and stopped again.
+
+Both listen on loopback only, and are hardened: Prefect asks for a password, checks for forged requests (CSRF) and
+grants no other origin; MLflow refuses foreign hosts and foreign origins.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows import settings
+from flows.databases import prepare
+from flows.prefect_server import prefect_for_run, start_prefect
+from flows.processes import HOST, PATIENCE, Server, listen, record, running, start, stop, wait_ready
+from pipeline.errors import UserError
+from pipeline.files import STATE, write_json
+
+__all__ = ["Server", "down", "prefect_for_run", "prepare", "running", "up"]
+
+PREFECT_PORT, MLFLOW_PORT = 4200, 5000
+ELSEWHERE = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}
+"""Variables by which a user names a server of their own."""
+
+PAGE = {"prefect": "", "mlflow": "/#/experiments"}
+"""Where to look first."""
+
+Say = Callable[[str], None]
+
+
+def up(root: Path, say: Say = print) -> dict[str, Server]:
+    """Start the dashboards' servers that do not run yet, and wait until each answers.
+
+    Args:
+        root: the project.
+        say: takes each line of progress.
+
+    Returns:
+        The servers by `prefect` and `mlflow`; one is missing where the user's variables name another.
+
+    Raises:
+        UserError: one did not start; what this call started is stopped again.
+    """
+    variables = {**os.environ, **settings.environment(root)}
+    wanted = {}
+    for name, starter in (("prefect", _start_prefect), ("mlflow", _start_mlflow)):
+        if (address := variables.get(ELSEWHERE[name], "")).startswith(("http:", "https:")):
+            say(f"{ELSEWHERE[name]} names a server already, {address}: none is started here.")
+        else:
+            wanted[name] = starter
+    with _locked(root):
+        servers = running(root)
+        missing = [name for name in wanted if name not in servers]
+        if missing:
+            prepare(root, say)
+        try:
+            for name in missing:
+                servers[name] = wanted[name](root, variables)
+                _remember(root, servers)  # before it answers: whatever happens now, `down` finds it
+            if missing:
+                say(f"Start {' and '.join(servers[name].name for name in missing)} ...")
+            for server in servers.values():
+                wait_ready(server, PATIENCE)
+        except BaseException:
+            _end(root, {name: servers[name] for name in missing if name in servers})
+            raise
+    for name in (name for name in wanted if name in servers):
+        say(f"{servers[name].name + ':':8} {servers[name].url}{PAGE[name]}{'' if name in missing else '  (up already)'}")
+    if "prefect" in servers:
+        say(f"Prefect's page asks to log in, once: give it the line in {settings.password_file(root)}")
+    return servers
+
+
+def down(root: Path, say: Say = print) -> list[str]:
+    """Stop the servers that `up` started, with all their children; the names of those that ran."""
+    with _locked(root):
+        servers = running(root)
+        _end(root, servers)
+    names = [server.name for server in servers.values()]
+    say(f"Stopped {' and '.join(names)}." if names else "No server of this project runs.")
+    return names
+
+
+def _start_prefect(root: Path, variables: Mapping[str, str]) -> Server:
+    return start_prefect(root, variables, PREFECT_PORT)
+
+
+def _start_mlflow(root: Path, variables: Mapping[str, str]) -> Server:
+    with listen(MLFLOW_PORT) as free:
+        port = free.getsockname()[1]
+    hosts = [f"{host}:{port}" for host in (HOST, "localhost")]
+    command = ["-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", variables["MLFLOW_TRACKING_URI"]]
+    command += ["--artifacts-destination", (root / STATE / "mlartifacts").as_uri()]
+    command += ["--allowed-hosts", ",".join(hosts), "--x-frame-options", "DENY"]
+    command += ["--cors-allowed-origins", ",".join(f"http://{host}" for host in hosts)]
+    log = root / STATE / "logs" / "mlflow.log"
+    process, started = start(command, variables, root, log)
+    return Server(name="MLflow", pid=process.pid, started=started, port=port, health="/health", log=log)
+
+
+def _end(root: Path, servers: Mapping[str, Server]) -> None:
+    with ThreadPoolExecutor() as side_by_side:
+        list(side_by_side.map(stop, [process for server in servers.values() if (process := server.process())]))
+    _remember(root, running(root))
+
+
+def _remember(root: Path, servers: Mapping[str, Server]) -> None:
+    write_json(record(root), {name: server.model_dump(mode="json") for name, server in servers.items()})
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    path = root / STATE / "servers.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it, however this process ends
+        yield
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["prepare"]:
+        sys.exit("usage: python -m flows.servers prepare")
+    try:
+        prepare(Path.cwd())
+    except UserError as error:
+        sys.exit(str(error))

@@ -1,0 +1,97 @@
+"""What every process of ours is told: where its state lies, that it does not phone home, that its doors are locked.
+
+Prefect, MLflow and DVC read their settings when they are imported, so `apply` comes before them. A variable that the
+user set wins: a team's Prefect server (`PREFECT_API_URL`) or MLflow server (`MLFLOW_TRACKING_URI`) is used as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.files import STATE
+
+SWITCHES = {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven processes that nothing here uses
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",  # the terminal is ours; Prefect's page still gets every line
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+    "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "true",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",  # no server behind our back: flows/servers.py starts the one there is
+    "PYDANTIC_DISABLE_PLUGINS": "__all__",  # the search for them reads the metadata of every installed package
+}
+TELEMETRY = (
+    "DO_NOT_TRACK",
+    "DVC_NO_ANALYTICS",
+    "MLFLOW_DISABLE_TELEMETRY",
+    "NO_ALBUMENTATIONS_UPDATE",
+    "PREFECT_SERVER_ANALYTICS_ENABLED",
+)
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The nearest folder from `start` (here, if none) upwards that holds `dvc.yaml` and `params.yaml`.
+
+    Raises:
+        UserError: there is none.
+    """
+    start = (start or Path.cwd()).absolute()
+    for folder in (start, *start.parents):
+        if (folder / "dvc.yaml").is_file() and (folder / "params.yaml").is_file():
+            return folder
+    raise UserError(
+        f"No project here: neither {start} nor a folder above it holds dvc.yaml and params.yaml.\n"
+        "Change to the folder that you cloned, and run the command again."
+    )
+
+
+def environment(root: Path, given: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables that our processes need beside those `given`; makes the server's password on the first call."""
+    state = root / STATE
+    wanted = SWITCHES | {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{state / 'mlflow.db'}",
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{state / 'prefect.db'}",
+        "PREFECT_HOME": str(state / "prefect"),
+        "PREFECT_SERVER_API_AUTH_STRING": password(root),
+    }
+    if "PREFECT_API_URL" not in given:  # a password of ours is nobody else's business
+        wanted["PREFECT_API_AUTH_STRING"] = wanted["PREFECT_SERVER_API_AUTH_STRING"]
+    return {name: value for name, value in wanted.items() if name not in given}
+
+
+def apply(root: Path) -> None:
+    """Set the variables for this process and its children, before Prefect, MLflow or DVC is imported."""
+    os.environ.update(environment(root))
+
+
+def password(root: Path) -> str:
+    """Name and password of the project's Prefect server, `convoy:...`; made once, for the owner's eyes alone."""
+    path = password_file(root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    if not path.exists():
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(f"convoy:{secrets.token_urlsafe(24)}\n")
+        try:
+            os.link(temporary, path)  # of two at once, one wins and both read the same
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink()
+    return path.read_text().strip()
+
+
+def password_file(root: Path) -> Path:
+    """Where the password lies."""
+    return root / STATE / "prefect.auth"

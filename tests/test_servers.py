@@ -1,0 +1,334 @@
+"""The servers, for real: started, asked the wrong way, asked the right way, killed, stopped."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows import processes, servers, settings
+from flows.databases import prepare
+from flows.processes import Server, listen
+from pipeline.errors import UserError
+
+REPOSITORY = Path(__file__).parents[1]
+FLOW = """
+    import os, signal, sys
+    from pathlib import Path
+    from flows import settings
+    from flows.servers import prefect_for_run
+
+    root = Path(sys.argv[1])
+    settings.apply(root)
+    with prefect_for_run(root) as prefect:
+        print(prefect.api, prefect.private.pid if prefect.private else 0, flush=True)
+        if sys.argv[2] == "hang":
+            prefect.wait_ready()
+            print("ready", flush=True)
+            signal.pause()
+        from prefect import flow, get_run_logger, task
+
+        @task
+        def double(number):
+            get_run_logger().info("doubling %d", number)
+            return 2 * number
+
+        @flow
+        def tiny():
+            total = sum(double(number) for number in range(20))
+            if sys.argv[2] == "fail":
+                raise RuntimeError("as asked")
+            return total
+
+        with prefect.client():
+            print(tiny(), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def clean_variables() -> Iterator[None]:
+    """No variable of the machine names a server; the project's modules are found from any folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("PREFECT_", "MLFLOW_"))]:
+            patch.delenv(name)
+        patch.setenv("PYTHONPATH", str(REPOSITORY))
+        yield
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, clean_variables: None) -> Path:
+    """A project with its databases made, and no server."""
+    root = new_project(tmp_path_factory.mktemp("project"))
+    prepare(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def dashboards(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Server]]]:
+    """A project whose servers were started by two `up` at once."""
+    root = new_project(tmp_path_factory.mktemp("dashboards"))
+    shutil.copytree(project / ".convoy", root / ".convoy")
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(servers.up, [root, root])
+    assert first == second
+    yield root, first
+    servers.down(root)
+
+
+def new_project(root: Path) -> Path:
+    for name in ("dvc.yaml", "params.yaml"):
+        (root / name).touch()
+    return root
+
+
+def ask(url: str, headers: Mapping[str, str] = {}, data: bytes | None = None, method: str | None = None) -> tuple:
+    """Status and headers of the answer."""
+    request = urllib.request.Request(url, data=data, headers=dict(headers), method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.headers
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers
+
+
+def basic(root: Path) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(settings.password(root).encode()).decode()}
+
+
+def run_flow(root: Path, how: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(FLOW), str(root), how]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root)
+
+
+def recorded(root: Path, table: str) -> list[str]:
+    with sqlite3.connect(root / ".convoy" / "prefect.db") as connection:
+        return [state for (state,) in connection.execute(f"select state_name from {table}")]
+
+
+def gone(pid: int, within: float) -> bool:
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_run_without_dashboards_gets_a_server_for_itself_that_records_everything(project: Path) -> None:
+    run = run_flow(project, "fail")
+    out, errors = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert "RuntimeError: as asked" in errors
+    assert recorded(project, "flow_run") == ["Failed"]
+    assert recorded(project, "task_run") == ["Completed"] * 20
+    assert gone(int(out.split()[1]), within=0.5)
+
+
+def test_the_private_server_ends_by_itself_when_the_run_is_killed(project: Path) -> None:
+    run = run_flow(project, "hang")
+    assert run.stdout is not None
+    server = int(run.stdout.readline().split()[1])
+    assert run.stdout.readline() == "ready\n"
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    assert gone(server, within=5)
+
+
+def test_a_server_named_by_the_user_must_answer(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with listen(0) as door:
+        url = f"http://127.0.0.1:{door.getsockname()[1]}/api"
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    with servers.prefect_for_run(project) as prefect, pytest.raises(UserError) as failure:
+        prefect.wait_ready()
+    assert str(failure.value) == (
+        f"The Prefect server at {url} does not answer. Start it, or unset PREFECT_API_URL: "
+        "a run then starts a server of its own."
+    )
+
+
+def test_up_twice_says_so(dashboards: tuple[Path, dict[str, Server]]) -> None:
+    root, started = dashboards
+    lines: list[str] = []
+    assert servers.up(root, lines.append) == started == servers.running(root)
+    assert lines == [
+        f"Prefect: http://127.0.0.1:{started['prefect'].port}  (up already)",
+        f"MLflow:  http://127.0.0.1:{started['mlflow'].port}/#/experiments  (up already)",
+        f"Prefect's page asks to log in, once: give it the line in {root}/.convoy/prefect.auth",
+    ]
+
+
+def test_prefect_wants_the_password(dashboards: tuple[Path, dict[str, Server]]) -> None:
+    root, started = dashboards
+    url = started["prefect"].url + "/api/admin/version"
+    assert ask(url)[0] == 401
+    assert ask(url, {"Authorization": "Basic Y29udm95Onl5eQ=="})[0] == 401
+    assert ask(url, basic(root))[0] == 200
+
+
+def test_prefect_refuses_forged_requests(dashboards: tuple[Path, dict[str, Server]]) -> None:
+    root, started = dashboards
+    url = started["prefect"].url + "/api/flows/"
+    forged = basic(root) | {"Content-Type": "application/json"}
+    assert ask(url, forged, data=b'{"name": "forged"}')[0] == 403
+
+
+def test_prefect_grants_no_other_origin(dashboards: tuple[Path, dict[str, Server]]) -> None:
+    _, started = dashboards
+    own = started["prefect"].url
+    for origin, granted in ((own, own), ("https://evil.example", None), ("http://127.0.0.1:1", None)):
+        asking = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        headers = ask(own + "/api/flows/filter", asking, method="OPTIONS")[1]
+        assert headers["Access-Control-Allow-Origin"] == granted
+
+
+def test_prefects_pages_talk_to_nobody_else_and_stand_in_no_frame(
+    dashboards: tuple[Path, dict[str, Server]],
+) -> None:
+    _, started = dashboards
+    status, headers = ask(started["prefect"].url + "/")
+    port = started["prefect"].port
+    hosts = " ".join(f"{scheme}://{host}:{port}" for scheme in ("http", "ws") for host in ("127.0.0.1", "localhost"))
+    assert status == 200
+    assert headers["Content-Security-Policy"] == f"connect-src 'self' {hosts}; frame-ancestors 'none'"
+
+
+def test_mlflow_refuses_foreign_hosts_origins_and_frames(dashboards: tuple[Path, dict[str, Server]]) -> None:
+    _, started = dashboards
+    url = started["mlflow"].url
+    search = url + "/api/2.0/mlflow/experiments/search"
+    create = url + "/api/2.0/mlflow/experiments/create"
+    json_body = {"Content-Type": "application/json"}
+    assert ask(search + "?max_results=1")[0] == 200
+    assert ask(search + "?max_results=1", {"Host": "evil.example"})[0] == 403
+    assert ask(create, json_body | {"Origin": "https://evil.example"}, data=b'{"name": "forged"}')[0] == 403
+    assert ask(create, json_body, data=b'{"name": "ours"}')[0] == 200
+    assert ask(url)[1]["X-Frame-Options"] == "DENY"
+    assert ask(search, {"Origin": "https://evil.example"})[1]["Access-Control-Allow-Origin"] is None
+
+
+def test_they_listen_on_loopback_only(dashboards: tuple[Path, dict[str, Server]]) -> None:
+    _, started = dashboards
+    for server in started.values():
+        process = server.process()
+        assert process is not None
+        family = [process, *process.children(recursive=True)]
+        doors = {door.laddr for member in family for door in member.net_connections("inet") if door.status == "LISTEN"}
+        assert doors == {("127.0.0.1", server.port)}
+
+
+def test_a_run_uses_the_dashboards_server(dashboards: tuple[Path, dict[str, Server]]) -> None:
+    root, started = dashboards
+    run = run_flow(root, "finish")
+    out, errors = run.communicate(timeout=60)
+    assert out.splitlines() == [f"{started['prefect'].url}/api 0", "380"], errors
+    assert recorded(root, "flow_run").count("Completed") == 1
+
+
+def test_down_stops_what_up_started_and_nothing_else(dashboards: tuple[Path, dict[str, Server]]) -> None:
+    root, started = dashboards
+    family = [process.pid for server in started.values() if (process := server.process())]
+    family += [child.pid for pid in family for child in psutil.Process(pid).children(recursive=True)]
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        # Its id stands in the record, but with another start time: the id of a server that ended was used again.
+        kept = json.loads((root / ".convoy" / "servers.json").read_text())
+        kept["other"] = kept["mlflow"] | {"pid": bystander.pid, "started": 1.0}
+        (root / ".convoy" / "servers.json").write_text(json.dumps(kept))
+        lines: list[str] = []
+        assert servers.down(root, lines.append) == ["MLflow", "Prefect"]
+        assert all(gone(pid, within=1) for pid in family)
+        assert bystander.poll() is None
+        assert servers.down(root, lines.append) == []
+        assert lines == ["Stopped MLflow and Prefect.", "No server of this project runs."]
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_a_server_that_dies_takes_the_other_with_it_and_shows_its_log(project: Path, tmp_path: Path) -> None:
+    root = new_project(tmp_path)
+    shutil.copytree(project / ".convoy", root / ".convoy")
+    (root / ".convoy" / "mlflow.db").write_bytes(b"no database" * 1000)
+    lines: list[str] = []
+    with pytest.raises(UserError) as failure:
+        servers.up(root, lines.append)
+    message = str(failure.value)
+    assert message.startswith(f"MLflow's server ended while it started. The end of {root}/.convoy/logs/mlflow.log:\n")
+    assert "file is not a database" in message
+    assert servers.running(root) == {}
+    assert lines == ["Start Prefect and MLflow ..."]
+
+
+def test_a_taken_port_is_passed_over() -> None:
+    with listen(0) as taken:
+        port = taken.getsockname()[1]
+        with listen(port) as ours:
+            assert port < ours.getsockname()[1] < port + 100
+
+
+def test_a_door_can_be_connected_to_before_anybody_serves() -> None:
+    with listen(0) as door, socket.create_connection(door.getsockname(), timeout=1):
+        pass
+
+
+def test_a_process_whose_id_was_used_again_is_not_ours(tmp_path: Path) -> None:
+    entry = Server(name="Prefect", pid=os.getpid(), started=1.0, port=1, health="/", log=tmp_path / "log")
+    processes.record(tmp_path).parent.mkdir()
+    processes.record(tmp_path).write_text(json.dumps({"prefect": entry.model_dump(mode="json")}))
+    assert servers.running(tmp_path) == {}
+    started = psutil.Process().create_time()
+    assert entry.model_copy(update={"started": started}).process() == psutil.Process()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"prefect": 1}', '{"prefect": {"pid": "x"}}', "\0"])
+def test_a_damaged_record_is_no_record(tmp_path: Path, text: str) -> None:
+    processes.record(tmp_path).parent.mkdir()
+    processes.record(tmp_path).write_text(text)
+    assert servers.running(tmp_path) == {}
+
+
+def test_the_users_variables_win(tmp_path: Path) -> None:
+    ours = settings.environment(tmp_path, {})
+    assert ours["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/.convoy/mlflow.db"
+    assert ours["PREFECT_API_AUTH_STRING"] == ours["PREFECT_SERVER_API_AUTH_STRING"] == settings.password(tmp_path)
+    theirs = settings.environment(tmp_path, {"MLFLOW_TRACKING_URI": "http://team", "PREFECT_API_URL": "http://team/api"})
+    assert "MLFLOW_TRACKING_URI" not in theirs
+    assert "PREFECT_API_AUTH_STRING" not in theirs  # our password is not sent to their server
+
+
+def test_the_password_is_made_once_for_the_owner_alone(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(settings.password, [tmp_path] * 8))
+    assert len(made) == 1
+    assert len(made.pop()) == len("convoy:") + 32
+    assert stat.S_IMODE(settings.password_file(tmp_path).stat().st_mode) == 0o600
+    assert [path.name for path in (tmp_path / ".convoy").iterdir()] == ["prefect.auth"]
+
+
+def test_the_project_is_found_from_a_folder_in_it(tmp_path: Path) -> None:
+    inside = tmp_path / "a" / "b"
+    inside.mkdir(parents=True)
+    with pytest.raises(UserError) as failure:
+        settings.project_root(inside)
+    assert str(failure.value) == (
+        f"No project here: neither {inside} nor a folder above it holds dvc.yaml and params.yaml.\n"
+        "Change to the folder that you cloned, and run the command again."
+    )
+    assert settings.project_root(new_project(tmp_path) / "a" / "b") == tmp_path
