@@ -61,8 +61,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     old = path.with_name(f".{path.name}.old")
-    for leftover in (temporary, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    _clear_up(path, temporary, old)
     temporary.mkdir()
     try:
         yield temporary
@@ -73,8 +72,14 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise explained(error, path) from error
     finally:
-        for leftover in (temporary, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        _clear_up(path, temporary, old)
+
+
+def _clear_up(path: Path, temporary: Path, old: Path) -> None:
+    if old.exists() and not path.exists():  # stopped between the two renames
+        old.rename(path)
+    for leftover in (temporary, old):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -28,6 +28,7 @@ from pipeline.contracts import Found, LeftOut, Target
 from pipeline.dataset import Dataset
 from pipeline.door import parse
 from pipeline.errors import UserError
+from pipeline.files import replacing_folder
 from pipeline.images import encode_png
 from pipeline.ingest import decoding, shards, stage
 from pipeline.ingest.decoding import Verdict, decode_all
@@ -529,6 +530,19 @@ def test_ctrl_c_leaves_the_old_outputs_and_no_process_behind(project: Path):
         assert "stopped" in process.communicate(timeout=20)[0]
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+    assert outputs() == first
+    assert [path.name for path in OUT.parent.iterdir()] == ["dataset"]
+
+
+@pytest.mark.parametrize("leftovers", [(".dataset.old", ".dataset.tmp"), (".dataset.tmp",)])
+def test_a_kill_between_or_before_the_two_renames_loses_nothing(leftovers: tuple[str, ...]):
+    lay(pets())
+    stage.run(params(), OUT)
+    first = outputs()
+    for name in leftovers:  # as the kill would have left them
+        OUT.rename(OUT.parent / name) if name.endswith("old") else (OUT.parent / name).mkdir()
+    with pytest.raises(KeyboardInterrupt), replacing_folder(OUT):
+        raise KeyboardInterrupt
     assert outputs() == first
     assert [path.name for path in OUT.parent.iterdir()] == ["dataset"]
 
