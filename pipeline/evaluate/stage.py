@@ -25,6 +25,7 @@ from pipeline.devices import set_up
 from pipeline.errors import UserError
 from pipeline.evaluate import pictures, report, tables
 from pipeline.evaluate.answers import Answers
+from pipeline.evaluate.wording import plotted
 from pipeline.files import replacing_folder, write_bytes, write_json, write_text
 from pipeline.images import encode_png
 from pipeline.packed import packed
@@ -139,11 +140,12 @@ def summary(figures: list[report.Figure], images: int) -> dict[str, Any]:
 
 def write_tables(folder: Path, test: Split, answers: Answers) -> None:
     """Everything that a spreadsheet, or `dvc plots`, can read."""
-    classes, pairs = answers.classes, zip(answers.labels, answers.predicted, strict=True)
-    rows = tables.per_class(tables.confusion(answers), classes)
+    pairs = zip(answers.labels, answers.predicted, strict=True)
+    rows = tables.per_class(tables.confusion(answers), answers.classes)
+    names = [plotted(name) for name in answers.classes]
     tables.write_predictions(folder / "predictions.parquet", test, answers)
     tables.write_csv(folder / "classes.csv", ["class", "images", "precision", "recall", "f1"], rows)
-    named = ((classes[actual], classes[predicted]) for actual, predicted in pairs)
+    named = ((names[actual], names[predicted]) for actual, predicted in pairs)
     tables.write_csv(folder / "confusion.csv", ["actual", "predicted"], named)
     tables.write_csv(folder / "calibration.csv", tables.Bin._fields, tables.calibration(answers))
     tables.write_csv(folder / "roc.csv", ["false_positive_rate", "true_positive_rate"], tables.roc(answers))

@@ -12,6 +12,11 @@ def shown(name: str) -> str:
     return visible if visible.strip(joiners + " ") else "(blank)"
 
 
+def plotted(name: str) -> str:
+    """A name for `dvc plots`, whose page (DVC 3.67) runs a `</script><script>...` that stands in a plotted table."""
+    return shown(name).replace("<", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}")
+
+
 def percent(share: float) -> str:
     """`97.3%`; what falls short of all of it never reads 100.0%."""
     if not math.isfinite(share):
