@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from pipeline.errors import UserError
 from pipeline.files import STATE
 
 EXIT_MISTAKE = 1
+EXIT_DEFECT = 70
+"""Neither a mistake of the user nor an interruption: whoever runs stages may try it again."""
 
 
 def ingest() -> None:
@@ -86,6 +89,9 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"{arguments[0]}: stopped; nothing half-written is left.", file=sys.stderr)
         return interrupts.EXIT_CODE
+    except Exception:
+        traceback.print_exc()
+        return EXIT_DEFECT
     return interrupts.EXIT_CODE if interrupts.asked() else 0
 
 

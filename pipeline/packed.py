@@ -75,8 +75,9 @@ def _fill(path: Path, split: Split, side: int, channels: int) -> None:
                 file.truncate(file.tell() + len(split) * side * side * channels)
         array = np.load(temporary, mmap_mode="r+")
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            for _ in track(pool.map(fill, range(len(split))), len(split), "packing"):
-                pass
+            with track("packing", len(split)) as advance:
+                for _ in pool.map(fill, range(len(split))):
+                    advance(1)
         array.flush()
         temporary.replace(path)
     except OSError as error:

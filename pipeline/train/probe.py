@@ -29,7 +29,7 @@ BUDGET = 10.0
 """Seconds, at most, but for the one step of each candidate."""
 ROUNDS = 5
 MARGIN = 1.15
-"""Plain float32 wins unless another is faster by this factor: a close race is no reason to differ."""
+"""The plainer one wins unless another is faster by this factor: a close race is no reason to differ."""
 
 
 def choose(params: TrainParams, learner: Learner, batch: Batch, device: torch.device) -> Arithmetic:
@@ -43,9 +43,10 @@ def choose(params: TrainParams, learner: Learner, batch: Batch, device: torch.de
         assert remembered is not None
         return remembered
     seconds = _race(params, learner, batch, device, candidates)
-    fastest = min(seconds, key=lambda arithmetic: seconds[arithmetic])
-    first = candidates[0]
-    chosen = fastest if seconds[first] > MARGIN * seconds[fastest] else first
+    chosen = candidates[0]
+    for arithmetic in candidates[1:]:
+        if seconds[chosen] > MARGIN * seconds[arithmetic]:
+            chosen = arithmetic
     write_json(memory, {**chosen._asdict(), "seconds": {" ".join(key): value for key, value in seconds.items()}})
     return chosen
 
@@ -95,7 +96,7 @@ def _memory(params: TrainParams, batch: Batch, device: torch.device) -> Path:
     about = [
         described(params)["model"],
         list(batch.pictures.shape),
-        params.compute.model_dump(),
+        [arithmetic._asdict() for arithmetic in _candidates(params.compute, device)],
         torch.__version__,
         torch.get_num_threads(),
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {platform.machine()}",

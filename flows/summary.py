@@ -1,0 +1,45 @@
+"""What a run came to, in a few lines."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.run import Result
+from pipeline.door import load
+from pipeline.evaluate.stage import EVALUATION
+from pipeline.params import EvaluateParams, Named
+
+TITLES = {"promote": "better", "hold": "held back", "reject": "rejected"}
+
+
+def show(result: Result) -> None:
+    """Print score, version, verdict and where to look."""
+    finished, name = result.finished, load(Named).name
+    place = "is the champion" if finished.champion else f"is not the champion: {TITLES[finished.outcome]}"
+    table = Table.grid(padding=(0, 2))
+    table.add_row("score", _score())
+    table.add_row("model", f"{name} version {finished.version} {place}")
+    table.add_row("why", "\n".join(finished.reasons[:2]))
+    table.add_row("report", str(EVALUATION / "report.html"))
+    command = "convoy" if shutil.which("convoy") else str(Path(".venv/bin/convoy"))
+    table.add_row("look", f"{command} up   starts the dashboards, Prefect and MLflow")
+    console = Console(highlight=False)
+    console.print()
+    if not result.new:
+        console.print("Nothing to do: data, params and code are those of the last run.", style="bold")
+    console.print(table)
+
+
+def _score() -> str:
+    found = json.loads((EVALUATION / "metrics.json").read_text())
+    name, images = load(EvaluateParams).task.score, found["images"]
+    score = found[name]
+    return (
+        f"{name.replace('_', ' ')} {score['value']:.4f} on {images:,} test images "
+        f"(95 % interval {score['low']:.4f} to {score['high']:.4f})"
+    )

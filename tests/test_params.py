@@ -1,0 +1,100 @@
+"""The door: every problem at once, each with its place, what was found, and the nearest valid name."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.door import parse
+from pipeline.errors import ParamsError
+from pipeline.params import AugmentParams, Params, TrainParams, described
+
+SHIPPED = (Path(__file__).parents[1] / "params.yaml").read_text()
+
+
+def problems(text, wanted=Params):
+    with pytest.raises(ParamsError) as raised:
+        parse(wanted, text)
+    return str(raised.value).splitlines()
+
+
+def test_the_shipped_file_passes():
+    params = parse(Params, SHIPPED)
+    assert described(params)["model"]["name"] == "convnet"
+    assert described(params)["task"] == {"name": "classification", "score": "accuracy"}
+
+
+def test_all_problems_come_back_together():
+    text = (
+        SHIPPED.replace("name: convnet", "name: convnett")
+        .replace("epochs: 12", "epoch: 12")
+        .replace("batch_size: 64", "batch_size: 0")
+        .replace("flow:", "flwo:")
+    )
+    lines = problems(text)
+    assert lines[0] == "params.yaml: 5 problems"
+    assert "  flwo: no such section. Did you mean 'flow'?" in lines
+    assert "  flow: missing." in lines
+    assert any(
+        line.startswith("  model: no model named 'convnett'. Did you mean 'convnet'? pipeline/models/ has: convnet")
+        for line in lines
+    )
+    assert "  train.epoch: no such key. Did you mean 'epochs'?" in lines
+    assert "  train.batch_size: input should be greater than or equal to 1; found 0." in lines
+
+
+def test_options_of_parts_have_their_place():
+    lines = problems(SHIPPED.replace("label_smoothing: 0.05", "label_smoothing: 2"))
+    assert lines[1].startswith("  loss.label_smoothing: input should be less than")
+    assert lines[1].endswith("found 2.")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("name: convnet", "name: ../../etc/passwd", "no model named '../../etc/passwd'."),
+        ("name: convnet", "name: _private", "no model named '_private'."),
+        ("name: convnet", "name: [1]", "expected a part by its name, as in {name: convnet}; found {'name': [1]"),
+        ("device: auto", "device: gpu", "compute.device: string should match pattern"),
+        ("promote: auto", "promote: maybe", "gate.promote: input should be 'auto' or 'never'; found 'maybe'."),
+        ("val: 0.15", "val: 0.9", "split: val + test is 1.1, which leaves nothing to train on."),
+        ("score: accuracy", "score: acuracy", "Did you mean 'accuracy'?"),
+        ("name: digits  ", "name: a/b  ", "name: string should match pattern"),
+    ],
+)
+def test_words(old, new, line):
+    assert old in SHIPPED
+    assert any(line in found for found in problems(SHIPPED.replace(old, new, 1)))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("seed: 0\nseed: 1\n", "line 2: the key 'seed' stands twice; keep one"),
+        ("a: &x [1]\nb: *x\n", "line 2: aliases (*name) are not read; write the value out"),
+        ("- 1\n", "expected `key: value` lines, one section each."),
+        ("a: [1\n", "not valid YAML"),
+        ("", "expected `key: value` lines, one section each."),
+        ("a: !!python/object/apply:os.system [id]\n", "not valid YAML"),
+        ("[" * 5000, "not valid YAML"),
+    ],
+)
+def test_what_is_no_params_file(text, line):
+    assert line in problems(text)[1]
+
+
+def test_a_stage_reads_its_own_sections_only():
+    text = SHIPPED.replace("name: convnet", "name: nonsense")
+    assert parse(AugmentParams, text).augment.size == 32
+    assert len(problems(text, TrainParams)) == 2
+
+
+def test_parts_that_do_not_fit_each_other(monkeypatch):
+    from pipeline.contracts import Output
+    from pipeline.models import convnet
+
+    monkeypatch.setattr(convnet.Config, "gives", Output.MAP)
+    line = problems(SHIPPED)[1]
+    assert line == (
+        "  the parts together: task 'classification' needs one vector per image [B, K], but model 'convnet' gives "
+        "one vector per pixel [B, K, H, W]."
+    )
