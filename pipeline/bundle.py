@@ -107,7 +107,7 @@ class Bundle:
         answers = []
         with torch.inference_mode():
             for start in range(0, len(pictures), batch):
-                seen = np.ascontiguousarray(center_crop(pictures[start : start + batch], self.info.size))
+                seen = np.array(center_crop(pictures[start : start + batch], self.info.size))
                 # A lone picture goes in twice: an exported program takes batches of two or more.
                 padded = seen if len(seen) > 1 else np.concatenate([seen, seen])
                 answers.append(network(torch.from_numpy(padded).to(device or "cpu"))[: len(seen)].float().cpu().numpy())

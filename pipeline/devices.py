@@ -42,6 +42,6 @@ def set_up(wanted: str, threads: int) -> torch.device:
     device = pick(wanted)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(threads or cores)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler first: 1.9 s
     torch.backends.cudnn.benchmark = False
     return device

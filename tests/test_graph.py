@@ -49,7 +49,10 @@ def imports_of(stage: str, params: dict) -> set[str]:
     top = [node for node in tree.body if not isinstance(node, ast.FunctionDef)]
     files = modules(top) | modules(functions[stage].body)
     for section in set(SECTIONS[stage].model_fields) & set(PART_FOLDERS):
-        files.add(ROOT / "pipeline" / PART_FOLDERS[section] / f"{params[section]['name']}.py")
+        folder = ROOT / "pipeline" / PART_FOLDERS[section]
+        chosen = folder / f"{params[section]['name']}.py"
+        # The helpers that any part of the folder uses are listed for every part: a list cannot depend on the part.
+        files |= {chosen} | (closure(set(folder.glob("*.py"))) - set(folder.glob("[!_]*.py")))
     if stage == "evaluate":  # every metric
         files |= set((ROOT / "pipeline" / "metrics").glob("*.py"))
     if stage == "train":  # the one that decides

@@ -1,0 +1,64 @@
+"""`convoy status`: what runs, who is champion, and whether anything is to do."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.alone import holder
+from flows.run import LOCK, up_to_date
+from flows.servers import running
+from flows.stage import Graph
+from pipeline.door import load
+from pipeline.errors import UserError
+from pipeline.journal import Row, current, read
+from pipeline.params import Named
+from pipeline.registry import attempts, champion
+
+
+def show(root: Path) -> None:
+    """Print it."""
+    name = load(Named).name
+    table = Table.grid(padding=(0, 2))
+    table.add_row("run", _run(root))
+    table.add_row("champion", _champion(name))
+    servers = running(root)
+    pages = ", ".join(f"{server.name} {server.url}" for server in servers.values())
+    table.add_row("dashboards", pages or "down; `convoy up` starts them")
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _run(root: Path) -> str:
+    if at_work := holder(LOCK):
+        return f"at work ({at_work}){_training()}"
+    if attempt := attempts.read():
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(attempt.started / 1000))
+        return f"the one of {when} was stopped; `convoy run` goes on with it"
+    try:
+        return "none; everything is up to date" if up_to_date(Graph(root)) else "none; `convoy run` has something to do"
+    except UserError as error:
+        return f"none; {error}"
+
+
+def _training() -> str:
+    journal = current()
+    rows: list[Row] = read(journal, 0)[0] if journal else []
+    epochs = [row for row in rows if row.series == "epoch"]
+    if not epochs:
+        return ""
+    values = ", ".join(f"{key.removeprefix('epoch/')} {value:.4g}" for key, value in epochs[-1].values.items())
+    return f"; last training: {len(epochs)} epochs done, {values}"
+
+
+def _champion(name: str) -> str:
+    reigning = champion.current(name)
+    if reigning is None:
+        return f"{name} has none yet"
+    try:
+        reigning.bundle()
+    except UserError as error:
+        return f"{name} version {reigning.version.version}: {error}"
+    return f"{name} version {reigning.version.version}, since {reigning.since}"
