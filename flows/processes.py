@@ -1,6 +1,6 @@
-"""Background processes on loopback: start one, wait until it answers, tell whether it still runs, end it and its children.
+"""Background processes on loopback: start one, wait until it answers, see whether it still runs, end it and its children.
 
-A process is known by its id and its start time together: ids are used again, and nothing that is not ours may be ended.
+A process is known by its id and its start time together: ids are used again, and nothing but ours may be ended.
 """
 
 from __future__ import annotations

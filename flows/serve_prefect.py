@@ -77,14 +77,16 @@ def guarded(app: App, port: int) -> App:
 async def recorded(limit: float = 10.0) -> None:
     """Return once everything that clients sent is in the database.
 
-    Prefect takes events in and writes them later; ended at once, it lost 27 of 40 task runs of a flow that had finished.
+    Prefect takes events in and writes them later: ended at once, it lost 27 of 40 task runs of flows that had finished.
     """
     from prefect.server.utilities.messaging.memory import Topic
 
     end = quiet_since = time.monotonic()
     end += limit
     while (now := time.monotonic()) < end and now - quiet_since < QUIET:
-        if any(subscription._queue.qsize() for topic in Topic._topics.values() for subscription in topic._subscriptions):
+        if any(
+            subscription._queue.qsize() for topic in Topic._topics.values() for subscription in topic._subscriptions
+        ):
             quiet_since = now
         await asyncio.sleep(0.02)
 

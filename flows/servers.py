@@ -70,7 +70,9 @@ def up(root: Path, say: Say = print) -> dict[str, Server]:
             _end(root, {name: servers[name] for name in missing if name in servers})
             raise
     for name in (name for name in wanted if name in servers):
-        say(f"{servers[name].name + ':':8} {servers[name].url}{PAGE[name]}{'' if name in missing else '  (up already)'}")
+        say(
+            f"{servers[name].name + ':':8} {servers[name].url}{PAGE[name]}{'' if name in missing else '  (up already)'}"
+        )
     if "prefect" in servers:
         say(f"Prefect's page asks to log in, once: give it the line in {settings.password_file(root)}")
     return servers

@@ -308,7 +308,9 @@ def test_the_users_variables_win(tmp_path: Path) -> None:
     ours = settings.environment(tmp_path, {})
     assert ours["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/.convoy/mlflow.db"
     assert ours["PREFECT_API_AUTH_STRING"] == ours["PREFECT_SERVER_API_AUTH_STRING"] == settings.password(tmp_path)
-    theirs = settings.environment(tmp_path, {"MLFLOW_TRACKING_URI": "http://team", "PREFECT_API_URL": "http://team/api"})
+    theirs = settings.environment(
+        tmp_path, {"MLFLOW_TRACKING_URI": "http://team", "PREFECT_API_URL": "http://team/api"}
+    )
     assert "MLFLOW_TRACKING_URI" not in theirs
     assert "PREFECT_API_AUTH_STRING" not in theirs  # our password is not sent to their server
 
