@@ -16,7 +16,7 @@ from flows.servers import prefect_for_run
 from flows.stage import Graph, in_git
 from pipeline.door import PARAMS, load, parse
 from pipeline.errors import UserError
-from pipeline.files import STATE
+from pipeline.files import DATASET, STATE
 from pipeline.params import IngestParams, Params
 from pipeline.registry import attempts
 from pipeline.registry.attempts import Finished
@@ -64,7 +64,6 @@ def up_to_date(graph: Graph) -> Finished | None:
     finished = attempts.finished(PARAMS.read_text(encoding="utf-8"))
     if finished is None or graph.changed():
         return None
-    from pipeline.dataset import DATASET
     from pipeline.ingest.stage import unchanged
 
     return finished if unchanged(load(IngestParams), DATASET) else None

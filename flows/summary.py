@@ -11,9 +11,9 @@ from rich.table import Table
 
 from flows.run import Result
 from pipeline.door import load
-from pipeline.evaluate.stage import EVALUATION
 from pipeline.params import EvaluateParams, Named
 
+EVALUATION = Path("out/evaluation")
 TITLES = {"promote": "better", "hold": "held back", "reject": "rejected"}
 
 

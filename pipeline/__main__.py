@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline import interrupts
 from pipeline.errors import UserError
-from pipeline.files import STATE
+from pipeline.files import DATASET, STATE
 
 EXIT_MISTAKE = 1
 EXIT_DEFECT = 70
@@ -23,7 +23,6 @@ EXIT_DEFECT = 70
 
 
 def ingest() -> None:
-    from pipeline.dataset import DATASET
     from pipeline.door import load
     from pipeline.ingest.stage import run
     from pipeline.params import IngestParams

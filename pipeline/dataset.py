@@ -22,8 +22,7 @@ from pydantic import ValidationError
 
 from pipeline.contracts import Options
 from pipeline.errors import UserError
-
-DATASET = Path("out/dataset")
+from pipeline.files import DATASET
 
 SAMPLE_COLUMNS = {
     "id": pa.string(),  # sha256 of the encoded bytes, hexadecimal

@@ -13,6 +13,9 @@ from typing import Any, BinaryIO
 
 from pipeline.errors import UserError
 
+DATASET = Path("out/dataset")
+"""What `ingest` leaves. It stands here, so that finding nothing to do costs no import of pyarrow."""
+
 STATE = Path(".convoy")
 """What this project keeps beside its outputs: caches, checkpoints, servers' state. Relative to the project's root."""
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import pyarrow as pa
 
 from pipeline.contracts import Output, Target, TaskConfig
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Config(TaskConfig):
