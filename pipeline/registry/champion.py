@@ -1,0 +1,148 @@
+"""The champion: the version in use. The ledger says which; MLflow's alias `champion` follows it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.bundle import digest_of
+from pipeline.contracts import Options
+from pipeline.errors import UserError
+from pipeline.files import STATE, replacing_folder
+from pipeline.registry import ledger
+from pipeline.registry.ledger import Entry, Move
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ALIAS = "champion"
+FETCHED = STATE / "cache" / "champions"
+"""Files of champions that live in a remote store, by digest."""
+WITHIN = "artifacts/model"
+"""Where a registered model keeps its bundle."""
+
+
+class Version(Options):
+    """One registered model."""
+
+    name: str
+    version: str
+    digest: str
+    """Of the bundle's files."""
+    dataset: str
+    """Digest of the dataset that it learnt from."""
+    location: str
+    """Of the bundle's files: a path relative to the project's root, or an MLflow URI."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The version in use."""
+
+    version: Version
+    since: str
+    """UTC, ISO 8601."""
+    epoch: int
+    """Of the ledger: a promotion says which champion it was decided against."""
+    why: str
+
+    def bundle(self) -> Path:
+        """The folder of its files, fetched if they lie elsewhere.
+
+        Raises:
+            UserError: they are gone, or are not those that were promoted.
+        """
+        return bundle_of(self.version)
+
+
+def current(name: str) -> Champion | None:
+    """The champion of `name`, from the ledger alone: fast, and MLflow may be away."""
+    entry = ledger.champion(name)
+    return _champion(entry) if entry else None
+
+
+def promote(client: MlflowClient, version: Version, after: int, why: str) -> Champion:
+    """Make `version` the champion, decided on when the ledger's epoch was `after`; twice is once.
+
+    Raises:
+        UserError: another champion came in between, or the version's files are not those of its digest.
+    """
+    reigning = current(version.name)
+    if reigning is None or reigning.version.digest != version.digest:
+        bundle_of(version)
+        move = Move(
+            model=version.name,
+            action="promote",
+            from_version=reigning.version.version if reigning else None,
+            to_version=version.version,
+            model_digest=version.digest,
+            dataset_digest=version.dataset,
+            location=version.location,
+            why=why,
+        )
+        reigning = _champion(ledger.append(move, after))
+    reconcile(client, version.name)
+    return reigning
+
+
+def reconcile(client: MlflowClient, name: str) -> None:
+    """Set MLflow's alias to what the ledger says; a kill between the two is mended here."""
+    from mlflow.exceptions import MlflowException
+
+    reigning = current(name)
+    try:
+        aliased = client.get_model_version_by_alias(name, ALIAS).version
+    except MlflowException:  # no such model, or no such alias
+        aliased = None
+    if reigning and str(aliased) != reigning.version.version:
+        client.set_registered_model_alias(name, ALIAS, reigning.version.version)
+
+
+def bundle_of(version: Version) -> Path:
+    """The folder of a version's files, checked against its digest, fetched if they lie elsewhere.
+
+    Raises:
+        UserError: they are gone or changed.
+    """
+    folder = Path(version.location)
+    if version.location.startswith("models:/"):
+        folder = FETCHED / version.digest
+        if not folder.exists():
+            _fetch(version.location, folder)
+    what = f"version {version.version} of {version.name!r}"
+    try:
+        found = digest_of(folder)
+    except UserError as error:
+        raise UserError(f"The files of {what} are gone: {error}") from error
+    if found != version.digest:
+        raise UserError(
+            f"The files of {what} in {folder} were changed after it was registered: their digest is {found[:12]}, "
+            f"the recorded one {version.digest[:12]}. Put the files back from a copy."
+        )
+    return folder
+
+
+def _fetch(location: str, folder: Path) -> None:
+    from mlflow.artifacts import download_artifacts
+
+    from pipeline.registry.tracking import connect, reaching
+
+    client = connect()
+    with reaching(location), replacing_folder(folder) as temporary:
+        home = client.get_logged_model(location.removeprefix("models:/")).artifact_location
+        fetched = Path(download_artifacts(artifact_uri=f"{home}/{WITHIN}"))
+        for file in fetched.iterdir():
+            shutil.copyfile(file, temporary / file.name)
+
+
+def _champion(entry: Entry) -> Champion:
+    version = Version(
+        name=entry.model,
+        version=entry.to_version,
+        digest=entry.model_digest,
+        dataset=entry.dataset_digest,
+        location=entry.location,
+    )
+    return Champion(version=version, since=entry.when, epoch=entry.epoch, why=entry.why)

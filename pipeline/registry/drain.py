@@ -1,0 +1,158 @@
+"""The training journal -> MLflow, in batches, from a thread of the flow that training never waits for.
+
+What MLflow already has is asked of MLflow itself: of each metric the last step. So every step is logged once, however
+often the run is killed and taken up again, and a server that was away gets all that it missed.
+"""
+
+from __future__ import annotations
+
+import csv
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UserError
+from pipeline.journal import POINTER, Row, current, read
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+CURVES = Path("out/training")
+TABLES = (("steps.csv", "step", "train"), ("epochs.csv", "epoch", "epoch"))
+"""The curves as the stage leaves them: file, its column of steps, and how its metrics' names in MLflow begin."""
+POLL_SECONDS = 1.0
+LONGEST_WAIT = 30.0
+AT_ONCE = 1000
+"""Metrics of one batch: MLflow's limit."""
+SAMPLING_SECONDS = 5
+
+
+class Drain:
+    """Sends what training notes to one MLflow run, and the machine's load beside it."""
+
+    def __init__(self, client: MlflowClient, run_id: str, since: int) -> None:
+        """
+        Args:
+            client: of the tracking store.
+            run_id: of the MLflow run.
+            since: when the run began, in milliseconds since 1970; an older journal is another run's.
+        """
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self._client, self._run_id, self._since = client, run_id, since
+        self._journal: Path | None = None
+        self._offset = 0
+        self._logged: dict[str, int] | None = None  # the last step of each metric, once MLflow has told
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="drain", daemon=True)
+        self._monitor = SystemMetricsMonitor(run_id, sampling_interval=SAMPLING_SECONDS, resume_logging=True)  # type: ignore[no-untyped-call]
+
+    def start(self) -> Drain:
+        """Begin to follow the journal."""
+        self._monitor.start()  # type: ignore[no-untyped-call]
+        self._thread.start()
+        return self
+
+    def finish(self, patience: float = 60) -> None:
+        """Send the rest, from the journal and then from the stage's files, until MLflow has every step.
+
+        Args:
+            patience: seconds for a server that is away.
+
+        Raises:
+            UserError: it stays away; nothing is lost.
+        """
+        self.stop()
+        until, wait = time.monotonic() + patience, POLL_SECONDS
+        while True:
+            try:
+                self._send_journal()
+                self._send_rows(_from_files(self._since))
+                return
+            except Exception as error:  # whatever the client raises while its server is away
+                if time.monotonic() > until:
+                    raise UserError(
+                        f"MLflow does not take the metrics: {str(error).splitlines()[0][:200]}\nNothing is lost: start "
+                        "its server and run the same command again; it sends what is missing."
+                    ) from error
+                time.sleep(min(wait, max(0.0, until - time.monotonic())))
+                wait = min(2 * wait, LONGEST_WAIT)
+
+    def stop(self) -> None:
+        """Stop following, with the rest unsent."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+            self._monitor.finish()  # type: ignore[no-untyped-call]
+
+    def _follow(self) -> None:
+        wait = POLL_SECONDS
+        while not self._stop.wait(wait):
+            try:
+                self._send_journal()
+                wait = POLL_SECONDS
+            except Exception:  # as above; `finish` says so if it does not end
+                wait = min(2 * wait, LONGEST_WAIT)
+
+    def _send_journal(self) -> None:
+        journal = _journal_since(self._since)
+        if journal is None:
+            return
+        if journal != self._journal:
+            self._journal, self._offset = journal, 0
+        rows, offset = read(journal, self._offset)
+        self._send_rows(rows)
+        self._offset = offset
+
+    def _send_rows(self, rows: list[Row]) -> None:
+        """Send what is new of `rows`, each metric in the order of its steps."""
+        from mlflow.entities import Metric
+
+        batch: list[Metric] = []
+        for row in rows:
+            for key, value in row.values.items():
+                if row.step > self._last_logged(key):
+                    batch.append(Metric(key, value, row.time, row.step))
+            if len(batch) > AT_ONCE - 100:
+                self._send(batch)
+                batch = []
+        if batch:
+            self._send(batch)
+
+    def _send(self, batch: list[Metric]) -> None:
+        # A batch whose answer was lost is sent again as it was; MLflow knows it by key, time, step and value.
+        self._client.log_batch(self._run_id, metrics=batch)
+        assert self._logged is not None
+        self._logged.update({metric.key: metric.step for metric in batch})
+
+    def _last_logged(self, key: str) -> int:
+        if self._logged is None:
+            metrics = self._client.get_run(self._run_id).to_proto().data.metrics
+            self._logged = {metric.key: metric.step for metric in metrics}
+        return self._logged.get(key, -1)
+
+
+def _journal_since(since: int) -> Path | None:
+    """The journal of the training at work, if that began in this run: each start of a training renews the pointer."""
+    try:
+        begun = POINTER.stat().st_mtime_ns // 1_000_000
+    except OSError:
+        return None
+    return current() if begun >= since - 100 else None  # file times run some milliseconds behind
+
+
+def _from_files(moment: int) -> list[Row]:
+    """The curves as the stage left them; the time is not in its files, so all have the same one."""
+    rows = []
+    for name, counter, prefix in TABLES:
+        try:
+            lines = list(csv.DictReader((CURVES / name).open(encoding="utf-8", newline="")))
+        except OSError:
+            continue
+        for line in lines:
+            step = int(line.pop(counter))
+            values = {f"{prefix}/{column}": float(value) for column, value in line.items()}
+            rows.append(Row(moment, counter, step, values))
+    return rows

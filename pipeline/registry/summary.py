@@ -1,0 +1,101 @@
+"""What came of a run, in Markdown: the description of the MLflow run and of the model version."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline.bundle import BundleInfo
+from pipeline.contracts import SPLITS
+from pipeline.dataset import DatasetInfo
+from pipeline.files import DATASET
+from pipeline.params import Params, described
+from pipeline.plugin import metrics_for
+from pipeline.registry.champion import Version
+from pipeline.registry.code import Code
+from pipeline.registry.gate import Verdict
+
+SCORES = Path("out/evaluation/metrics.json")
+MODEL = Path("out/model/bundle.json")
+TITLES = {
+    "promote": "better than what it was compared with",
+    "hold": "held back",
+    "reject": "rejected",
+}
+
+
+def headline(params: Params) -> str:
+    """The deciding score with its interval: `Accuracy 0.986 (95 % interval 0.972 to 0.997) on 359 test images`."""
+    scores = json.loads(SCORES.read_text())
+    score, title = scores[params.task.score], next(iter(metrics_for(params.task).values())).title
+    images = sum(DatasetInfo.model_validate_json((DATASET / "dataset.json").read_bytes()).counts["test"].values())
+    interval = f"95 % interval {score['low']:.3f} to {score['high']:.3f}"
+    return f"{title} {score['value']:.3f} ({interval}) on {images:,} test images"
+
+
+def of_run(params: Params, code: Code, version: Version, verdict: Verdict, reigns: bool) -> str:
+    """The description of a run.
+
+    Args:
+        params: all of them.
+        code: that was at work.
+        version: that the run's model is registered as.
+        verdict: of the gate.
+        reigns: whether that version is the champion now.
+    """
+    place = "the champion now" if reigns else TITLES[verdict.outcome]
+    reasons = "\n".join(f"- {_plain(reason)}" for reason in verdict.reasons)
+    return (
+        f"**{headline(params)}**\n\n"
+        f"Version {version.version} of `{version.name}` is **{place}**.\n\n{reasons}\n\n"
+        f"{_scores(params)}\n\n{_made_of(params)}\n\n"
+        "Among the artifacts: the report `evaluation/report.html`, the worst errors `evaluation/errors.png`, augmented "
+        f"pictures `policy/preview.png`.\n\n{_again(code)}\n"
+    )
+
+
+def of_version(params: Params, code: Code) -> str:
+    """The description of a model version."""
+    return (
+        f"**{headline(params)}**\n\n{_made_of(params)}\n\n"
+        "In: a column `image` of encoded pictures (JPEG, PNG, ...). Out: `label`, `probability`, and `probabilities` "
+        f"of all classes by name.\n\n{_again(code)}\n"
+    )
+
+
+def _scores(params: Params) -> str:
+    found: dict[str, Any] = json.loads(SCORES.read_text())
+    lines = ["| score | test | 95 % interval |", "|---|---|---|"]
+    for name, metric in metrics_for(params.task).items():
+        if isinstance(score := found.get(name), dict) and score["value"] is not None:
+            known = score["low"] is not None
+            interval = f"{score['low']:.4f} to {score['high']:.4f}" if known else ""
+            lines.append(f"| {metric.title} | {score['value']:.4f} | {interval} |")
+    return "\n".join(lines)
+
+
+def _made_of(params: Params) -> str:
+    info = DatasetInfo.model_validate_json((DATASET / "dataset.json").read_bytes())
+    model = BundleInfo.model_validate_json(MODEL.read_bytes())
+    parts = described(params)
+    counts = ", ".join(
+        f"{sum(of_class.values()):,} {split}" for split in SPLITS if (of_class := info.counts.get(split))
+    )
+    what = " ".join(str(parts["model"][key]) for key in ("name", "architecture") if key in parts["model"])
+    return (
+        f"Data: {info.images:,} images of {len(info.classes)} classes ({counts}), `{info.digest[:12]}`. "
+        f"Network: {what}, {model.parameters:,} parameters, {model.size} x {model.size} pixels."
+    )
+
+
+def _again(code: Code) -> str:
+    if not code.commit:
+        return "The code was in no git repository: `params.yaml` and `dvc.lock` are among the artifacts."
+    patch = ", apply `code/uncommitted.patch` from the artifacts" if code.dirty else ""
+    return f"Again: check out `{code.commit[:12]}`{patch}, put back `params.yaml` and `dvc.lock`, then `convoy run`."
+
+
+def _plain(text: str) -> str:
+    """Text as it is: Markdown in a class or file name stays text."""
+    return "".join(f"\\{sign}" if sign in "\\`*_[]<>|#!" else sign for sign in text)

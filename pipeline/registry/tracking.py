@@ -1,0 +1,115 @@
+"""The way to MLflow: which store, made ready once, and how its failures are worded."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pipeline.errors import UserError
+from pipeline.files import STATE
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DATABASE = STATE / "mlflow.db"
+ARTIFACTS = STATE / "mlartifacts"
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # The client's own patience is four minutes a call; ours tries again by itself and loses nothing meanwhile.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+
+
+def address() -> str:
+    """The tracking URI: the usual variable, or a SQLite file of this project."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE.absolute()}"
+
+
+def connect() -> MlflowClient:
+    """A client for the store; the project's own SQLite file is made where it is missing.
+
+    Takes seconds, for imports and perhaps migrations: call it beside other work.
+
+    Raises:
+        UserError: the store does not answer, or was made by another version of MLflow.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    for noisy in ("mlflow.store.db.utils", "mlflow.system_metrics", "mlflow.pyfunc", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    uri = address()
+    with reaching(uri):
+        if uri == f"sqlite:///{DATABASE.absolute()}":
+            _ready()
+        mlflow.set_tracking_uri(uri)
+        client = mlflow.MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def experiment(client: MlflowClient, name: str) -> str:
+    """The id of the experiment `name`, made or restored if need be."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        ours = address() == f"sqlite:///{DATABASE.absolute()}"
+        location = (ARTIFACTS / name).absolute().as_uri() if ours else None
+        # The tag tells MLflow's page that this is training, not a chat; it asks otherwise.
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        with contextlib.suppress(MlflowException):  # somebody else made it in between
+            return str(client.create_experiment(name, location, tags))
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise UserError(f"MLflow at {address()} makes no experiment named {name!r}; see the log of its server.")
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+@contextlib.contextmanager
+def reaching(uri: str) -> Iterator[None]:
+    """Turn MLflow's failure into words.
+
+    Raises:
+        UserError: whatever MLflow raised inside.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        text = str(error).strip().splitlines()[0][:300]
+        if "out-of-date database schema" in str(error):
+            raise UserError(
+                f"{uri} was made by another version of MLflow. Copy it, then: .venv/bin/mlflow db upgrade {uri}"
+            ) from error
+        raise UserError(
+            f"MLflow at {uri} does not answer: {text}\n"
+            "Start its server, or unset MLFLOW_TRACKING_URI, and run again: the run goes on where it stopped."
+        ) from error
+
+
+def _ready() -> None:
+    """Make the SQLite file under another name and move it here whole, so that a kill leaves no half-made one."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    STATE.mkdir(exist_ok=True)
+    with (STATE / "mlflow.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if DATABASE.exists():
+            return
+        temporary = DATABASE.with_name(".mlflow.db.tmp").absolute()
+        temporary.unlink(missing_ok=True)
+        store = SqlAlchemyStore(f"sqlite:///{temporary}", ARTIFACTS.absolute().as_uri())  # type: ignore[no-untyped-call]
+        store.engine.dispose()
+        temporary.replace(DATABASE)

@@ -1,0 +1,172 @@
+"""A project whose stages have run, made in a moment: what the tests of the registry record, register and judge."""
+
+from __future__ import annotations
+
+import atexit
+import io
+import json
+import os
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from pipeline import bundle
+from pipeline.bundle import BundleInfo
+from pipeline.dataset import DatasetInfo
+from pipeline.door import parse
+from pipeline.files import write_json, write_text
+from pipeline.params import Params
+from pipeline.registry import tracking
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+HOME = Path(__file__).parents[1]
+CLASSES = ["dark", "light"]
+SIDE = 8
+STEPS, EPOCHS = 20, 2
+
+
+def make_project(root: Path, bias: float = 0.0) -> Params:
+    """Fill `root` with params, lock and outputs: the task is to tell dark pictures from light ones."""
+    text = (HOME / "params.yaml").read_text()
+    write_text(root / "params.yaml", text)
+    pictures, labels = make_pictures(40)
+    dataset = make_dataset(root / "out/dataset", pictures, labels)
+    model = root / "out/model"
+    model.mkdir(parents=True)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(SIDE * SIDE, 2))
+    with torch.no_grad():
+        network[1].weight.copy_(torch.stack([-torch.ones(SIDE * SIDE), torch.ones(SIDE * SIDE)]) / 50)
+        network[1].bias.copy_(torch.tensor([0.0, bias]))
+    info = BundleInfo(
+        task={"name": "classification"},
+        classes=CLASSES,
+        channels=1,
+        packed=SIDE,
+        size=SIDE,
+        mean=[0.5],
+        deviation=[0.25],
+        model={"name": "convnet"},
+        parameters=130,
+        dataset=dataset.digest,
+    )
+    bundle.write(model, info, network)
+    make_notes(root / "out")
+    make_evaluation(root / "out/evaluation", model, pictures, labels)
+    stage = {"cmd": "python -m pipeline x", "outs": [{"path": "out", "md5": str(bias)}]}
+    write_text(
+        root / "dvc.lock", json.dumps({"schema": "2.0", "stages": {"ingest": stage, "train": {**stage, "b": 1}}})
+    )
+    return parse(Params, text)
+
+
+def make_pictures(count: int) -> tuple[list[bytes], np.ndarray]:
+    """PNG files, dark ones labelled 0 and light ones 1, with a few that look like the other."""
+    random = np.random.default_rng(0)
+    labels = np.arange(count) % 2
+    seen = np.where(np.arange(count) % 10 == 3, 1 - labels, labels)
+    pictures = []
+    for light in seen:
+        out = io.BytesIO()
+        pixels = random.integers(0, 110, (SIDE, SIDE)) + 140 * light
+        Image.fromarray(pixels.astype(np.uint8)).save(out, "PNG")
+        pictures.append(out.getvalue())
+    return pictures, labels
+
+
+def make_dataset(root: Path, pictures: list[bytes], labels: np.ndarray) -> DatasetInfo:
+    """The pictures as the test split, and the same number of rows as the train split."""
+    (root / "shards").mkdir(parents=True)
+    ids = [f"{index:064x}" for index in range(len(pictures))]
+    shard = pa.table({"id": ids, "data": pa.array(pictures, pa.large_binary())})
+    with pa.ipc.new_file(root / "shards/0.arrow", shard.schema) as writer:
+        writer.write_table(shard)
+    columns: dict[str, Any] = {
+        "id": ids + [f"f{identity[1:]}" for identity in ids],
+        "split": ["test"] * len(ids) + ["train"] * len(ids),
+        "label": [*labels, *labels],
+        "shard": pa.array([0] * 2 * len(ids), pa.int32()),
+        "row": pa.array([*range(len(ids))] * 2, pa.int32()),
+        "source": ["x.png"] * 2 * len(ids),
+    }
+    pq.write_table(pa.table(columns), root / "samples.parquet")
+    half = {name: int((labels == index).sum()) for index, name in enumerate(CLASSES)}
+    info = DatasetInfo(
+        task="classification",
+        format="digits",
+        classes=CLASSES,
+        channels=1,
+        counts={"train": half, "val": dict.fromkeys(CLASSES, 0), "test": half},
+        images=2 * len(ids),
+        bytes=sum(map(len, pictures)),
+        rejected=0,
+        digest="d" * 64,
+    )
+    write_json(root / "dataset.json", info.model_dump())
+    return info
+
+
+def make_notes(out: Path) -> None:
+    """What `augment` and `train` leave beside the model."""
+    write_json(out / "policy/policy.json", {"size": SIDE})
+    steps = [f"{step},{step_loss(step)},0.001" for step in range(STEPS)]
+    write_text(out / "training/steps.csv", "\n".join(["step,loss,learning_rate", *steps]) + "\n")
+    epochs = [f"{epoch},0.5,0.4,{0.8 + epoch / 10}" for epoch in range(EPOCHS)]
+    write_text(out / "training/epochs.csv", "\n".join(["epoch,train_loss,val_loss,val_accuracy", *epochs]) + "\n")
+    write_json(out / "training/training.json", {"device": "cpu", "threads": 1, "precision": "float32", "best_epoch": 1})
+
+
+def make_evaluation(root: Path, model: Path, pictures: list[bytes], labels: np.ndarray) -> None:
+    """What `evaluate` leaves, from the model's real answers."""
+    probabilities = bundle.Bundle.open(model).probabilities(pictures)
+    table = {
+        "id": [f"{index:064x}" for index in range(len(pictures))],
+        "probabilities": probabilities.astype(np.float32).tolist(),
+    }
+    root.mkdir(parents=True)
+    pq.write_table(pa.table(table), root / "predictions.parquet")
+    accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+    scores = {"accuracy": {"value": accuracy, "low": 0.8, "high": 0.97}, "images": len(labels)}
+    write_json(root / "metrics.json", scores)
+    write_text(root / "report.html", "<!doctype html><title>Report</title><h1>Report</h1>")
+
+
+def step_loss(step: int) -> float:
+    """The loss that the made-up training had."""
+    return 1 / (step + 3)
+
+
+@cache
+def empty_store() -> Path:
+    """A fresh MLflow database: its migrations take seconds, so tests start from a copy."""
+    folder = Path(tempfile.mkdtemp())
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        tracking.connect()
+    finally:
+        os.chdir(before)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder / tracking.DATABASE
+
+
+def enter_project(made: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """Copy a project with an empty store beside it, go there, and connect."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    database = empty_store()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copytree(made, target)
+    (target / ".convoy").mkdir()
+    shutil.copyfile(database, target / tracking.DATABASE)
+    monkeypatch.chdir(target)
+    return tracking.connect()

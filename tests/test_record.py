@@ -1,0 +1,307 @@
+"""The record of a run in MLflow: one run, each step once, through kills and a store that is away."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from registry_project import EPOCHS, HOME, STEPS, enter_project, make_project, step_loss
+
+from pipeline.errors import UserError
+from pipeline.files import write_text
+from pipeline.journal import Journal
+from pipeline.params import Params
+from pipeline.registry import attempts, code, record, tracking
+from pipeline.registry.attempts import Finished
+from pipeline.registry.code import Code
+from pipeline.registry.drain import Drain
+from pipeline.registry.record import Run
+
+CLEAN = Code(commit="c" * 40, branch="main")
+DONE = Finished(run="r", version="1", outcome="hold", champion=False, reasons=[])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Params]:
+    root = tmp_path_factory.mktemp("record") / "project"
+    return root, make_project(root)
+
+
+@pytest.fixture
+def params(made: tuple[Path, Params]) -> Params:
+    return made[1]
+
+
+@pytest.fixture
+def client(made: tuple[Path, Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """Of a store without runs, in a project whose stages have run."""
+    return enter_project(made[0], tmp_path / "project", monkeypatch)
+
+
+def opened(client: MlflowClient, params: Params, code: Code = CLEAN) -> Run:
+    return record.open_run(client, attempts.begin(params, code), params, code, {"prefect.flow_run": "f"})
+
+
+def history(run: Run, key: str) -> list[tuple[int, float]]:
+    return sorted((metric.step, metric.value) for metric in run.client.get_metric_history(run.id, key))
+
+
+def journal_steps(first: int, last: int) -> None:
+    """Training that notes the steps `first` to `last`; a resumed one meets steps that are there."""
+    journal = Journal(Path(".convoy/train/k"))
+    for step in range(first, last + 1):
+        journal.append("step", step, {"train/loss": step_loss(step), "train/learning_rate": 0.001})
+    journal.close()
+
+
+EVERY_STEP = [(step, step_loss(step)) for step in range(STEPS)]
+
+
+def test_a_killed_run_goes_on_in_the_same_mlflow_run(client: MlflowClient, params: Params) -> None:
+    first = opened(client, params)
+    second = opened(client, params)
+    assert (second.id, second.started) == (first.id, first.started)
+    assert client.get_run(first.id).data.tags["resumed"] == "1"
+    assert client.get_run(first.id).info.status == "RUNNING"
+
+
+def test_a_run_killed_before_its_id_was_noted_is_found(client: MlflowClient, params: Params) -> None:
+    first = opened(client, params)
+    noted = json.loads(attempts.RUN.read_text())
+    attempts.RUN.write_text(json.dumps(noted | {"run": ""}))
+    assert opened(client, params).id == first.id
+
+
+def test_another_key_ends_the_old_run_as_killed(client: MlflowClient, params: Params) -> None:
+    first = opened(client, params)
+    second = opened(client, params, Code(commit="e" * 40))
+    assert second.id != first.id
+    assert client.get_run(first.id).info.status == "KILLED"
+    assert attempts.read().abandoned == []  # type: ignore[union-attr]
+
+
+def test_an_interrupted_run_is_taken_up_and_a_finished_one_is_not(client: MlflowClient, params: Params) -> None:
+    first = opened(client, params)
+    record.interrupt(first, "FAILED")
+    assert client.get_run(first.id).info.status == "FAILED"
+    assert opened(client, params).id == first.id
+    record.close(first)
+    attempts.remember("name: x", DONE)
+    assert client.get_run(first.id).info.status == "FINISHED"
+    assert opened(client, params).id != first.id
+
+
+def test_nothing_to_do_is_known_without_mlflow(client: MlflowClient, params: Params) -> None:
+    attempts.remember("name: x\nflow: {retries: 1}", DONE)
+    assert attempts.finished("name: x\nflow: {retries: 2}") == DONE
+    assert attempts.finished("name: y") is None
+    assert attempts.finished("name: [") is None  # the door says what is wrong with it
+    lock = Path("dvc.lock")
+    lock.write_text(lock.read_text().replace("cmd", "command"))
+    assert attempts.finished("name: x") is None
+
+
+def test_the_run_says_what_ran(client: MlflowClient, params: Params) -> None:
+    run = client.get_run(opened(client, params).id)
+    assert re.fullmatch(r"digits convnet 20\d\d-\d\d-\d\d \d\d:\d\d", run.info.run_name)
+    assert run.data.params["model.name"] == "convnet"
+    assert run.data.params["train.epochs"] == str(params.train.epochs)
+    tags = run.data.tags
+    assert (tags["git.commit"], tags["git.branch"], tags["git.dirty"]) == ("c" * 40, "main", "no")
+    assert tags["prefect.flow_run"] == "f"
+    assert tags["env.python"] == ".".join(map(str, sys.version_info[:3]))
+
+
+def everything(client: MlflowClient) -> list[Any]:
+    """All that the store holds about runs."""
+    database = sqlite3.connect(tracking.DATABASE)
+    tables = ("metrics", "latest_metrics", "params", "tags", "datasets", "inputs", "input_tags")
+    return [sorted(map(repr, database.execute(f"SELECT * FROM {table}"))) for table in tables]
+
+
+def test_outputs_are_recorded_once_however_often(client: MlflowClient, params: Params) -> None:
+    run = opened(client, params)
+    attempts.stage_ran("train", 12.345)
+    record.record_outputs(run, params)
+    before = everything(client)
+    record.record_outputs(run, params)
+    assert everything(client) == before
+    found = client.get_run(run.id)
+    assert found.data.metrics == {
+        "test/accuracy": 0.9,
+        "test/accuracy_low": 0.8,
+        "test/accuracy_high": 0.97,
+        "seconds/train": 12.345,
+    }
+    [data] = found.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("digits", "d" * 36)
+    assert found.data.tags["dataset.digest"] == "d" * 64
+    assert found.data.tags["stage.train"] == "ran in 12.3 s"
+    kept = {file.path for folder in ("", "evaluation", "dataset") for file in client.list_artifacts(run.id, folder)}
+    assert {"params.yaml", "dvc.lock", "evaluation/report.html", "dataset/dataset.json", "policy", "training"} <= kept
+
+
+def test_a_skipped_stage_names_the_run_that_first_computed_it(client: MlflowClient, params: Params) -> None:
+    first = opened(client, params)
+    attempts.stage_ran("train", 1)
+    record.record_outputs(first, params)
+    record.close(first)
+    attempts.remember("name: x", DONE)
+    second = opened(client, params)
+    record.record_outputs(second, params)
+    assert client.get_run(second.id).data.tags["stage.train"] == f"up to date; first computed by run {first.id}"
+    assert client.get_run(second.id).data.metrics["test/accuracy"] == 0.9  # and yet the run is complete
+
+
+def test_each_step_is_logged_once_through_kills_and_resumes(client: MlflowClient, params: Params) -> None:
+    run = opened(client, params)
+    journal_steps(0, 7)
+    Drain(client, run.id, run.started)._send_journal()  # a flow that is then killed
+    journal_steps(5, 12)  # a training that resumes from its checkpoint
+    drain = Drain(client, run.id, run.started)
+    drain._send_journal()
+    drain._send_journal()
+    assert history(run, "train/loss") == EVERY_STEP[:13]
+    drain.finish()  # the rest is in the stage's files alone
+    drain.finish()
+    assert history(run, "train/loss") == EVERY_STEP
+    assert history(run, "epoch/val_accuracy") == [(epoch, 0.8 + epoch / 10) for epoch in range(EPOCHS)]
+
+
+def test_a_lost_answer_doubles_nothing(client: MlflowClient, params: Params) -> None:
+    run = opened(client, params)
+    journal_steps(0, 5)
+    drain = Drain(client, run.id, run.started)
+    drain._send_journal()
+    drain._logged, drain._offset = {}, 0  # as if MLflow had taken the batch and never said so
+    drain._send_journal()
+    assert history(run, "train/loss") == EVERY_STEP[:6]
+
+
+def test_the_journal_of_an_earlier_run_is_not_sent(client: MlflowClient, params: Params) -> None:
+    journal_steps(0, 5)
+    hour_ago = time.time() - 3600
+    os.utime(".convoy/train/current", (hour_ago, hour_ago))
+    run = opened(client, params)
+    Drain(client, run.id, run.started)._send_journal()
+    assert history(run, "train/loss") == []
+
+
+def test_a_store_that_is_away_for_a_while_loses_nothing(client: MlflowClient, params: Params) -> None:
+    run = opened(client, params)
+    drain = Drain(client, run.id, run.started).start()
+    away = Path(tracking.DATABASE).rename("away.db")
+    Path(tracking.DATABASE).mkdir()  # nothing can be opened there
+    client._tracking_client.store.engine.dispose()
+    journal_steps(0, STEPS - 1)
+    with pytest.raises(UserError, match=r"MLflow does not take the metrics: .*\nNothing is lost: start its server"):
+        drain.finish(patience=0.1)
+    Path(tracking.DATABASE).rmdir()
+    away.rename(tracking.DATABASE)
+    drain.finish()
+    assert history(run, "train/loss") == EVERY_STEP
+
+
+FOLLOWER = """
+import sys, time
+from pipeline.registry import tracking
+from pipeline.registry.drain import Drain
+drain = Drain(tracking.connect(), sys.argv[1], int(sys.argv[2])).start()
+print("follows", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_real_kill_of_the_flow_doubles_and_loses_no_step(client: MlflowClient, params: Params) -> None:
+    run = opened(client, params)
+    command = [sys.executable, "-c", FOLLOWER, run.id, str(run.started)]
+    flow = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(HOME)}, stdout=subprocess.PIPE)
+    assert flow.stdout
+    assert flow.stdout.readline() == b"follows\n"
+    journal_steps(0, 9)
+    until = time.monotonic() + 20
+    while not history(run, "train/loss") and time.monotonic() < until:
+        time.sleep(0.05)
+    flow.send_signal(signal.SIGKILL)
+    flow.wait()
+    assert history(run, "train/loss")
+    journal_steps(10, STEPS - 1)
+    again = opened(client, params)
+    Drain(client, again.id, again.started).start().finish()
+    assert history(again, "train/loss") == EVERY_STEP
+
+
+def test_a_mlflow_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"(?s)MLflow at http://127.0.0.1:9 does not answer: .*Start its server"):
+        tracking.connect()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    root = tmp_path / "repository"
+    root.mkdir()
+    write_text(root / "a.py", "one\n")
+    write_text(root / ".gitignore", "ignored\n")
+    git(root, "init", "-q", "-b", "trunk")
+    commit(root)
+    return root
+
+
+def git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def commit(root: Path) -> None:
+    git(root, "add", "-A")
+    git(root, "-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "x")
+
+
+def test_a_clean_tree_needs_no_patch(repository: Path) -> None:
+    write_text(repository / "ignored", "x")
+    write_text(repository / "dvc.lock", "x")  # the run's own doing, and recorded apart
+    found = code.read(repository)
+    assert (found.branch, found.patch, found.dirty) == ("trunk", "", False)
+    assert found.commit == git(repository, "rev-parse", "HEAD").strip()
+
+
+def test_the_patch_brings_the_commit_to_the_tree(repository: Path, tmp_path: Path) -> None:
+    write_text(repository / "a.py", "two\n")
+    write_text(repository / "folder" / "näw file", "new\n")
+    (repository / "picture.bin").write_bytes(bytes(range(256)))
+    (repository / "large").write_bytes(b"x" * 1_000_001)
+    staged = git(repository, "status", "--porcelain")
+    found = code.read(repository)
+    assert found.dirty
+    assert found.left_out == ("large",)
+    assert git(repository, "status", "--porcelain") == staged  # the user's index is as it was
+    git(tmp_path, "clone", "-q", str(repository), "clone")
+    (tmp_path / "patch").write_text(found.patch)
+    git(tmp_path / "clone", "apply", "../patch")
+    for name in ("a.py", "folder/näw file", "picture.bin"):
+        assert (tmp_path / "clone" / name).read_bytes() == (repository / name).read_bytes()
+    assert found.digest != code.read(tmp_path / "clone").digest  # without the large file
+
+
+def test_outside_a_repository_there_is_no_code_to_name(tmp_path: Path) -> None:
+    assert code.read(tmp_path) == Code()
+
+
+def test_a_dirty_tree_is_kept_with_the_run(client: MlflowClient, params: Params) -> None:
+    dirty = Code(commit="c" * 40, branch="main", patch="diff --git a b\n", left_out=("big.bin",))
+    run = opened(client, params, dirty)
+    shutil.copy(client.download_artifacts(run.id, "code/uncommitted.patch"), "patch")
+    assert Path("patch").read_text() == "# left out, too large: big.bin\ndiff --git a b\n"
+    assert client.get_run(run.id).data.tags["git.dirty"].startswith("yes")

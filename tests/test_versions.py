@@ -1,0 +1,218 @@
+"""Model versions: once per digest, served as trained from a fresh process elsewhere, and who is champion."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from mlflow import MlflowClient
+from registry_project import enter_project, make_pictures, make_project
+
+from pipeline import bundle
+from pipeline.bundle import Bundle
+from pipeline.errors import UserError
+from pipeline.params import Params
+from pipeline.registry import attempts, champion, ledger, record, summary, versions
+from pipeline.registry.champion import Version
+from pipeline.registry.code import Code
+from pipeline.registry.gate import Verdict
+from pipeline.registry.record import Run
+
+CODE = Code(commit="c" * 40, branch="main")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Params]:
+    root = tmp_path_factory.mktemp("versions") / "project"
+    return root, make_project(root)
+
+
+@pytest.fixture
+def run(made: tuple[Path, Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """An open run in a project whose stages have run."""
+    client = enter_project(made[0], tmp_path / "project", monkeypatch)
+    return record.open_run(client, attempts.begin(made[1], CODE), made[1], CODE, {})
+
+
+def registered(run: Run) -> Version:
+    return versions.register(run, {"git.commit": "c"}, "words")
+
+
+def model_folder(version: Version) -> Path:
+    return Path(version.location).parents[1]
+
+
+def retrained() -> None:
+    """Another model takes the place of `out/model`."""
+    path = Path("out/model/bundle.json")
+    path.write_text(path.read_text().replace('"parameters": 130', '"parameters": 131'))
+
+
+def test_one_digest_is_one_version(run: Run) -> None:
+    first = registered(run)
+    assert first == registered(run)
+    assert (first.version, first.digest) == ("1", bundle.digest_of(Path("out/model")))
+    retrained()
+    assert registered(run).version == "2"
+    found = run.client.get_model_version("digits", "1")
+    assert found.tags == {"model.digest": first.digest, "dataset.digest": "d" * 64, "git.commit": "c"}
+    assert (found.run_id, found.description) == (run.id, "words")
+
+
+def test_a_kill_before_the_version_leaves_no_second_model(run: Run) -> None:
+    first = registered(run)
+    run.client.delete_model_version("digits", "1")
+    second = registered(run)
+    assert (second.version, second.location) == ("2", first.location)
+    assert len(run.client.search_logged_models([run.experiment])) == 1
+
+
+def test_a_version_whose_files_are_gone_is_registered_anew(run: Run) -> None:
+    first = registered(run)
+    shutil.rmtree(first.location)
+    second = registered(run)
+    assert (second.version, second.digest) == ("2", first.digest)
+    assert bundle.digest_of(Path(second.location)) == first.digest
+
+
+def test_a_registered_model_holds_nothing_pickled_and_says_what_it_takes(run: Run) -> None:
+    folder = model_folder(registered(run))
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert not [name for name in files if name.endswith((".pkl", ".pickle", ".pth", ".pt", ".pyc"))]
+    assert {"code/pipeline/bundle.py", "code/pipeline/tasks/classification.py", "served.py"} <= files
+    assert "code/pipeline/train/loop.py" not in files
+    about = yaml.safe_load((folder / "MLmodel").read_text())
+    assert json.loads(about["signature"]["inputs"]) == [{"type": "binary", "name": "image", "required": True}]
+    outputs = [column["name"] for column in json.loads(about["signature"]["outputs"])]
+    assert outputs == ["label", "probability", "probabilities"]
+    example = json.loads((folder / "input_example.json").read_text())
+    assert base64.b64decode(example["data"][0][0]).startswith(b"\x89PNG")
+    assert all("==" in line and "+" not in line for line in (folder / "requirements.txt").read_text().splitlines())
+
+
+ELSEWHERE = """
+import json, sys
+from pathlib import Path
+import pandas as pd
+from mlflow.pyfunc import load_model
+pictures = [path.read_bytes() for path in sorted(Path("pictures").iterdir())]
+answers = load_model(sys.argv[1]).predict(pd.DataFrame({"image": pictures}))
+import pipeline
+print(json.dumps([pipeline.__path__[0], answers.to_dict("records")]))
+"""
+
+
+def test_a_fresh_process_elsewhere_gives_the_answers_of_the_bundle(run: Run, tmp_path: Path) -> None:
+    folder = model_folder(registered(run)).absolute()
+    pictures, _ = make_pictures(7)
+    expected = Bundle.open().probabilities(pictures)
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "pictures").mkdir(parents=True)
+    for index, picture in enumerate(pictures):
+        (elsewhere / "pictures" / f"{index}.png").write_bytes(picture)
+    folder.rename(elsewhere / "model")
+    # -I: neither the current folder nor the user's packages nor PYTHONPATH are looked at
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ELSEWHERE, "model"],
+        cwd=elsewhere,
+        env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    home, answers = json.loads(done.stdout.splitlines()[-1])
+    assert Path(home).is_relative_to(elsewhere)
+    found = np.array([list(answer["probabilities"].values()) for answer in answers])
+    assert np.abs(found - expected).max() < 1e-9
+    assert list(answers[0]["probabilities"]) == ["dark", "light"]
+    assert [answer["label"] for answer in answers] == [["dark", "light"][best] for best in expected.argmax(axis=1)]
+
+
+def alias(client: MlflowClient) -> str:
+    return str(client.get_model_version_by_alias("digits", champion.ALIAS).version)
+
+
+def test_a_promotion_is_in_the_ledger_once_and_the_alias_follows(run: Run) -> None:
+    assert champion.current("digits") is None
+    version = registered(run)
+    reigning = champion.promote(run.client, version, after=0, why="better")
+    assert champion.promote(run.client, version, after=0, why="again") == reigning == champion.current("digits")
+    assert (reigning.version, reigning.epoch, reigning.why) == (version, 1, "better")
+    assert alias(run.client) == "1"
+    retrained()
+    champion.promote(run.client, registered(run), after=1, why="better still")
+    assert alias(run.client) == "2"
+    assert [(entry.from_version, entry.to_version) for entry in ledger.history("digits")] == [(None, "1"), ("1", "2")]
+
+
+def test_the_alias_is_put_back_to_what_the_ledger_says(run: Run) -> None:
+    champion.promote(run.client, registered(run), after=0, why="better")
+    retrained()
+    registered(run)
+    run.client.set_registered_model_alias("digits", champion.ALIAS, "2")  # somebody clicked in MLflow
+    champion.reconcile(run.client, "digits")
+    assert alias(run.client) == "1"
+    run.client.delete_registered_model_alias("digits", champion.ALIAS)  # or a kill came between the two
+    champion.reconcile(run.client, "digits")
+    assert alias(run.client) == "1"
+
+
+def test_a_decision_against_an_older_champion_is_refused(run: Run) -> None:
+    champion.promote(run.client, registered(run), after=0, why="better")
+    retrained()
+    with pytest.raises(UserError, match="champion of 'digits' was moved meanwhile"):
+        champion.promote(run.client, registered(run), after=0, why="late")
+    assert alias(run.client) == "1"
+
+
+def test_files_that_were_changed_are_neither_promoted_nor_served(run: Run) -> None:
+    version = registered(run)
+    weights = Path(version.location) / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole + b"x")
+    with pytest.raises(UserError, match=r"version 1 of 'digits' in .* were changed after it was registered"):
+        champion.promote(run.client, version, after=0, why="better")
+    assert champion.current("digits") is None
+    weights.write_bytes(whole)
+    reigning = champion.promote(run.client, version, after=0, why="better")
+    assert reigning.bundle() == Path(version.location)
+    weights.unlink()
+    with pytest.raises(UserError, match="files of version 1 of 'digits' are gone"):
+        reigning.bundle()
+
+
+def test_the_champion_of_a_remote_store_is_fetched_once(run: Run) -> None:
+    version = registered(run)
+    remote = version.model_copy(update={"location": run.client.get_model_version("digits", "1").source})
+    folder = champion.bundle_of(remote)
+    assert folder == champion.FETCHED / version.digest
+    assert bundle.digest_of(folder) == version.digest
+    shutil.rmtree(version.location)
+    assert champion.bundle_of(remote) == folder
+
+
+def test_ledger_gate_and_champion_do_not_import_mlflow() -> None:
+    modules = "attempts, champion, code, gate, ledger"
+    words = f"import sys; from pipeline.registry import {modules}; print('mlflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", words], cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_the_description_reads_and_names_are_text(made: tuple[Path, Params], run: Run) -> None:
+    verdict = Verdict(outcome="promote", reasons=["Better: <script>[x](y)"])
+    text = summary.of_run(made[1], CODE, registered(run), verdict, reigns=True)
+    assert text.startswith(
+        "**Accuracy 0.900 (95 % interval 0.800 to 0.970) on 40 test images**\n\nVersion 1 of `digits`"
+    )
+    assert "is **the champion now**" in text
+    assert r"\<script\>\[x\](y)" in text
+    assert "80 images of 2 classes (40 train, 0 val, 40 test)" in text
+    assert "check out `cccccccccccc`, put back" in text
