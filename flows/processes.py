@@ -1,4 +1,4 @@
-"""Background processes on loopback: start one, wait until it answers, see whether it still runs, end it and its children.
+"""Background processes on loopback: start one, wait until it answers, see whether it still runs, end it and its kin.
 
 A process is known by its id and its start time together: ids are used again, and nothing but ours may be ended.
 """

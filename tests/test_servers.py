@@ -24,6 +24,7 @@ import psutil
 import pytest
 
 from flows import processes, servers, settings
+from flows.checks_of_servers import check_databases, check_servers
 from flows.databases import prepare
 from flows.processes import Server, listen
 from pipeline.errors import UserError
@@ -221,6 +222,14 @@ def test_mlflow_refuses_foreign_hosts_origins_and_frames(dashboards: tuple[Path,
     assert ask(create, json_body, data=b'{"name": "ours"}')[0] == 200
     assert ask(url)[1]["X-Frame-Options"] == "DENY"
     assert ask(search, {"Origin": "https://evil.example"})[1]["Access-Control-Allow-Origin"] is None
+
+
+def test_the_doctor_finds_them_safe_and_their_databases_new(dashboards: tuple[Path, dict[str, Server]]) -> None:
+    root, started = dashboards
+    checks = [*check_servers(root), *check_databases(root)]
+    assert [check.status for check in checks] == ["ok"] * 4
+    assert checks[0].found == f"{started['prefect'].url} answers, and lets no stranger in"
+    assert checks[2].found.startswith("as prefect wants it")
 
 
 def test_they_listen_on_loopback_only(dashboards: tuple[Path, dict[str, Server]]) -> None:

@@ -1,0 +1,203 @@
+"""The doctor finds what is wrong, says what to do, and fails where it should."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows import checks_of_servers, doctor, processes, settings
+from flows.checks import FAILED, OK, WARNING, Check
+from flows.processes import Server
+from pipeline.files import write_json
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project that lacks nothing but databases."""
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_DATABASE_CONNECTION_URL", *settings.TELEMETRY):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    root = tmp_path / "project"
+    (root / ".dvc").mkdir(parents=True)
+    (root / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
+    (root / "requirements.lock").write_text(f"pytest=={pytest.__version__} \\\n    --hash=sha256:00\n    # via x\n")
+    return root
+
+
+def installed(root: Path, name: str, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distribution as importlib.metadata finds it."""
+    folder = root / f"{name}-{version}.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(str(root))
+
+
+def git(root: Path, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True)
+
+
+def test_all_checks_of_a_new_project(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    statuses = {check.name: check.status for check in doctor.diagnose(root)}
+    assert statuses.pop("disk") in (OK, WARNING)
+    statuses.pop("compiled modules", None)
+    assert statuses == {
+        "Python": OK,
+        "libraries": OK,
+        "compute": OK,
+        "git": WARNING,
+        "DVC": OK,
+        "state": OK,
+        "prefect.db": WARNING,
+        "mlflow.db": WARNING,
+        "Prefect": OK,
+        "MLflow": OK,
+        "telemetry": OK,
+    }
+
+
+def test_the_exit_code_tells_of_failures(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "requirements.lock").write_text(
+        "pytest==0.1\nno-such-library==1.2 ; python_version > '3'\nother==1 ; python_version < '3'\n"
+    )
+    assert doctor.show_diagnosis(root) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"pytest {pytest.__version__}, not 0.1; no-such-library is missing, not 1.2" in shown
+    assert "-> make setup installs what requirements.lock says" in shown
+    assert "1 failed" in shown
+
+
+def test_a_lock_that_is_met_is_no_problem(root: Path) -> None:
+    assert list(doctor.check_libraries(root)) == [Check("libraries", OK, "1 as requirements.lock says")]
+
+
+def test_the_agpl_twin_of_albumentations_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(root, "albumentationsx", "2.1.0", monkeypatch)
+    check = list(doctor.check_libraries(root))[-1]
+    assert (check.name, check.status) == ("licences", FAILED)
+    assert check.advice == ".venv/bin/uv pip uninstall albumentationsx, then make setup"
+
+
+def test_a_fastapi_that_kills_prefect_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(root, "fastapi", "0.155.0", monkeypatch)
+    check = list(doctor.check_libraries(root))[-1]
+    assert check.found == "fastapi 0.155.0: with 0.155 and newer, Prefect 3.8's server dies when it starts"
+
+
+def test_torch_that_does_not_compute(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "torch.py").write_text("raise ImportError('libcudart.so.13: cannot open shared object file')")
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    (check,) = doctor.check_compute(root)
+    assert check.found == "torch does not compute: ImportError: libcudart.so.13: cannot open shared object file"
+
+
+def test_git_from_nothing_to_clean(root: Path) -> None:
+    assert [check.found for check in doctor.check_git(root)] == [
+        "not in a repository: runs cannot say what code made them"
+    ]
+    git(root, "init")
+    dirty, nameless = doctor.check_git(root)
+    assert (dirty.status, nameless.found) == (WARNING, "git knows no name for you")
+    assert dirty.found == "2 files differ from the last commit: a run records them as a patch"
+    git(root, "config", "user.name", "A")
+    git(root, "config", "user.email", "a@example.com")
+    git(root, "add", ".")
+    git(root, "commit", "-m", "Begin")
+    (clean,) = doctor.check_git(root)
+    assert clean.status == OK
+    assert clean.found.endswith(", nothing changed")
+
+
+def test_dvc_and_its_remotes(root: Path) -> None:
+    config = root / ".dvc" / "config"
+    config.write_text("['remote \"store\"']\n    url = s3://bucket/%d\n")
+    assert [check.found for check in doctor.check_dvc(root)] == ["set up; remotes: store"]
+    config.write_text("no section\n")
+    assert [check.status for check in doctor.check_dvc(root)] == [FAILED]
+    config.unlink()
+    config.parent.rmdir()
+    assert [check.advice for check in doctor.check_dvc(root)] == [".venv/bin/dvc init (with --no-scm outside git)"]
+
+
+def test_telemetry_that_the_user_switched_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
+    (check,) = doctor.check_telemetry(root)
+    assert (check.status, check.found) == (WARNING, "switched on by MLFLOW_DISABLE_TELEMETRY")
+
+
+def test_databases_that_are_old_or_none(root: Path) -> None:
+    state = root / ".convoy"
+    state.mkdir()
+    (state / "prefect.db").write_bytes(b"something else" * 100)
+    with sqlite3.connect(state / "mlflow.db") as connection:
+        connection.execute("create table alembic_version (version_num)")
+        connection.execute("insert into alembic_version values ('0123abcd')")
+    prefect, mlflow = checks_of_servers.check_databases(root)
+    assert (prefect.status, prefect.found) == (FAILED, f"{state}/prefect.db is no database that can be read")
+    assert mlflow.found.startswith("made by another version of mlflow (0123abcd, not ")
+    assert mlflow.advice == f"copy it, then: .venv/bin/mlflow db upgrade sqlite:///{state}/mlflow.db"
+
+
+class Open(BaseHTTPRequestHandler):
+    """A server that says yes to everybody."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Access-Control-Allow-Origin", "*")
+        self.end_headers()
+
+    do_POST = do_OPTIONS = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def open_server() -> Iterator[int]:
+    server = HTTPServer(("0.0.0.0", 0), Open)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+
+
+def test_open_servers_are_told(root: Path, open_server: int) -> None:
+    started = psutil.Process().create_time()
+    servers = {
+        name: Server(
+            name=name, pid=psutil.Process().pid, started=started, port=open_server, health="/", log=root / "log"
+        ).model_dump(mode="json")
+        for name in ("prefect", "mlflow")
+    }
+    write_json(processes.record(root), servers)
+    prefect, mlflow = checks_of_servers.check_servers(root)
+    assert (prefect.status, mlflow.status) == (FAILED, FAILED)
+    assert prefect.found == (
+        f"http://127.0.0.1:{open_server} asks for no password; lets other sites read it; "
+        "takes forged requests (no CSRF check); listens on 0.0.0.0, beyond this machine"
+    )
+    assert mlflow.found == (
+        f"http://127.0.0.1:{open_server} answers under any host name (DNS rebinding); "
+        "takes orders from other sites; listens on 0.0.0.0, beyond this machine"
+    )
+
+
+def test_servers_of_the_user(root: Path, monkeypatch: pytest.MonkeyPatch, open_server: int) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{open_server}/api")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    prefect, mlflow = checks_of_servers.check_servers(root)
+    assert prefect.status == OK
+    assert (mlflow.status, mlflow.advice) == (FAILED, "start it, or unset MLFLOW_TRACKING_URI")
+
+
+def test_the_doctor_imports_nothing_heavy() -> None:
+    words = "import sys, flows.doctor; print([m for m in ('torch', 'prefect', 'mlflow', 'dvc') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", words], cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
