@@ -21,11 +21,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="""Train networks on your images, on schedule and bit for bit repeatable, and review them before they go into use.
+    help="""Train networks on your images, bit for bit repeatable, and review them before they go into use.
 
 Say in `params.yaml` what to learn, then:
 
-    convoy run                          ingest, augment, train, evaluate, register, gate; only what changed is done again
+    convoy run                          ingest, augment, train, evaluate, register, gate; only what changed
 
     convoy run --set train.epochs=5     with another value, written into params.yaml
 

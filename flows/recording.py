@@ -33,14 +33,16 @@ class Recording:
         self._params = params
         self._tags = tags
         self._code = code.read()
-        self._attempt = attempts.begin(params, self._code)
+        self._attempt = attempts.begin(params)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mlflow")
 
     def __enter__(self) -> Recording:
         self._opening = self._thread.submit(self._open)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None:
             with suppress(Exception):  # the error that ends the flow is the one to tell
                 run, drain = self._opened

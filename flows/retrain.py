@@ -20,7 +20,7 @@ from flows.recording import Recording
 from flows.stage import Died, Graph, Mistake, StageRun, Stopped
 from pipeline.door import load
 from pipeline.params import Params
-from pipeline.registry import attempts, champion, gate
+from pipeline.registry import champion, gate
 from pipeline.registry.attempts import Finished
 from pipeline.registry.champion import Version
 from pipeline.registry.gate import Verdict
@@ -39,7 +39,8 @@ def retrain(name: str) -> Finished:
     os.environ["CONVOY_FLOW_PID"] = str(os.getpid())  # a stage ends itself when this process is gone
     with Recording(params, _prefect_tags()) as recording:
         for stage in graph.stages():
-            recording.stage(_stage_task(stage, params)(graph, stage))
+            # A task that is called gives its result, but one that names its own state (`Cached`) gives that state.
+            recording.stage(_stage_task(stage, params)(graph, stage, return_state=True).result())
         version = register(recording)
         verdict = judge(params, version)
         reigns = promote(recording, params, version, verdict)
@@ -49,16 +50,15 @@ def retrain(name: str) -> Finished:
 
 def _stage_task(stage: str, params: Params) -> Any:
     """The stage as a Prefect task of its own name."""
-    return task(
-        bring_up_to_date,
+    return bring_up_to_date.with_options(
         name=stage,
         retries=params.flow.retries,
         retry_condition_fn=_worth_another_try,
         timeout_seconds=params.flow.timeout_seconds or None,
-        persist_result=False,
     )
 
 
+@task(persist_result=False)
 def bring_up_to_date(graph: Graph, stage: str) -> Any:
     """Run one stage if DVC says so; a skipped one ends as `Cached`, which Prefect's page shows."""
     done: StageRun = graph.run(stage)

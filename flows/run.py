@@ -95,6 +95,7 @@ def prepared() -> Params:
         from pipeline.devices import pick
 
         pick(params.compute.device)
+        next(params.data.fingerprint(), None)  # is the source there?
         loaded.result()
     return params
 

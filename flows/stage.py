@@ -58,6 +58,7 @@ class Graph:
         from dvc.repo import Repo
 
         logging.getLogger("dvc").setLevel(logging.WARNING)  # its own progress; the stages print theirs
+        logging.getLogger("dvc.rwlock").setLevel(logging.ERROR)  # it mends what a killed run left, and says so thrice
         if not os.environ.get("PATH", "").startswith(str(Path(sys.executable).parent)):
             # `python` in dvc.yaml is the one that runs here, whether or not its environment is activated.
             os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"

@@ -140,7 +140,8 @@ class Bundle:
 
                 program = move_to_device_pass(program, device)
             self._programs[device] = program.module()
-        return self._programs[device]
+        network: Callable[[torch.Tensor], torch.Tensor] = self._programs[device]
+        return network
 
     @cached_property
     def _programs(self) -> dict[str, Any]:
@@ -176,7 +177,7 @@ def write(root: Path, info: BundleInfo, network: nn.Module) -> None:
     import torch
     from safetensors.torch import save
 
-    network = network.to("cpu", torch.float32, memory_format=torch.contiguous_format).eval()
+    network = network.to("cpu", torch.float32).to(memory_format=torch.contiguous_format).eval()
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     write_json(root / "bundle.json", info.model_dump(mode="json"))
     write_bytes(root / "weights.safetensors", save(weights))
@@ -191,8 +192,8 @@ def normaliser(mean: Sequence[float], deviation: Sequence[float]) -> nn.Module:
     class Normalise(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.register_buffer("shift", torch.tensor(mean, dtype=torch.float32).mul(255).view(1, -1, 1, 1))
-            self.register_buffer("scale", torch.tensor(deviation, dtype=torch.float32).mul(255).view(1, -1, 1, 1))
+            self.shift = nn.Buffer(torch.tensor(mean, dtype=torch.float32).mul(255).view(1, -1, 1, 1))
+            self.scale = nn.Buffer(torch.tensor(deviation, dtype=torch.float32).mul(255).view(1, -1, 1, 1))
 
         def forward(self, pictures: Tensor) -> Tensor:
             return (pictures.permute(0, 3, 1, 2).float() - self.shift) / self.scale

@@ -123,7 +123,9 @@ def _part(section: str, raw: Any) -> Options:
     try:
         return part.model_validate(options)
     except ValidationError as error:
-        raise _Bad([Problem(f"{section}.{p.place}" if p.place else section, p.text) for p in _worded(error, part)]) from None
+        raise _Bad(
+            [Problem(f"{section}.{p.place}" if p.place else section, p.text) for p in _worded(error, part)]
+        ) from None
 
 
 def _worded(error: ValidationError, wanted: type[Options]) -> list[Problem]:

@@ -12,10 +12,11 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
+import PIL
 from PIL import Image, ImageOps
-from PIL import __version__ as PILLOW
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+PILLOW = PIL.__version__
 MAX_SIDE = 30_000
 MAX_PIXELS = 200_000_000
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I"})
@@ -109,12 +110,13 @@ def _open(data: bytes) -> Image.Image:
             width, height = picture.size
             if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
                 raise ImageError(
-                    f"{width} x {height} pixels; the limit is {MAX_SIDE} a side and {MAX_PIXELS // 10**6} million in all"
+                    f"{width} x {height} pixels; the limit is {MAX_SIDE} a side and {MAX_PIXELS // 10**6} million "
+                    "in all"
                 )
             picture.load()
     except ImageError:
         raise
-    except Image.UnidentifiedImageError:
+    except PIL.UnidentifiedImageError:
         raise ImageError(f"not a picture ({', '.join(FORMATS)} are read)") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged input
         raise ImageError(f"damaged: {str(error) or type(error).__name__}") from None

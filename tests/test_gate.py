@@ -16,7 +16,6 @@ from pipeline.dataset import Dataset
 from pipeline.params import Params
 from pipeline.registry import attempts, gate
 from pipeline.registry.champion import Champion, Version
-from pipeline.registry.code import Code
 from pipeline.registry.gate import Trial, Verdict, compare, judge
 
 
@@ -186,12 +185,12 @@ def test_the_champions_own_model_registered_again_mends_it(params: Params) -> No
 
 
 def test_a_run_killed_after_its_promotion_keeps_its_verdict(params: Params) -> None:
-    attempts.begin(params, Code())
+    attempts.begin(params)
     verdict = gate.decide(params, version(), None, answers)
     assert gate.decide(params, version(), reigning(version(), epoch=1), answers) == verdict
     # in a later run the same model is no news
     attempts.RUN.unlink()
-    attempts.begin(params, Code())
+    attempts.begin(params)
     assert gate.decide(params, version(), reigning(version(), epoch=1), answers).outcome == "hold"
 
 

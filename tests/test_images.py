@@ -51,7 +51,8 @@ def test_orientation_is_applied(orientation: int):
     # the matrix that each value of the EXIF tag asks for, by its definition (row 0 / column 0 of what is stored)
     wanted = {
         1: COLOURS, 2: COLOURS[:, ::-1], 3: COLOURS[::-1, ::-1], 4: COLOURS[::-1],
-        5: COLOURS.swapaxes(0, 1), 6: np.rot90(COLOURS, -1), 7: np.rot90(COLOURS, 2).swapaxes(0, 1), 8: np.rot90(COLOURS),
+        5: COLOURS.swapaxes(0, 1), 6: np.rot90(COLOURS, -1),
+        7: np.rot90(COLOURS, 2).swapaxes(0, 1), 8: np.rot90(COLOURS),
     }[orientation]  # fmt: skip
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -73,7 +74,7 @@ def test_a_damaged_exif_block_is_an_image_error_or_ignored():
 def test_sixteen_bits_are_scaled_to_eight(form: str):
     wide = np.array([[0, 128, 129, 257], [1000, 32768, 65406, 65535]], dtype=np.uint16)
     data = saved(Image.fromarray(wide), form)
-    # v / 257 to the nearest: 128/257 = 0.498, 129/257 = 0.502, 1000/257 = 3.89, 32768/257 = 127.502, 65406/257 = 254.498
+    # v / 257 to the nearest: 128/257 = 0.498, 129/257 = 0.502, 1000/257 = 3.89, 32768/257 = 127.502
     np.testing.assert_array_equal(decode(data, 1)[:, :, 0], [[0, 0, 1, 1], [4, 128, 254, 255]])
     np.testing.assert_array_equal(decode(data, 3)[:, :, 2], [[0, 0, 1, 1], [4, 128, 254, 255]])
     assert examine(data).grey

@@ -240,7 +240,8 @@ def test_an_unchanged_source_imports_no_heavy_library():
     lay(pets())
     stage.run(params(), OUT)
     code = (
-        "import sys\nfrom pathlib import Path\nfrom pipeline.ingest import fingerprint, stage\nbefore = set(sys.modules)\n"
+        "import sys\nfrom pathlib import Path\nfrom pipeline.ingest import fingerprint, stage\n"
+        "before = set(sys.modules)\n"
         "from pipeline.formats import digits, folder\n"
         "assert list(folder.Config(path='source').fingerprint()) and list(digits.Config().fingerprint())\n"
         "print(sorted({'numpy', 'pyarrow', 'PIL', 'torch', 'sklearn', 'rich', 'pandas'} & set(sys.modules)))"
@@ -389,9 +390,19 @@ def test_groups_are_not_parted():
 @pytest.mark.parametrize(
     ("pictures", "words"),
     [
-        (kept(9) + kept(2, "b") + kept(1, "c"), r"Too few usable pictures of 'b' \(2\), 'c' \(1\): each class needs 3 or more, one for each of train, val, test\."),
-        (kept(9, split="train") + kept(1, "b", split="train") + kept(3, split="test"), r"of 'b' \(1\): each class needs 2 or more, one for each of train, val\."),
-        (kept(9, split="train") + kept(3, "b", split="test"), r"1 class to validate or test with, but none of it to train on: 'b' \(test\)"),
+        (
+            kept(9) + kept(2, "b") + kept(1, "c"),
+            r"Too few usable pictures of 'b' \(2\), 'c' \(1\): each class needs 3 or more, "
+            r"one for each of train, val, test\.",
+        ),
+        (
+            kept(9, split="train") + kept(1, "b", split="train") + kept(3, split="test"),
+            r"of 'b' \(1\): each class needs 2 or more, one for each of train, val\.",
+        ),
+        (
+            kept(9, split="train") + kept(3, "b", split="test"),
+            r"1 class to validate or test with, but none of it to train on: 'b' \(test\)",
+        ),
         (kept(9, split="val") + kept(9, split="test", start=20), "to validate and test with, but none to train on"),
     ],
 )  # fmt: skip
@@ -493,7 +504,10 @@ def test_a_picture_beyond_the_time_limit_is_rejected_and_the_rest_goes_on(monkey
 
 
 def test_a_child_that_dies_takes_only_the_picture_it_was_at(monkeypatch: pytest.MonkeyPatch):
-    code = "import os\nold = c.examine\nc.examine = lambda data: os.kill(os.getpid(), 11) if data == b'deadly' else old(data)"
+    code = (
+        "import os\nold = c.examine\n"
+        "c.examine = lambda data: os.kill(os.getpid(), 11) if data == b'deadly' else old(data)"
+    )
     with_child_limits(monkeypatch, code)
     pictures = [b"deadly", picture(1), b"deadly", b"deadly", picture(2), b"", b"deadly"]
     verdicts = [verdict for _, verdict in decode_all(numbered(pictures), children=2)]

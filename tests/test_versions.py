@@ -39,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Params]:
 def run(made: tuple[Path, Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """An open run in a project whose stages have run."""
     client = enter_project(made[0], tmp_path / "project", monkeypatch)
-    return record.open_run(client, attempts.begin(made[1], CODE), made[1], CODE, {})
+    return record.open_run(client, attempts.begin(made[1]), made[1], CODE, {})
 
 
 def registered(run: Run) -> Version:

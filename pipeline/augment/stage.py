@@ -32,9 +32,7 @@ def run(params: AugmentParams, dataset: Dataset, out: Path) -> Policy:
     train = dataset.split("train")
     pictures = packed(train, side)
     mean, deviation = moments(pictures)
-    policy = Policy(
-        channels=channels, packed=side, size=size, mean=mean, deviation=deviation, transforms=spec
-    )
+    policy = Policy(channels=channels, packed=side, size=size, mean=mean, deviation=deviation, transforms=spec)
     with replacing_folder(out) as folder:
         write_json(folder / "policy.json", policy.model_dump(mode="json"))
         write_bytes(folder / "preview.png", encode_png(sheet(policy, train, pictures)))

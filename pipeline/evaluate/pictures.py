@@ -101,7 +101,7 @@ def _fitted(text: str, end: str) -> str:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """DejaVu Sans (Latin, Greek, Cyrillic, Hebrew, Arabic letters), which MLflow's matplotlib brings, else Pillow's own."""
+    """DejaVu Sans (Latin, Greek, Cyrillic, Hebrew, Arabic), which MLflow's matplotlib brings, else Pillow's own."""
     spec = find_spec("matplotlib")
     path = Path(spec.origin or "").parent / "mpl-data/fonts/ttf/DejaVuSans.ttf" if spec else Path("none")
     if path.is_file():

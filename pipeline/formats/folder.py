@@ -4,7 +4,8 @@
     train/ants/1.jpg  val/ants/2.jpg  ...          split as given; a split that is missing is taken from train
 
 Folders around these (`hymenoptera/data/train/...`) are descended. The folders that hold pictures, by suffix, are the
-classes; where these lie in two places nothing is guessed. Every file of the source is a sample or left out with a reason.
+classes; where these lie in two places nothing is guessed. Every file of the source is a sample, or left out with a
+reason.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def lay_out(names: Iterable[str], inside: str, path: str) -> Layout:
         above, label = _parent(home), _base(home)
         split = SPLIT_FOLDERS.get(_base(above).lower())
         places[_parent(above) if split else above][home] = (label, split)
-    if not places or places.keys() == {""} and places[""].keys() == {""}:
+    if not places or (places.keys() == {""} and places[""].keys() == {""}):
         raise UserError(
             f"{path}: its {len(chosen):,} files lie in no class folder. Expected one folder per class, "
             "as in ants/1.jpg and bees/2.jpg, or in train/ants/1.jpg."
@@ -119,8 +120,8 @@ def _settled(folders: dict[str, tuple[str, str | None]], path: str) -> dict[str,
         folders = {home: found for home, found in folders.items() if found[1]}
     elif len(folders) > 1 and all(label.lower() in SPLIT_FOLDERS for label, _ in folders.values()):
         raise UserError(
-            f"{path}: the pictures lie directly in {', '.join(sorted(map(repr, folders)))}. Expected a folder per class "
-            "in each, as in train/ants/1.jpg."
+            f"{path}: the pictures lie directly in {', '.join(sorted(map(repr, folders)))}. Expected a folder per "
+            "class in each, as in train/ants/1.jpg."
         )
     if len(splits) == 1:  # a lone `train` is a folder around the classes, like any other
         return {home: (label, None) for home, (label, _) in folders.items()}

@@ -1,7 +1,7 @@
-"""Whether there is anything to ingest: a walk over names, sizes and times, which reads no picture and imports no library.
+"""Whether there is anything to ingest: a walk over names, sizes and times, which reads no picture.
 
-Kept beside the project: a digest of the options, of the code and of the names in the source, and the outputs that came of
-them. Outputs that only look new, as after `dvc checkout`, are hashed once and then known again.
+Kept beside the project: a digest of the options, of the code and of the names in the source, and the outputs that came
+of them. Outputs that only look new, as after `dvc checkout`, are hashed once and then known again.
 """
 
 from __future__ import annotations

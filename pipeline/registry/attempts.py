@@ -19,9 +19,8 @@ import yaml
 from pydantic import Field, ValidationError
 
 from pipeline.contracts import Options
-from pipeline.files import STATE, write_json
+from pipeline.files import STATE, code_digest, write_json
 from pipeline.params import Params, described
-from pipeline.registry.code import Code
 
 RUN = STATE / "run.json"
 COMPUTED = STATE / "computed.json"
@@ -63,13 +62,13 @@ class Finished(Options):
     reasons: list[str]
 
 
-def begin(params: Params, code: Code) -> Attempt:
-    """Start a run, or take up the one that was killed.
+def begin(params: Params) -> Attempt:
+    """Start a run, or take up the one that was killed: the same params, the same code of this package, the same source.
 
     Raises:
         UserError: the source of the data is missing.
     """
-    key = _digest([described(params), code.digest, list(params.data.fingerprint())])
+    key = _digest([described(params), code_digest(), list(params.data.fingerprint())])
     old = read()
     if old and old.key == key:
         return _change(resumed=old.resumed + 1)

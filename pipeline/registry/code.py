@@ -5,7 +5,6 @@ A patch is taken through an index of its own, so that neither the user's index n
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import tempfile
@@ -32,11 +31,6 @@ class Code:
     def dirty(self) -> bool:
         """Whether the commit alone does not say what ran."""
         return bool(self.patch or self.left_out)
-
-    @property
-    def digest(self) -> str:
-        """sha256 over commit and patch: equal digests are equal code."""
-        return hashlib.sha256("\n".join([self.commit, *self.left_out, self.patch]).encode()).hexdigest()
 
 
 def read(root: Path = Path()) -> Code:

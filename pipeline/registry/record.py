@@ -34,6 +34,7 @@ KEPT = ("policy", "training", "evaluation")
 TRAINING = OUT / "training" / "training.json"
 SCORES = OUT / "evaluation" / "metrics.json"
 REQUIREMENTS = Path("requirements.lock")
+ATTEMPT = "mlflow.convoy.attempt"  # MLflow's page leaves out tags that begin with its name
 
 
 @dataclass(frozen=True)
@@ -159,15 +160,15 @@ def sha256(path: Path) -> str:
 
 def _existing(client: MlflowClient, attempt: Attempt, where: str) -> str | None:
     """The attempt's MLflow run: noted, or made by a process that was killed before it could note it."""
-    for run in client.search_runs([where], f"tags.`convoy.attempt` = '{attempt.id}'", max_results=1):
+    for run in client.search_runs([where], f"tags.`{ATTEMPT}` = '{attempt.id}'", max_results=1):
         return str(run.info.run_id)
     return None
 
 
 def _create(client: MlflowClient, attempt: Attempt, where: str, params: Params) -> str:
     moment = time.strftime("%Y-%m-%d %H:%M", time.localtime(attempt.started / 1000))
-    name = f"{params.name} {part_name(params.model)} {moment}"
-    tags = {"convoy.attempt": attempt.id, "mlflow.user": getpass.getuser()}
+    name = f"{part_name(params.model)} {moment}"
+    tags = {ATTEMPT: attempt.id, "mlflow.user": getpass.getuser()}
     return str(client.create_run(where, attempt.started, tags, name).info.run_id)
 
 

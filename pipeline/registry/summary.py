@@ -58,7 +58,7 @@ def of_run(params: Params, code: Code, version: Version, verdict: Verdict, reign
 def of_version(params: Params, code: Code) -> str:
     """The description of a model version."""
     return (
-        f"**{headline(params)}**\n\n{_made_of(params)}\n\n"
+        f"{headline(params)}.\n\n{_made_of(params)}\n\n"  # lists of versions show the first words as they are
         "In: a column `image` of encoded pictures (JPEG, PNG, ...). Out: `label`, `probability`, and `probabilities` "
         f"of all classes by name.\n\n{_again(code)}\n"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,13 +18,12 @@ from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.files import STATE
 from pipeline.registry.champion import WITHIN, Version, bundle_of
+from pipeline.registry.record import Run, scores
 from pipeline.registry.tracking import address, reaching
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
-
-    from pipeline.registry.record import Run
 
 SERVED = Path(__file__).with_name("served.py")
 HOME = Path(__file__).parents[1]
@@ -60,6 +60,8 @@ def register(run: Run, tags: dict[str, str], description: str) -> Version:
                 description=description,
                 model_id=model_id,
             )
+            shown = json.dumps([{"name": run.name, "version": str(found.version)}])
+            run.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": shown})  # for its page
         model_id = _model_id(found)
         outputs = run.client.get_run(run.id).outputs
         if outputs is None or model_id not in {output.model_id for output in outputs.model_outputs}:
@@ -154,8 +156,15 @@ def _logged(run: Run, digest: str) -> str | None:
 
 
 def _log(run: Run, bundle: Bundle, digest: str) -> str:
+    """A new logged model, whose page shows the params and the test scores of its run."""
+    from mlflow.entities import Metric
+
     client = run.client
-    made = client.create_logged_model(run.experiment, run.name, run.id, {DIGEST: digest}, model_type="classifier")
+    params = client.get_run(run.id).data.params
+    kind = bundle.info.task["name"]
+    made = client.create_logged_model(run.experiment, run.name, run.id, {DIGEST: digest}, params, kind)
+    measured = [Metric(key, value, run.started, 0, made.model_id) for key, value in scores().items()]
+    client.log_batch(run.id, metrics=measured)
     STATE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=STATE) as folder:
         save(bundle, Path(folder) / "model", made.model_id, run.id)

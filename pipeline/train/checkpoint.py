@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
-from pipeline.files import replacing, write_bytes
+from pipeline.files import code_digest, replacing, write_bytes
 from pipeline.journal import TRAININGS
 from pipeline.train.loop import Arithmetic, Machine
 
@@ -127,11 +127,8 @@ def training_key(*about: str) -> str:
     A checkpoint of other code, data, params or libraries is thereby another training's, and never continued.
     """
     digest = hashlib.sha256()
-    for text in (torch.__version__, *about):
+    for text in (torch.__version__, code_digest(), *about):
         digest.update(f"{len(text)}:{text}".encode())
-    home = Path(__file__).parents[1]
-    for path in sorted(home.rglob("*.py")):
-        digest.update(path.relative_to(home).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:32]
 
 

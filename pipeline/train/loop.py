@@ -74,8 +74,8 @@ class Machine:
         pictures, targets = batch.pictures.to(self.device), batch.targets.to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
         with self.arithmetic.autocast(self.device):
-            loss, _ = self.learner(pictures, targets)
-        self.scaler.scale(loss).backward()
+            loss: Tensor = self.learner(pictures, targets)[0]
+        torch.autograd.backward(self.scaler.scale(loss))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss.detach()
@@ -84,7 +84,7 @@ class Machine:
 class Step(NamedTuple):
     """One step done."""
 
-    index: int
+    position: int
     """Within the epoch, 0-based."""
     loss: Tensor
     """Mean over the batch, a scalar left on the device: reading it waits for the device."""
@@ -112,7 +112,9 @@ def train_epoch(
         yield Step(index, machine.step(batch), rate)
 
 
-def learning_rates(schedule: ScheduleConfig, base: float, epoch: int, steps: int, epochs: int, first: int) -> list[float]:
+def learning_rates(
+    schedule: ScheduleConfig, base: float, epoch: int, steps: int, epochs: int, first: int
+) -> list[float]:
     """The learning rates of an epoch's steps from `first` on."""
     return [base * schedule.factor(epoch * steps + index, steps, epochs) for index in range(first, steps)]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,9 +24,7 @@ from pipeline.train.loop import Machine
 NOTES = Path("out/training")
 
 
-def write_bundle(
-    root: Path, params: TrainParams, dataset: Dataset, policy: Policy, machine: Machine
-) -> None:
+def write_bundle(root: Path, params: TrainParams, dataset: Dataset, policy: Policy, machine: Machine) -> None:
     """The network as it stands, with all that it needs to answer."""
     parts = described(params)
     info = BundleInfo(
@@ -68,7 +67,7 @@ def write_notes(root: Path, checkpoints: Checkpoints, progress: Progress, machin
     )
 
 
-def _csv(header: list[str], rows: list[tuple[float, ...]]) -> str:
+def _csv(header: list[str], rows: Sequence[tuple[float, ...]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

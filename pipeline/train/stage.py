@@ -117,7 +117,7 @@ def _finish_steps(training: Training) -> None:
     for step in train_epoch(training.machine, batches, rates, params.seed, progress.epoch, progress.step):
         unread.append(step)
         due = training.checkpoints.due(params.train.checkpoint_seconds) or interrupts.asked()
-        if due or step.index + 1 == steps or time.monotonic() - read_at > FLUSH_SECONDS:
+        if due or step.position + 1 == steps or time.monotonic() - read_at > FLUSH_SECONDS:
             _note(training, unread)
             unread, read_at = [], time.monotonic()
         if due:
@@ -136,13 +136,13 @@ def _note(training: Training, unread: list[Step]) -> None:
     for step, loss in zip(unread, losses, strict=True):
         if not math.isfinite(loss):
             raise UserError(
-                f"train: the loss is {loss} at epoch {progress.epoch + 1}, step {step.index}: the training diverged. "
+                f"train: the loss is {loss} at epoch {progress.epoch + 1}, step {step.position}: it diverged. "
                 f"Lower optimizer.lr (it is {training.params.optimizer.lr:g}) or lengthen schedule.warmup_epochs."
             )
-        position = progress.epoch * training.batches.steps + step.index
+        position = progress.epoch * training.batches.steps + step.position
         training.journal.append("step", position, {"train/loss": loss, "train/learning_rate": step.learning_rate})
     progress.losses += losses
-    progress.step = unread[-1].index + 1
+    progress.step = unread[-1].position + 1
     training.journal.flush()
 
 

@@ -1,0 +1,69 @@
+"""`--set` and `--params`: comments stay, and what the door would refuse is not written."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.edits import edited, replace_params
+from flows.run import change_params
+from pipeline.errors import UserError
+
+SHIPPED = (Path(__file__).parents[1] / "params.yaml").read_text()
+
+
+def test_values_change_and_every_other_line_stays():
+    text = edited(SHIPPED, ["train.epochs=5", "optimizer.lr=1e-2", "data={name: folder, path: ~/pets}"])
+    params = yaml.safe_load(text)
+    assert params["train"]["epochs"] == 5
+    assert float(params["optimizer"]["lr"]) == 0.01
+    assert params["data"] == {"name": "folder", "path": "~/pets"}
+    before, after = SHIPPED.splitlines(), text.splitlines()
+    changed = [line for line in before if line not in after]
+    assert len(changed) <= 4, changed
+    assert sum("#" in line for line in after) >= sum("#" in line for line in before) - 2
+
+
+def test_nothing_to_change_is_byte_for_byte_the_same():
+    assert edited(SHIPPED, ["train.epochs=12"]) == SHIPPED
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("train.epochs", "expected key=value, as in --set train.epochs=5"),
+        ("=5", "expected key=value"),
+        ("trian.epochs=5", "trian.epochs: no such section. Did you mean 'train'?"),
+        ("train.epochs.more=5", "train.epochs.more: no such section."),
+        ("train.epochs=[1", "'[1' is not valid YAML"),
+    ],
+)
+def test_words(assignment, words):
+    with pytest.raises(UserError) as raised:
+        edited(SHIPPED, [assignment])
+    assert words in str(raised.value)
+
+
+def test_a_refused_value_leaves_the_file_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(SHIPPED)
+    with pytest.raises(UserError, match="train.epochs: input should be greater than or equal to 1; found 0"):
+        change_params(["train.epochs=0"], None)
+    assert Path("params.yaml").read_text() == SHIPPED
+    assert not Path(".convoy").exists()
+
+
+def test_the_text_from_before_is_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(SHIPPED)
+    other = tmp_path / "other.yaml"
+    other.write_text(SHIPPED.replace("epochs: 12", "epochs: 7"))
+    change_params(["train.batch_size=32"], other)
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    assert (params["train"]["epochs"], params["train"]["batch_size"]) == (7, 32)
+    (kept,) = Path(".convoy/params").iterdir()
+    assert kept.read_text() == SHIPPED
+    assert str(kept) in capsys.readouterr().out
+    assert replace_params(Path("params.yaml"), Path("params.yaml").read_text()) is None
+    with pytest.raises(UserError, match="cannot be read"):
+        change_params([], tmp_path / "none.yaml")

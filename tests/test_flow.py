@@ -1,0 +1,226 @@
+"""The whole job for real, Prefect, DVC and MLflow: killed, taken up again, and compared with `dvc repro`."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.door import parse
+from pipeline.params import Params
+from pipeline.registry import ledger
+
+ROOT = Path(__file__).parents[1]
+SMALL = (
+    ("name: convnet ", "name: lenet5 "),
+    ("epochs: 12", "epochs: 3"),
+    ("checkpoint_seconds: 30", "checkpoint_seconds: 0"),
+    ("precision: auto", "precision: float32"),
+    ("memory_format: auto", "memory_format: contiguous"),
+    ("  threads: 0", "  threads: 1"),
+    ("resamples: 1000", "resamples: 200"),
+)
+STEPS = 3 * (1177 // 64)
+
+
+def make_project(folder: Path) -> Path:
+    folder.mkdir()
+    for name in ("pipeline", "flows"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "requirements.lock", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, folder)
+    (folder / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc")
+    text = (ROOT / "params.yaml").read_text()
+    for old, new in SMALL:
+        assert old in text
+        text = text.replace(old, new)
+    parse(Params, text)
+    (folder / "params.yaml").write_text(text)
+    return folder
+
+
+def environment() -> dict[str, str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "DVC_"))}
+    return clean | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+
+
+def command(project: Path, *arguments: str, status: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == status, done.stdout
+    assert status == 70 or "Traceback" not in done.stdout, done.stdout
+    return done.stdout
+
+
+def convoy(project: Path, *arguments: str, status: int = 0) -> str:
+    return command(project, "-m", "flows.cli", *arguments, status=status)
+
+
+def runs(project: Path):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project}/.convoy/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    return client, found
+
+
+def steps(client, run, key: str) -> list[int]:
+    return [metric.step for metric in client.get_metric_history(run.info.run_id, key)]
+
+
+@pytest.fixture(scope="module")
+def killed_and_finished(tmp_path_factory) -> tuple[Path, str]:
+    """A project whose first run is killed while it trains, and whose second run finishes."""
+    project = make_project(tmp_path_factory.mktemp("flow") / "project")
+    for arguments in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", *arguments], cwd=project, check=True)
+    first = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "run"],
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    for line in first.stdout:
+        if line.startswith("train: epoch   1"):
+            break
+    else:
+        pytest.fail("the first run ended before it trained")
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    return project, convoy(project, "run")
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory) -> Path:
+    """Another project, not in git, brought up to date by plain `dvc repro`."""
+    project = make_project(tmp_path_factory.mktemp("plain") / "project")
+    command(project, "-m", "dvc", "config", "core.no_scm", "true")
+    command(project, "-m", "dvc", "repro")
+    return project
+
+
+def test_a_killed_run_goes_on_in_the_same_mlflow_run(killed_and_finished):
+    project, words = killed_and_finished
+    assert "train: goes on from epoch" in words
+    assert "digits version 1 is the champion" in words
+    client, (run,) = runs(project)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["resumed"] == "1"
+    assert sorted(steps(client, run, "train/loss")) == list(range(STEPS))
+    assert sorted(steps(client, run, "epoch/val_accuracy")) == [0, 1, 2]
+    assert str(client.get_model_version_by_alias("digits", "champion").version) == "1"
+
+
+def test_flow_and_dvc_repro_leave_the_same_lock(killed_and_finished, reproduced):
+    project, _ = killed_and_finished
+    assert (project / "dvc.lock").read_bytes() == (reproduced / "dvc.lock").read_bytes()
+    assert yaml.safe_load((project / "dvc.lock").read_text())["stages"].keys() >= {"ingest", "train", "evaluate"}
+
+
+def test_stages_that_dvc_skips_are_recorded_whole(reproduced):
+    words = convoy(reproduced, "run")
+    assert "Not in a git repository" in words
+    assert "train: epoch" not in words
+    client, (run,) = runs(reproduced)
+    assert sorted(steps(client, run, "train/loss")) == list(range(STEPS))
+    assert run.data.metrics["test/accuracy"] > 0.5
+
+
+def test_a_second_run_finds_nothing_to_do(killed_and_finished):
+    project, _ = killed_and_finished
+    assert "Nothing to do: data, params and code are those of the last run." in convoy(project, "run")
+    assert len(runs(project)[1]) == 1
+    assert "everything is up to date" in convoy(project, "status")
+
+
+def test_mistakes_cost_a_line_and_change_nothing(killed_and_finished):
+    project, _ = killed_and_finished
+    before = {name: (project / name).read_bytes() for name in ("params.yaml", "dvc.lock")}
+    assert convoy(project, "run", "--set", "model.name=lenet6", status=1).splitlines() == [
+        "params.yaml: 1 problem",
+        "  model: no model named 'lenet6'. Did you mean 'lenet5'? pipeline/models/ has: "
+        "convnet, lenet5, timm, torchvision.",
+    ]
+    after = {name: (project / name).read_bytes() for name in before}
+    assert after == before
+
+
+def test_a_second_run_waits_for_the_first(killed_and_finished):
+    project, _ = killed_and_finished
+    with (project / ".convoy" / "run.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = subprocess.Popen(
+            [sys.executable, "-u", "-m", "flows.cli", "run"],
+            cwd=project,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert "Another run is at work here" in second.stdout.readline()
+        time.sleep(0.3)
+        assert second.poll() is None
+    words, _ = second.communicate(timeout=60)
+    assert second.returncode == 0
+    assert "Nothing to do" in words
+
+
+def test_another_seed_is_another_challenger(killed_and_finished):
+    project, _ = killed_and_finished
+    words = convoy(project, "run", "--set", "seed=1")
+    assert "params.yaml is changed; the text from before is in .convoy/params/" in words
+    assert "augment:" not in words  # DVC skips what does not depend on the seed
+    assert "train: kept epoch" in words
+    client, found = runs(project)
+    newest = max(found, key=lambda run: run.info.start_time)
+    assert newest.data.tags["stage.augment"].startswith("up to date; first computed by run ")
+    assert len(client.search_model_versions("name = 'digits'")) == 2
+    verdict = newest.data.tags["gate"]
+    entries = ledger.history("digits", project / ".convoy" / "ledger.db")
+    assert [entry.to_version for entry in entries] == (["1", "2"] if verdict == "promote" else ["1"])
+    assert ledger.verify(project / ".convoy" / "ledger.db") is None
+
+
+def test_the_champion_answers(killed_and_finished):
+    project, _ = killed_and_finished
+    from pipeline.dataset import Dataset
+
+    test_split = Dataset.open(project / "out" / "dataset").split("test")
+    picture = project / "digit.png"
+    picture.write_bytes(test_split.read(0))
+    words = convoy(project, "predict", "digit.png", "--json")
+    assert '"answer": "' in words
+    assert "params.yaml: not a picture" in convoy(project, "predict", "params.yaml", status=1)
+
+
+def test_what_is_asked_for_and_not_there(reproduced):
+    assert "compute.device asks for 'cuda:7', but torch sees only: cpu" in convoy(
+        reproduced, "run", "--set", "compute.device=cuda:7", status=1
+    )
+    missing = convoy(
+        reproduced, "run", "--set", "compute.device=auto", "--set", "data={name: folder, path: /nowhere}", status=1
+    )
+    assert "/nowhere" in missing
+    assert len(missing.strip().splitlines()) <= 4
