@@ -21,6 +21,7 @@ SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # The client's own patience is four minutes a call; ours tries again by itself and loses nothing meanwhile.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -44,8 +45,9 @@ def connect() -> MlflowClient:
         os.environ.setdefault(name, value)
     import mlflow
 
-    for noisy in ("mlflow.store.db.utils", "mlflow.system_metrics", "mlflow.pyfunc", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for chatty in ("mlflow.store.db.utils", "mlflow.store.model_registry", "mlflow.pyfunc", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)  # a courtesy: no words where it fails
     uri = address()
     with reaching(uri):
         if uri == f"sqlite:///{DATABASE.absolute()}":
