@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import os
 from pathlib import Path
 
 from rich.console import Console
@@ -26,7 +26,7 @@ def show(result: Result) -> None:
     table.add_row("model", f"{name} version {finished.version} {place}")
     table.add_row("why", "\n".join(finished.reasons[:2]))
     table.add_row("report", str(EVALUATION / "report.html"))
-    command = "convoy" if shutil.which("convoy") else str(Path(".venv/bin/convoy"))
+    command = "convoy" if os.environ.get("VIRTUAL_ENV") else ".venv/bin/convoy"
     table.add_row("look", f"{command} up   starts the dashboards, Prefect and MLflow")
     console = Console(highlight=False)
     console.print()
