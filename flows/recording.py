@@ -76,7 +76,7 @@ class Recording:
 
         run, _ = self._opened
         record.keep(run, "gate.json", verdict.model_dump(mode="json"))
-        tags = {"version": version.version, "digest": version.digest, "gate": verdict.outcome}
+        tags = {"model.version": version.version, "model.digest": version.digest, "gate": verdict.outcome}
         record.note(run, tags, summary.of_run(self._params, self._code, version, verdict, reigns))
         finished = Finished(
             run=run.id, version=version.version, outcome=verdict.outcome, champion=reigns, reasons=verdict.reasons

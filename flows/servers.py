@@ -27,8 +27,8 @@ PREFECT_PORT, MLFLOW_PORT = 4200, 5000
 ELSEWHERE = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}
 """Variables by which a user names a server of their own."""
 
-PAGE = {"prefect": "", "mlflow": "/#/experiments"}
-"""Where to look first."""
+PAGE = {"prefect": "", "mlflow": "/#/experiments?workflowType=machine_learning"}
+"""Where to look first; MLflow greets a new browser with its pages for language models otherwise."""
 
 Say = Callable[[str], None]
 
