@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from pathlib import Path
 
 from prefect import get_run_logger
@@ -40,19 +41,22 @@ def publish(params: Params, version: Version, verdict: Verdict, reigns: bool) ->
         }
         for name, metric in metrics_for(params.task).items()
     ]
-    create_table_artifact(rows, key="scores", description=f"{params.name} version {version.version} on the test images")
+    model = re.sub(r"[^a-z0-9]+", "-", params.name.lower()).strip("-")  # all that Prefect takes in a key
+    create_table_artifact(
+        rows, key=f"{model}-scores", description=f"{params.name} version {version.version} on the test images"
+    )
     place = "is the champion now" if reigns else "is not the champion"
     reasons = "\n".join(f"- {reason}" for reason in verdict.reasons)
     create_markdown_artifact(
         f"## {verdict.outcome}: version {version.version} {place}\n\n{reasons}\n",
-        key="gate",
+        key=f"{model}-gate",
         description=f"The gate's verdict on {params.name} version {version.version}",
     )
     for key, (title, path) in PICTURES.items():
         data = path.read_bytes()
         inside = f"data:image/png;base64,{base64.b64encode(data).decode()}"
         picture = f"![{title}]({inside})" if len(data) <= LARGEST else f"`{path}`"
-        create_markdown_artifact(f"## {title}\n\n{picture}\n", key=key, description=title)
+        create_markdown_artifact(f"## {title}\n\n{picture}\n", key=f"{model}-{key}", description=title)
 
 
 def _number(value: float | None) -> str:

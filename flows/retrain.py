@@ -52,6 +52,7 @@ def _stage_task(stage: str, params: Params) -> Any:
     """The stage as a Prefect task of its own name."""
     return bring_up_to_date.with_options(
         name=stage,
+        task_run_name=stage,
         retries=params.flow.retries,
         retry_condition_fn=_worth_another_try,
         timeout_seconds=params.flow.timeout_seconds or None,
@@ -79,20 +80,20 @@ def _worth_another_try(_: Any, __: TaskRun, state: State[Any]) -> bool:
     return False
 
 
-@task(persist_result=False)
+@task(persist_result=False, task_run_name="register")
 def register(recording: Recording) -> Version:
     """The model as a version in MLflow's registry, once per digest."""
     return recording.register()
 
 
-@task(persist_result=False)
+@task(persist_result=False, task_run_name="judge")
 def judge(params: Params, version: Version) -> Verdict:
     """Champion and challenger answer the same test images now, each from a fresh process; the test is paired."""
     reigning = champion.current(params.name)
     return gate.decide(params, version, reigning, lambda bundle: answers(bundle, params.compute))
 
 
-@task(persist_result=False)
+@task(persist_result=False, task_run_name="promote")
 def promote(recording: Recording, params: Params, version: Version, verdict: Verdict) -> bool:
     """Move the champion if gate and params say so; whether the version is the champion now."""
     if verdict.outcome == "promote" and params.gate.promote == "auto":
