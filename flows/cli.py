@@ -25,7 +25,7 @@ app = typer.Typer(
 
 Say in `params.yaml` what to learn, then:
 
-    convoy run                          ingest, augment, train, evaluate, register, gate; only what changed
+    convoy run                          from pictures to a judged model; only what changed
 
     convoy run --set train.epochs=5     with another value, written into params.yaml
 
