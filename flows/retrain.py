@@ -17,7 +17,7 @@ from prefect.states import Completed
 
 from flows import artifacts
 from flows.recording import Recording
-from flows.stage import Died, Graph, Mistake, StageRun, Stopped
+from flows.stage import Died, Graph, StageRun
 from pipeline.door import load
 from pipeline.params import Params
 from pipeline.registry import champion, gate
@@ -69,15 +69,7 @@ def bring_up_to_date(graph: Graph, stage: str) -> Any:
 
 def _worth_another_try(_: Any, __: TaskRun, state: State[Any]) -> bool:
     """A stage that died may live the next time; a mistake or an interruption stays one."""
-    try:
-        state.result()
-    except Died:
-        return True
-    except (Mistake, Stopped):
-        return False
-    except Exception:
-        return False
-    return False
+    return isinstance(state.result(raise_on_failure=False), Died)
 
 
 @task(persist_result=False, task_run_name="register")
