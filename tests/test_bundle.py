@@ -1,0 +1,101 @@
+"""The bundle: a model on disk that answers as the trained one did, whatever code is around it."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from pipeline import bundle
+from pipeline.bundle import Bundle, BundleInfo, digest_of
+from pipeline.errors import UserError
+from pipeline.images import ImageError, encode_png
+
+INFO = BundleInfo(
+    task={"name": "classification", "score": "accuracy"},
+    classes=["a", "b", "c"],
+    channels=1,
+    packed=12,
+    size=8,
+    mean=[0.4],
+    deviation=[0.2],
+    model={"name": "tiny"},
+    parameters=99,
+    dataset="d" * 64,
+)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    with torch.no_grad():
+        net(torch.randn(16, 1, 8, 8))  # moves the running mean
+    return net
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle")
+    bundle.write(folder, INFO, network())
+    return folder
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 300])
+def test_it_answers_as_the_network_did(root, count):
+    pictures = np.random.default_rng(count).integers(0, 256, (count, 12, 12, 1), dtype=np.uint8)
+    answers = Bundle.open(root).outputs(pictures)
+    net = network().eval()
+    seen = torch.from_numpy(pictures[:, 2:10, 2:10].transpose(0, 3, 1, 2).copy()).float() / 255
+    with torch.no_grad():
+        expected = net((seen - 0.4) / 0.2).numpy() if count else np.zeros((0, 3), np.float32)
+    assert answers.dtype == np.float32
+    np.testing.assert_allclose(answers, expected, atol=1e-4)
+
+
+def test_encoded_pictures_and_their_probabilities(root):
+    opened = Bundle.open(root)
+    picture = np.random.default_rng(0).integers(0, 256, (24, 36, 1), dtype=np.uint8)
+    shares = opened.probabilities([encode_png(picture)])
+    assert shares.shape == (1, 3)
+    assert shares.sum() == pytest.approx(1)
+    with pytest.raises(ImageError, match="the file is empty"):
+        opened.prepare(b"")
+
+
+def test_the_same_model_is_the_same_bytes_and_names_no_path(root, tmp_path):
+    bundle.write(tmp_path, INFO, network())
+    assert digest_of(tmp_path) == digest_of(root)
+    archive = zipfile.ZipFile(root / "network.pt2")
+    (graph,) = (name for name in archive.namelist() if name.endswith("models/model.json"))
+    assert str(Path(torch.__file__).parent).encode() not in archive.read(graph)
+    assert load_file(root / "weights.safetensors").keys() == network().state_dict().keys()
+
+
+def test_a_changed_file_is_another_model(root, tmp_path):
+    for name in bundle.FILES:
+        (tmp_path / name).write_bytes((root / name).read_bytes())
+    assert digest_of(tmp_path) == digest_of(root)
+    (tmp_path / "weights.safetensors").write_bytes(b"x")
+    assert digest_of(tmp_path) != digest_of(root)
+    (tmp_path / "network.pt2").unlink()
+    with pytest.raises(UserError, match="is incomplete"):
+        digest_of(tmp_path)
+
+
+def test_what_torch_cannot_export_is_said(tmp_path):
+    class Fickle(nn.Module):
+        def forward(self, x):
+            return x.sum() if x.sum() > 0 else x.mean()
+
+    with pytest.raises(UserError, match="cannot be exported, so it cannot be served"):
+        bundle.write(tmp_path, INFO, Fickle())
+
+
+def test_no_bundle(tmp_path):
+    with pytest.raises(UserError, match=r"No model can be read in .*`convoy run` makes it\."):
+        Bundle.open(tmp_path)

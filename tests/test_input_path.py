@@ -1,0 +1,105 @@
+"""The input path: which pictures in which order with which pixels, and that nothing but the seed decides it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.augment.stage import moments
+from pipeline.contracts import Transform
+from pipeline.policy import Policy
+from pipeline.train.batches import Material, TrainingBatches, plain_batches, steps_per_epoch
+from pipeline.train.learner import counted, epoch_order
+from pipeline.transforms import resolve
+
+COUNT, PACKED, SIZE, BATCH = 53, 20, 16, 8
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    crop = Transform(name="RandomCrop", arguments={"height": SIZE, "width": SIZE})
+    spec = resolve([crop, Transform(name="HorizontalFlip")], PACKED, SIZE, 1)
+    return Policy(channels=1, packed=PACKED, size=SIZE, mean=[0.5], deviation=[0.25], transforms=spec)
+
+
+@pytest.fixture(scope="module")
+def material() -> Material:
+    pictures = np.random.default_rng(0).integers(0, 256, (COUNT, PACKED, PACKED, 1), dtype=np.uint8)
+    return Material([f"{i:064x}" for i in range(COUNT)], pictures, torch.arange(COUNT))
+
+
+def epoch(material, policy, threads=2, number=3, first=0, batch=BATCH, seed=7):
+    batches = TrainingBatches(material, policy, seed, batch, threads)
+    seen = [(got.pictures.clone(), got.targets.clone()) for got in batches.epoch(number, first)]
+    batches.close()
+    return torch.cat([pictures for pictures, _ in seen]), torch.cat([targets for _, targets in seen])
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_threads_leave_no_trace(material, policy, threads):
+    pictures, targets = epoch(material, policy)
+    others, other_targets = epoch(material, policy, threads=threads)
+    assert torch.equal(pictures, others)
+    assert torch.equal(targets, other_targets)
+
+
+def test_the_point_of_resumption_leaves_no_trace(material, policy):
+    pictures, targets = epoch(material, policy)
+    rest, rest_targets = epoch(material, policy, first=4)
+    assert torch.equal(pictures[4 * BATCH :], rest)
+    assert torch.equal(targets[4 * BATCH :], rest_targets)
+
+
+def test_the_batch_size_changes_no_pixel(material, policy):
+    pictures, targets = epoch(material, policy)
+    others, other_targets = epoch(material, policy, batch=16)
+    count = len(other_targets)
+    assert torch.equal(pictures[:count], others)
+    assert torch.equal(targets[:count], other_targets)
+
+
+def test_each_picture_once_an_epoch_and_in_another_order_the_next(material, policy):
+    _, first = epoch(material, policy, number=0)
+    _, second = epoch(material, policy, number=1)
+    assert len(first) == COUNT // BATCH * BATCH == len(set(first.tolist()))
+    assert not torch.equal(first, second)
+    assert sorted(epoch_order(7, 0, COUNT)) == list(range(COUNT))
+
+
+def test_a_caller_that_stops_early_leaves_no_thread_writing(material, policy):
+    batches = TrainingBatches(material, policy, 7, BATCH, 2)
+    for _ in range(20):  # each time, batches ahead are being filled
+        first = batches.epoch(0)
+        next(first)
+        first.close()
+    whole = torch.cat([got.pictures.clone() for got in batches.epoch(3)])
+    batches.close()
+    assert torch.equal(whole, epoch(material, policy)[0])
+
+
+def test_steps_by_hand():
+    assert steps_per_epoch(53, 8) == 6
+    assert steps_per_epoch(5, 8) == 1  # one small batch rather than none
+
+
+def test_evaluation_sees_every_centre_in_order(material, policy):
+    batches = list(plain_batches(material, policy, 10))
+    assert [len(batch.targets) for batch in batches] == [10, 10, 10, 10, 10, 3]
+    pictures = torch.cat([batch.pictures for batch in batches])
+    assert np.array_equal(pictures.numpy(), material.pictures[:, 2:18, 2:18])
+
+
+def test_moments_by_hand():
+    pictures = np.zeros((2, 1, 2, 2), np.uint8)
+    pictures[..., 0] = [[[0, 255]], [[0, 255]]]  # mean 1/2, deviation 1/2
+    pictures[..., 1] = 51  # 0.2 everywhere: divided by 1, not by 0
+    assert moments(pictures) == ([0.5, 0.2], [0.5, 1.0])
+
+
+def test_counted_randomness_depends_on_seed_and_position_alone():
+    values = {counted(seed, "step", epoch, step) for seed in range(5) for epoch in range(20) for step in range(20)}
+    assert len(values) == 2000
+    assert all(0 <= value < 2**63 for value in values)
+    assert counted(1, "step", 11, 1) != counted(1, "step", 1, 11)
+    assert counted(0, "weights") == 7388263408636359099  # another value would be other weights

@@ -1,0 +1,63 @@
+"""The journal: complete lines only, each step of a series once, and nothing lost to a kill."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from pipeline.journal import Journal, Row, current, read
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_rows_come_back_exactly():
+    journal = Journal(Path(".convoy/train/key"))
+    journal.append("step", 0, {"train/loss": 0.1 + 0.2, "train/learning_rate": 1e-300})
+    journal.append("epoch", 0, {"epoch/val_loss": math.pi})
+    journal.close()
+    path = current()
+    assert path == Path(".convoy/train/key/journal.jsonl")
+    rows, end = read(path, 0)
+    assert [(row.series, row.step, row.values) for row in rows] == [
+        ("step", 0, {"train/loss": 0.1 + 0.2, "train/learning_rate": 1e-300}),
+        ("epoch", 0, {"epoch/val_loss": math.pi}),
+    ]
+    assert end == path.stat().st_size
+    assert read(path, end) == ([], end)
+
+
+def test_a_line_that_a_kill_cut_short_is_no_line():
+    folder = Path("training")
+    journal = Journal(folder)
+    journal.append("step", 0, {"a": 1.0})
+    journal.close()
+    path = folder / "journal.jsonl"
+    whole = path.stat().st_size
+    with path.open("a") as file:
+        file.write('{"time": 1, "series": "step", "st')
+    assert read(path, 0)[1] == whole
+    journal = Journal(folder)
+    journal.append("step", 1, {"a": 2.0})
+    journal.close()
+    assert [row.step for row in read(path, 0)[0]] == [0, 1]
+
+
+def test_a_step_that_is_computed_again_is_noted_once():
+    folder = Path("training")
+    for first in (0, 2):  # the second training goes on from step 2, and computes 2 and 3 again
+        journal = Journal(folder)
+        for step in range(first, first + 4):
+            journal.append("step", step, {"a": float(step)})
+        journal.close()
+    rows: list[Row] = read(folder / "journal.jsonl", 0)[0]
+    assert [row.step for row in rows] == [0, 1, 2, 3, 4, 5]
+
+
+def test_where_there_is_none():
+    assert current() is None
+    assert read(Path("none"), 0) == ([], 0)
