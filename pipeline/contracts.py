@@ -11,7 +11,7 @@ This module imports no torch: the door checks a `params.yaml` without it whereve
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
-    from torch import Tensor, nn
+    from torch import nn
     from torch.optim import Optimizer
 
 SPLITS = ("train", "val", "test")
@@ -226,6 +226,3 @@ class PolicyConfig(Options):
     @abstractmethod
     def transforms(self) -> list[Transform]:
         """From uint8 [P, P, C] to uint8 [S, S, C]."""
-
-
-LossFunction = Callable[["Tensor", "Tensor"], "Tensor"]
