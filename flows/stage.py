@@ -131,11 +131,11 @@ def _explained(name: str, error: Exception) -> Exception:
     """What the exit status of a stage's process means."""
     from dvc.stage.exceptions import StageCmdFailedError
 
-    cause: BaseException | None = error
-    while cause and not isinstance(cause, StageCmdFailedError):
-        cause = cause.__cause__
-    if cause is None:
-        return UserError(f"{name}: DVC says: {_one_line(error)}")
+    cause: BaseException = error
+    while cause.__cause__ and not isinstance(cause, StageCmdFailedError):
+        cause = cause.__cause__  # what DVC wraps says what happened; the wrapping does not
+    if not isinstance(cause, StageCmdFailedError):
+        return UserError(f"{name}: DVC says: {_one_line(cause)}")
     status = int(str(cause).rpartition(" ")[2])
     if status == EXIT_MISTAKE:
         return Mistake(f"{name}: see the words above.")
