@@ -49,6 +49,9 @@ def project_root(start: Path | None = None) -> Path:
     for folder in (start, *start.parents):
         if (folder / "dvc.yaml").is_file() and (folder / "params.yaml").is_file():
             return folder
+    for folder in (start, *start.parents):
+        if (folder / "dvc.yaml").is_file():
+            raise UserError(f"{folder} holds dvc.yaml but no params.yaml. `git checkout params.yaml` brings it back.")
     raise UserError(
         f"No project here: neither {start} nor a folder above it holds dvc.yaml and params.yaml.\n"
         "Change to the folder that you cloned, and run the command again."

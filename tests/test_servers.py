@@ -343,3 +343,6 @@ def test_the_project_is_found_from_a_folder_in_it(tmp_path: Path) -> None:
         "Change to the folder that you cloned, and run the command again."
     )
     assert settings.project_root(new_project(tmp_path) / "a" / "b") == tmp_path
+    (tmp_path / "params.yaml").unlink()
+    with pytest.raises(UserError, match=r"holds dvc.yaml but no params.yaml. `git checkout params.yaml`"):
+        settings.project_root(inside)
