@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.door import where_wrong
 from pipeline.errors import ParamsError, Problem, UserError, did_you_mean
 from pipeline.files import STATE, write_text
 
@@ -30,7 +31,7 @@ def edited(text: str, assignments: Sequence[str]) -> str:
     try:
         params = yaml.load(text)
     except YAMLError as error:
-        raise UserError(f"params.yaml: not valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"params.yaml: not valid YAML: {where_wrong(error)}.") from None
     if not isinstance(params, dict):
         raise UserError("params.yaml: expected `key: value` lines, one section each.")
     for assignment in assignments:

@@ -106,8 +106,14 @@ def _mapping(text: str, file: str) -> dict[str, Any]:
                 return raw
             problem = "expected `key: value` lines, one section each."
         except (yaml.YAMLError, RecursionError) as error:
-            problem = f"not valid YAML: {' '.join(str(error).split())}."
+            problem = f"not valid YAML: {where_wrong(error)}."
     raise ParamsError(file, [Problem("the file", problem)])
+
+
+def where_wrong(error: Exception) -> str:
+    """In a line, what a YAML parser does not understand, and in which line."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    return f"line {mark.line + 1}: {problem}" if mark and problem else " ".join(str(error).split())
 
 
 def _part(section: str, raw: Any) -> Options:
@@ -145,7 +151,7 @@ def _words(error: ErrorDetails, wanted: type[Options]) -> str:
         return f"no such key.{near or (' Valid keys: ' + ', '.join(valid) + '.' if valid else '')}"
     text = error["msg"].removeprefix("Value error, ").rstrip(".")
     if error["type"] == "value_error":
-        return f"{text}."
+        return text if text.endswith("?") else f"{text}."
     return f"{text[0].lower()}{text[1:]}; found {error['input']!r}."
 
 

@@ -58,6 +58,7 @@ def test_options_of_parts_have_their_place():
         ("promote: auto", "promote: maybe", "gate.promote: input should be 'auto' or 'never'; found 'maybe'."),
         ("val: 0.15", "val: 0.9", "split: val + test is 1.1, which leaves nothing to train on."),
         ("score: accuracy", "score: acuracy", "Did you mean 'accuracy'?"),
+        ("name: convnet", "name: timm\n  architecture: resnet81", "named 'resnet81'. Did you mean 'resnet18'?"),
         ("name: digits  ", "name: a/b  ", "name: string should match pattern"),
     ],
 )
@@ -72,7 +73,8 @@ def test_words(old, new, line):
         ("seed: 0\nseed: 1\n", "line 2: the key 'seed' stands twice; keep one"),
         ("a: &x [1]\nb: *x\n", "line 2: aliases (*name) are not read; write the value out"),
         ("- 1\n", "expected `key: value` lines, one section each."),
-        ("a: [1\n", "not valid YAML"),
+        ("a: [1\n", "not valid YAML: line 2: expected ',' or ']', but got '<stream end>'."),
+        ("a: 1\n b: 2\n", "not valid YAML: line 2: mapping values are not allowed here."),
         ("", "expected `key: value` lines, one section each."),
         ("a: !!python/object/apply:os.system [id]\n", "not valid YAML"),
         ("[" * 5000, "not valid YAML"),
