@@ -22,7 +22,10 @@ from rich.table import Table
 from flows import settings
 from flows.checks import FAILED, OK, WARNING, Check
 from flows.checks_of_servers import check_databases, check_servers
+from pipeline.door import PARAMS, load
+from pipeline.errors import ParamsError
 from pipeline.files import STATE
+from pipeline.params import Params
 
 OLDEST = (3, 11)
 GIGABYTE = 10**9
@@ -140,7 +143,8 @@ def check_git(root: Path) -> Iterable[Check]:
         return
     changed = (git(root, "status", "--porcelain") or "").splitlines()
     if changed:
-        found = f"{len(changed)} files differ from the last commit: a run records them as a patch"
+        files = "1 file differs" if len(changed) == 1 else f"{len(changed)} files differ"
+        found = f"{files} from the last commit: a run records them as a patch"
         yield Check("git", WARNING, found, "commit before a run that must be repeatable")
     else:
         yield Check("git", OK, f"at commit {git(root, 'rev-parse', '--short', 'HEAD') or 'none yet'}, nothing changed")
@@ -170,6 +174,17 @@ def check_dvc(root: Path) -> Iterable[Check]:
     remotes = [section.strip("'").removeprefix("remote ").strip('"') for section in config if "remote " in section]
     where = f"remotes: {', '.join(remotes)}" if remotes else "no remote: versions of the data stay on this machine"
     yield Check("DVC", OK, f"set up; {where}")
+
+
+def check_params(root: Path) -> Iterable[Check]:
+    """Whether the door lets params.yaml in; `doctor` runs in the project, whose parts it names."""
+    try:
+        params = load(Params, root / PARAMS)
+    except ParamsError as error:
+        found = "; ".join(f"{problem.place}: {problem.text}" for problem in error.problems)
+        yield Check("params.yaml", FAILED, found, "mend it; `git diff params.yaml` shows what you changed")
+    else:
+        yield Check("params.yaml", OK, f"describes a run of {params.name!r}")
 
 
 def check_disk(root: Path) -> Iterable[Check]:
@@ -206,6 +221,7 @@ CHECKS: tuple[Callable[[Path], Iterable[Check]], ...] = (
     check_compute,
     check_git,
     check_dvc,
+    check_params,
     check_disk,
     check_databases,
     check_servers,

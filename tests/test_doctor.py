@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -29,6 +30,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / ".dvc").mkdir(parents=True)
     (root / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
     (root / "requirements.lock").write_text(f"pytest=={pytest.__version__} \\\n    --hash=sha256:00\n    # via x\n")
+    shutil.copy(Path(__file__).parent.parent / "params.yaml", root)
     return root
 
 
@@ -54,6 +56,7 @@ def test_all_checks_of_a_new_project(root: Path, capsys: pytest.CaptureFixture[s
         "compute": OK,
         "git": WARNING,
         "DVC": OK,
+        "params.yaml": OK,
         "state": OK,
         "prefect.db": WARNING,
         "mlflow.db": WARNING,
@@ -98,6 +101,15 @@ def test_torch_that_does_not_compute(root: Path, monkeypatch: pytest.MonkeyPatch
     assert check.found == "torch does not compute: ImportError: libcudart.so.13: cannot open shared object file"
 
 
+def test_params_that_the_door_refuses(root: Path) -> None:
+    shipped = (root / "params.yaml").read_text()
+    assert [check.found for check in doctor.check_params(root)] == ["describes a run of 'digits'"]
+    (root / "params.yaml").write_text(shipped.replace("epochs: 12", "epocs: 12"))
+    (check,) = doctor.check_params(root)
+    assert check.status == FAILED
+    assert "train.epocs: no such key. Did you mean 'epochs'?" in check.found
+
+
 def test_git_from_nothing_to_clean(root: Path) -> None:
     assert [check.found for check in doctor.check_git(root)] == [
         "not in a repository: runs cannot say what code made them"
@@ -105,7 +117,7 @@ def test_git_from_nothing_to_clean(root: Path) -> None:
     git(root, "init")
     dirty, nameless = doctor.check_git(root)
     assert (dirty.status, nameless.found) == (WARNING, "git knows no name for you")
-    assert dirty.found == "2 files differ from the last commit: a run records them as a patch"
+    assert dirty.found == "3 files differ from the last commit: a run records them as a patch"
     git(root, "config", "user.name", "A")
     git(root, "config", "user.email", "a@example.com")
     git(root, "add", ".")
