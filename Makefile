@@ -15,7 +15,7 @@ run: setup ## do the main job of params.yaml: only what changed is done again
 	@$(BIN)/convoy run
 
 test: setup ## run the tests
-	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP) ## check style, formatting, types and import layers
 	@$(BIN)/ruff check .
