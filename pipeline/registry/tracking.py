@@ -90,7 +90,10 @@ def reaching(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        text = str(error).strip().splitlines()[0][:300]
+        text = str(error).strip().splitlines()[0]
+        if "Max retries exceeded" in text:  # of the four exceptions in one another, the innermost says it
+            text = text.rpartition(": ")[2].rstrip("\"')")
+        text = text[:300]
         if "out-of-date database schema" in str(error):
             raise UserError(
                 f"{uri} was made by another version of MLflow. Copy it, then: .venv/bin/mlflow db upgrade {uri}"
