@@ -32,11 +32,11 @@ class Mistake(UserError):
     """A stage ended with words for the user, which it has printed; trying again would not help."""
 
 
-class Stopped(Exception):
+class Stopped(UserError):
     """A stage was interrupted and has kept what was done."""
 
 
-class Died(Exception):
+class Died(UserError):
     """A stage ended without a word: killed, out of memory, or a defect. Trying again may help."""
 
 
@@ -140,11 +140,11 @@ def _explained(name: str, error: Exception) -> Exception:
     if status == EXIT_MISTAKE:
         return Mistake(f"{name}: see the words above.")
     if status in (EXIT_CODE, -signal.SIGINT, 128 + signal.SIGINT):
-        return Stopped(name)
+        return Stopped(f"{name}: stopped. `convoy run` goes on.")
     number = -status if status < 0 else status - 128
     reason = f"by signal {signal.Signals(number).name}" if number in set(signal.Signals) else f"with status {status}"
     hint = " (the system kills so when memory runs out)" if number == signal.SIGKILL else ""
-    return Died(f"{name}: its process ended {reason}{hint}.")
+    return Died(f"{name}: its process ended {reason}{hint}. `convoy run` goes on from what is done.")
 
 
 def _last_process() -> str:

@@ -5,6 +5,7 @@ A mistake that the user can mend ends with its words and status 1; an interrupti
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -88,10 +89,22 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"{arguments[0]}: stopped; nothing half-written is left.", file=sys.stderr)
         return interrupts.EXIT_CODE
-    except Exception:
+    except Exception as error:
+        if full := _full(error):
+            print(f"{arguments[0]}: cannot write: {full}. Make room, then run again; nothing is lost.", file=sys.stderr)
+            return EXIT_MISTAKE
         traceback.print_exc()
         return EXIT_DEFECT
     return interrupts.EXIT_CODE if interrupts.asked() else 0
+
+
+def _full(error: BaseException | None) -> str | None:
+    """The system's words where a full disk, a quota or a limit is behind an error, however it is wrapped."""
+    while error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
+            return os.strerror(error.errno)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 @contextmanager

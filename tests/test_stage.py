@@ -10,6 +10,7 @@ from dvc.lock import LockError
 from dvc.stage.exceptions import StageCmdFailedError
 
 from flows.stage import Died, Mistake, Stopped, _explained
+from pipeline import __main__ as stages
 from pipeline.errors import UserError
 
 
@@ -23,16 +24,21 @@ def explained(cause: Exception) -> Exception:
     ("status", "kind", "words"),
     [
         (1, Mistake, "train: see the words above."),
-        (130, Stopped, "train"),
-        (-2, Stopped, "train"),
-        (-9, Died, "train: its process ended by signal SIGKILL (the system kills so when memory runs out)."),
+        (130, Stopped, "train: stopped. `convoy run` goes on."),
+        (-2, Stopped, "train: stopped. `convoy run` goes on."),
+        (
+            -9,
+            Died,
+            "train: its process ended by signal SIGKILL (the system kills so when memory runs out).",
+        ),
         (143, Died, "train: its process ended by signal SIGTERM."),
         (70, Died, "train: its process ended with status 70."),
     ],
 )
 def test_what_the_exit_status_means(status: int, kind: type[Exception], words: str) -> None:
     error = explained(StageCmdFailedError("python -m pipeline train", status))
-    assert (type(error), str(error)) == (kind, words)
+    ending = " `convoy run` goes on from what is done." if kind is Died else ""
+    assert (type(error), str(error)) == (kind, words + ending)
 
 
 @pytest.mark.parametrize(
@@ -46,3 +52,19 @@ def test_what_dvc_wraps_is_told(cause: Exception, words: str) -> None:
     error = explained(cause)
     assert type(error) is UserError
     assert str(error).startswith(f"train: DVC says: {words}")
+
+
+def test_a_full_disk_is_a_mistake_in_words(monkeypatch, tmp_path, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def full() -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise RuntimeError("the writer failed") from error
+
+    monkeypatch.setattr(stages.interrupts, "listen", lambda: None)
+    monkeypatch.setitem(stages.STAGES, "train", full)
+    assert stages.main(["train"]) == 1
+    words = "train: cannot write: No space left on device. Make room, then run again; nothing is lost.\n"
+    assert capsys.readouterr().err == words
