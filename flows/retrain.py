@@ -14,11 +14,13 @@ from prefect import flow, task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
 from prefect.states import Completed
+from prefect.task_engine import TaskRunTimeoutError
 
 from flows import artifacts
 from flows.recording import Recording
 from flows.stage import Died, Graph, StageRun
 from pipeline.door import load
+from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.registry import champion, gate
 from pipeline.registry.attempts import Finished
@@ -40,7 +42,13 @@ def retrain(name: str) -> Finished:
     with Recording(params, _prefect_tags()) as recording:
         for stage in graph.stages():
             # A task that is called gives its result, but one that names its own state (`Cached`) gives that state.
-            recording.stage(_stage_task(stage, params)(graph, stage, return_state=True).result())
+            try:
+                recording.stage(_stage_task(stage, params)(graph, stage, return_state=True).result())
+            except TaskRunTimeoutError:
+                raise UserError(
+                    f"{stage}: stopped after {params.flow.timeout_seconds:g} s, as flow.timeout_seconds says. "
+                    "Set more, or 0 for no limit; `convoy run` goes on."
+                ) from None
         version = register(recording)
         verdict = judge(params, version)
         reigns = promote(recording, params, version, verdict)

@@ -46,8 +46,7 @@ def run(root: Path, assignments: Sequence[str], params_file: Path | None) -> Res
     """
     with alone(LOCK, _wait_for):
         change_params(assignments, params_file)
-        graph = Graph(root)
-        if finished := up_to_date(graph):
+        if finished := up_to_date(root):
             return Result(finished, new=False)
         if not in_git(root):
             print("Not in a git repository: the run is recorded without the code that made it. `git init` mends that.")
@@ -59,10 +58,10 @@ def run(root: Path, assignments: Sequence[str], params_file: Path | None) -> Res
                 return Result(retrain(params.name), new=True)
 
 
-def up_to_date(graph: Graph) -> Finished | None:
+def up_to_date(root: Path) -> Finished | None:
     """What the last run came to, if data, params and code are as it left them."""
     finished = attempts.finished(PARAMS.read_text(encoding="utf-8"))
-    if finished is None or graph.changed():
+    if finished is None or Graph(root).changed():  # DVC is not loaded where there is work anyway: servers start first
         return None
     from pipeline.ingest.stage import unchanged
 

@@ -11,7 +11,6 @@ from rich.table import Table
 from flows.alone import holder
 from flows.run import LOCK, up_to_date
 from flows.servers import running
-from flows.stage import Graph
 from pipeline.door import load
 from pipeline.errors import UserError
 from pipeline.journal import Row, current, read
@@ -38,7 +37,7 @@ def _run(root: Path) -> str:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(attempt.started / 1000))
         return f"the one of {when} was stopped; `convoy run` goes on with it"
     try:
-        return "none; everything is up to date" if up_to_date(Graph(root)) else "none; `convoy run` has something to do"
+        return "none; everything is up to date" if up_to_date(root) else "none; `convoy run` has something to do"
     except UserError as error:
         return f"none; {error}"
 

@@ -53,7 +53,7 @@ class SplitOptions(Options):
 class TrainOptions(Options):
     """How long and in what portions."""
 
-    epochs: int = Field(12, ge=1)
+    epochs: int = Field(10, ge=1)
     """Passes over the training images."""
     batch_size: int = Field(64, ge=1)
     """Images behind one step."""

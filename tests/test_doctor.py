@@ -104,7 +104,7 @@ def test_torch_that_does_not_compute(root: Path, monkeypatch: pytest.MonkeyPatch
 def test_params_that_the_door_refuses(root: Path) -> None:
     shipped = (root / "params.yaml").read_text()
     assert [check.found for check in doctor.check_params(root)] == ["describes a run of 'digits'"]
-    (root / "params.yaml").write_text(shipped.replace("epochs: 12", "epocs: 12"))
+    (root / "params.yaml").write_text(shipped.replace("epochs: 10", "epocs: 12"))
     (check,) = doctor.check_params(root)
     assert check.status == FAILED
     assert "train.epocs: no such key. Did you mean 'epochs'?" in check.found

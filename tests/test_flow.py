@@ -21,7 +21,7 @@ from pipeline.registry import ledger
 ROOT = Path(__file__).parents[1]
 SMALL = (
     ("name: convnet ", "name: lenet5 "),
-    ("epochs: 12", "epochs: 3"),
+    ("epochs: 10", "epochs: 3"),
     ("checkpoint_seconds: 30", "checkpoint_seconds: 0"),
     ("precision: auto", "precision: float32"),
     ("memory_format: auto", "memory_format: contiguous"),
@@ -213,6 +213,21 @@ def test_the_champion_answers(killed_and_finished):
     words = convoy(project, "predict", "digit.png", "--json")
     assert '"answer": "' in words
     assert "params.yaml: not a picture" in convoy(project, "predict", "params.yaml", status=1)
+
+
+def test_a_stage_that_takes_too_long_is_stopped_in_words(reproduced):
+    words = convoy(reproduced, "run", "--set", "seed=7", "--set", "flow.timeout_seconds=1", status=1)
+    assert "train: stopped after 1 s, as flow.timeout_seconds says." in words
+    with (reproduced / ".convoy" / "stage.lock").open("a") as lock:  # nobody works on
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+    convoy(reproduced, "run", "--set", "flow.timeout_seconds=0")
 
 
 def test_what_is_asked_for_and_not_there(reproduced):

@@ -21,7 +21,7 @@ from pipeline.params import Params
 ROOT = Path(__file__).parents[1]
 SMALL = (
     ("name: convnet ", "name: lenet5 "),
-    ("epochs: 12", "epochs: 3"),
+    ("epochs: 10", "epochs: 3"),
     ("checkpoint_seconds: 30", "checkpoint_seconds: 0"),
     ("precision: auto", "precision: float32"),
     ("memory_format: auto", "memory_format: contiguous"),

@@ -170,7 +170,7 @@ def test_up_twice_says_so(dashboards: tuple[Path, dict[str, Server]]) -> None:
     assert servers.up(root, lines.append) == started == servers.running(root)
     assert lines == [
         f"Prefect: http://127.0.0.1:{started['prefect'].port}  (up already)",
-        f"MLflow:  http://127.0.0.1:{started['mlflow'].port}/#/experiments  (up already)",
+        f"MLflow:  http://127.0.0.1:{started['mlflow'].port}/#/experiments?workflowType=machine_learning  (up already)",
         f"Prefect's page asks to log in, once: give it the line in {root}/.convoy/prefect.auth",
     ]
 
