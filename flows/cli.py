@@ -113,9 +113,9 @@ def main() -> None:
         app()
     except UserError as error:
         print(error, file=sys.stderr)
-        sys.exit(1)
+        sys.exit(error.status)
     except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+        print("Stopped; nothing that was done is lost, and the same command goes on from there.", file=sys.stderr)
         sys.exit(130)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from flows.stage import StageRun
 from pipeline.door import PARAMS
+from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.registry import attempts, code
 from pipeline.registry.attempts import Finished
@@ -45,7 +46,7 @@ class Recording:
     ) -> None:
         if error is not None:
             with suppress(Exception):  # the error that ends the flow is the one to tell
-                run, drain = self._opened
+                run, drain = vars(self).get("_opened") or self._opening.result()
                 drain.stop()
                 self._interrupt(run, "FAILED" if isinstance(error, Exception) else "KILLED")
         self._thread.shutdown()
@@ -88,7 +89,10 @@ class Recording:
     @cached_property
     def _opened(self) -> tuple[Run, Drain]:
         """The open run; waits for it."""
-        return self._opening.result()
+        try:
+            return self._opening.result()
+        except UserError:
+            return self._open()  # MLflow was away when the run began; training did not wait, and it may be back
 
     def _open(self) -> tuple[Run, Drain]:
         from pipeline.registry import record, tracking

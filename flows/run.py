@@ -15,7 +15,7 @@ from flows.edits import edited, replace_params
 from flows.servers import prefect_for_run
 from flows.stage import Graph, in_git
 from pipeline.door import PARAMS, load, parse
-from pipeline.errors import UserError
+from pipeline.errors import ParamsError, UserError
 from pipeline.files import DATASET, STATE
 from pipeline.params import IngestParams, Params
 from pipeline.registry import attempts
@@ -48,6 +48,7 @@ def run(root: Path, assignments: Sequence[str], params_file: Path | None) -> Res
         change_params(assignments, params_file)
         if finished := up_to_date(root):
             return Result(finished, new=False)
+        _look_at_source()
         if not in_git(root):
             print("Not in a git repository: the run is recorded without the code that made it. `git init` mends that.")
         with prefect_for_run(root) as prefect:
@@ -86,6 +87,16 @@ def change_params(assignments: Sequence[str], params_file: Path | None) -> None:
         print(f"params.yaml is changed; the text from before is in {kept}.")
 
 
+def _look_at_source() -> None:
+    """Refuse a source that is not there before any server is started or library loaded."""
+    try:
+        params = load(IngestParams)
+    except ParamsError:
+        load(Params)  # all problems of the file together, not only those of these sections
+        raise
+    next(params.data.fingerprint(), None)
+
+
 def prepared() -> Params:
     """The params, after everything that can be refused at once is looked at; Prefect and MLflow load meanwhile."""
     with ThreadPoolExecutor(1) as pool:
@@ -94,7 +105,6 @@ def prepared() -> Params:
         from pipeline.devices import pick
 
         pick(params.compute.device)
-        next(params.data.fingerprint(), None)  # is the source there?
         loaded.result()
     return params
 

@@ -35,6 +35,8 @@ class Mistake(UserError):
 class Stopped(UserError):
     """A stage was interrupted and has kept what was done."""
 
+    status = EXIT_CODE
+
 
 class Died(UserError):
     """A stage ended without a word: killed, out of memory, or a defect. Trying again may help."""

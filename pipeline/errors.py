@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 
 class UserError(Exception):
     """A mistake that the user can mend; its text is all that the user needs."""
+
+    status: ClassVar[int] = 1
+    """What a command ends with."""
 
 
 class Problem(NamedTuple):
