@@ -15,6 +15,8 @@ import typer
 from flows import settings
 from pipeline.errors import UserError
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="convoy",
     no_args_is_help=True,
@@ -58,7 +60,11 @@ def run(
     from flows.summary import show
 
     params = params and params.absolute()  # typed relative to where the user stands
-    show(run_flow(_enter_project(), assignments or [], params))
+    try:
+        show(run_flow(_enter_project(), assignments or [], params))
+    except KeyboardInterrupt:
+        print("Stopped; nothing that was done is lost, and `convoy run` goes on from there.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command()
@@ -114,9 +120,6 @@ def main() -> None:
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(error.status)
-    except KeyboardInterrupt:
-        print("Stopped; nothing that was done is lost, and the same command goes on from there.", file=sys.stderr)
-        sys.exit(130)
 
 
 def _enter_project() -> Path:

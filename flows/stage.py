@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,15 +100,20 @@ class Graph:
 
         before, last = self.locked(name), _last_process()
         start = time.perf_counter()
+        # In a thread: in the main one, DVC would ignore Ctrl-C, and one that comes while a stage ends would be lost.
+        with ThreadPoolExecutor(1, thread_name_prefix="dvc") as pool:
+            reproducing = pool.submit(self._repo.reproduce, name, single_item=True)
+            try:
+                wait([reproducing])
+            except BaseException:  # Ctrl-C, or the time limit: the stage keeps what is done and ends
+                _stop_child()
+                raise
         try:
-            done = self._repo.reproduce(name, single_item=True)
+            done = reproducing.result()
         except LockError as error:
             raise UserError(f"Another DVC command is at work in {self._root}; try again when it has ended.") from error
         except DvcException as error:
             raise _explained(name, error) from error
-        except BaseException:
-            _stop_child()
-            raise
         ran = _last_process() != last
         if not done or (ran and self.locked(name) == before):  # ingest looks at its source each time
             outcome = "unchanged"

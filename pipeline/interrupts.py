@@ -1,6 +1,6 @@
 """Stopping a stage: Ctrl-C, a polite kill, or the end of whoever started it.
 
-A first signal asks the stage to stop at its next safe point; a second one stops it on the spot.
+A first signal asks the stage to stop at its next safe point; the same one again stops it on the spot.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ EXIT_CODE = 130
 GRACE_SECONDS = 20.0
 """What an orphan gets to reach a safe point."""
 
-_asked = threading.Event()
+_asked: set[int] = set()
 _safe_points = threading.Event()
 
 
@@ -25,7 +25,7 @@ class Interrupted(Exception):
 
 def asked() -> bool:
     """Whether the stage should stop at its next safe point."""
-    return _asked.is_set()
+    return bool(_asked)
 
 
 def at_safe_points() -> None:
@@ -41,9 +41,11 @@ def listen() -> None:
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    if _asked.is_set() or not _safe_points.is_set():
+    # Of Ctrl-C the terminal tells the stage, and then the flow does, by SIGTERM: that is no second time.
+    again, first = number in _asked, not _asked
+    _asked.add(number)
+    if again or (first and not _safe_points.is_set()):
         raise KeyboardInterrupt
-    _asked.set()
 
 
 def _parents() -> list[int]:

@@ -72,6 +72,25 @@ def convoy(project: Path, *arguments: str, status: int = 0) -> str:
     return command(project, "-m", "flows.cli", *arguments, status=status)
 
 
+def started_until(project: Path, line: str, *arguments: str) -> tuple[subprocess.Popen[str], str]:
+    """A `convoy` in a session of its own, as a terminal gives it, and what it said until it came to `line`."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "flows.cli", *arguments],
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    said = ""
+    for found in process.stdout:
+        said += found
+        if found.startswith(line):
+            return process, said
+    pytest.fail(f"it ended before {line!r}: {said}")
+
+
 def runs(project: Path):
     from mlflow import MlflowClient
 
@@ -94,19 +113,7 @@ def killed_and_finished(tmp_path_factory) -> tuple[Path, str]:
         ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "x"],
     ):
         subprocess.run(["git", *arguments], cwd=project, check=True)
-    first = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "run"],
-        cwd=project,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    for line in first.stdout:
-        if line.startswith("train: epoch   1"):
-            break
-    else:
-        pytest.fail("the first run ended before it trained")
+    first, _ = started_until(project, "train: epoch   1", "run")
     first.send_signal(signal.SIGKILL)
     first.wait()
     return project, convoy(project, "run")
@@ -187,11 +194,20 @@ def test_a_second_run_waits_for_the_first(killed_and_finished):
     assert "Nothing to do" in words
 
 
-def test_another_seed_is_another_challenger(killed_and_finished):
+def test_another_seed_is_another_challenger_also_after_ctrl_c(killed_and_finished):
     project, _ = killed_and_finished
-    words = convoy(project, "run", "--set", "seed=1")
+    process, words = started_until(project, "train: epoch   1", "run", "--set", "seed=1")
     assert "params.yaml is changed; the text from before is in .convoy/params/" in words
     assert "augment:" not in words  # DVC skips what does not depend on the seed
+    start = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    words, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - start < 20
+    assert "a checkpoint is kept, and the next run goes on from there." in words
+    assert words.endswith("Stopped; nothing that was done is lost, and `convoy run` goes on from there.\n")
+    words = convoy(project, "run")
+    assert "train: goes on from epoch" in words
     assert "train: kept epoch" in words
     client, found = runs(project)
     newest = max(found, key=lambda run: run.info.start_time)
