@@ -92,7 +92,7 @@ def cold_runs(folder: Path, rounds: int) -> tuple[Seconds, Seconds]:
             shutil.rmtree(fresh)
 
     def bare() -> float:
-        shutil.rmtree(prepared / ".convoy" / "training", ignore_errors=True)  # no checkpoint to go on from
+        shutil.rmtree(prepared / ".convoy" / "train")  # no checkpoint to go on from
         return run(prepared, "-c", BARE)
 
     sides = {"convoy, no servers": alone, "bare loop": bare, "convoy, servers up": with_servers}
