@@ -5,6 +5,7 @@ Sums go over images sorted by group, so their cost does not grow with the number
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -69,3 +70,26 @@ def ratio(above: np.ndarray, below: np.ndarray, otherwise: float) -> np.ndarray:
 def macro(scores: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """The plain mean of scores [R, K] over the classes that are `counted`, bool [R, K]; nan where none is."""
     return ratio(np.where(counted, scores, 0).sum(axis=1), counted.sum(axis=1), np.nan)
+
+
+def macro_one_vs_rest(
+    one_vs_rest: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+) -> np.ndarray:
+    """The mean over the classes of a score of each class against the others; a class whose score is nan is left out.
+
+    Args:
+        one_vs_rest: from scores [N], membership [N] and weights [N, R] to float64 [R].
+        probabilities: float64 [N, K].
+        labels: int64 [N].
+        weights: float64 [R, N].
+
+    Returns:
+        float64 [R]; nan where every class is left out.
+    """
+    rows = np.ascontiguousarray(weights.T)  # [N, R]: reordering images then copies whole rows
+    columns = [one_vs_rest(probabilities[:, k], labels == k, rows) for k in range(probabilities.shape[1])]
+    areas = np.stack(columns, axis=1)
+    return macro(areas, ~np.isnan(areas))

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from pipeline.contracts import MetricConfig, Target
-from pipeline.metrics._tally import macro, ratio
+from pipeline.metrics._tally import macro_one_vs_rest, ratio
 
 
 class Config(MetricConfig):
@@ -26,10 +26,7 @@ class Config(MetricConfig):
 
     def score(self, probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """A class with weight on one side only is left out of the mean; nan where all are."""
-        rows = np.ascontiguousarray(weights.T)  # [N, R]: reordering images then copies whole rows
-        columns = [one_vs_rest(probabilities[:, k], labels == k, rows) for k in range(probabilities.shape[1])]
-        areas = np.stack(columns, axis=1)
-        return macro(areas, ~np.isnan(areas))
+        return macro_one_vs_rest(one_vs_rest, probabilities, labels, weights)
 
 
 def one_vs_rest(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
