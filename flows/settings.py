@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.errors import UserError
-from pipeline.files import STATE
+from pipeline.files import PROJECT, STATE
 
 SWITCHES = {
+    "AWS_EC2_METADATA_DISABLED": "true",  # S3 is asked at its configured address, nobody for credentials elsewhere
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -58,8 +59,15 @@ def project_root(start: Path | None = None) -> Path:
     )
 
 
+def home(root: Path) -> Path:
+    """The project that a tree belongs to: `root` itself, or the one that the worktree of a run was made from."""
+    link = root / PROJECT
+    return link.resolve() if link.is_symlink() else root
+
+
 def environment(root: Path, given: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The variables that our processes need beside those `given`; makes the server's password on the first call."""
+    root = home(root)
     state = root / STATE
     wanted = SWITCHES | {
         "MLFLOW_TRACKING_URI": f"sqlite:///{state / 'mlflow.db'}",

@@ -6,9 +6,11 @@ them. `pipeline.door` reads them.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from pipeline.contracts import (
     FormatConfig,
@@ -31,6 +33,9 @@ PART_FOLDERS = {
     "schedule": "schedules",
 }
 """Sections that name a part, and the folder that holds the parts."""
+
+MAIL_ADDRESS = r"[A-Za-z0-9_!#$%&'*+/=?^`{|}~-]+(\.[A-Za-z0-9_!#$%&'*+/=?^`{|}~-]+)*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
+"""What mail can be sent to; no character of it can start another header."""
 
 
 class SplitOptions(Options):
@@ -105,6 +110,56 @@ class FlowOptions(Options):
     """Of one stage; 0 is no limit."""
 
 
+class NotifyOptions(Options):
+    """Whom a run tells what came of it. No result depends on it, and no secret belongs here: this file is recorded."""
+
+    on: tuple[Literal["failure", "success", "decision"], ...] = ()
+    """What is told; a decision is one that somebody has to make. Nothing is told by default."""
+    webhook: str = ""
+    """Address that gets a signed POST; one that is secret belongs into CONVOY_WEBHOOK_URL instead."""
+    email: Annotated[tuple[str, ...], Field(max_length=50)] = ()
+    """Recipients, by the server in CONVOY_SMTP_URL."""
+    prefect_block: str = ""
+    """A notification block of the Prefect server: `slack-webhook/team`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_on(cls, given: Any) -> Any:
+        """YAML 1.1 takes the key `on` for true; YAML 1.2, as DVC reads this file, does not."""
+        if isinstance(given, dict) and True in given and "on" not in given:
+            return {"on" if key is True else key: value for key, value in given.items()}
+        return given
+
+    @field_validator("webhook")
+    @classmethod
+    def _is_web_address(cls, address: str) -> str:
+        try:
+            parts = urlsplit(address)
+            usable = not address or (parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0)
+        except ValueError:
+            usable = False
+        if not usable or not address.isascii() or not address.isprintable() or " " in address:
+            raise ValueError("expected an address of the form https://host/path")
+        if address and "@" in parts.netloc:
+            raise ValueError("holds a user or password; give this address in the variable CONVOY_WEBHOOK_URL instead")
+        return address
+
+    @field_validator("email")
+    @classmethod
+    def _are_mail_addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for address in addresses:
+            if len(address) > 254 or not re.fullmatch(MAIL_ADDRESS, address):
+                raise ValueError(f"expected addresses of the form name@host; found {address!r}")
+        return addresses
+
+    @field_validator("prefect_block")
+    @classmethod
+    def _is_block(cls, name: str) -> str:
+        if name and not re.fullmatch("[a-z0-9-]+/[a-z0-9-]+", name):
+            raise ValueError(f"expected type/name of a block, as in slack-webhook/team; found {name!r}")
+        return name
+
+
 class IngestParams(Options):
     """What `ingest` depends on."""
 
@@ -152,6 +207,7 @@ class Params(Named, IngestParams, AugmentParams, TrainParams, EvaluateParams):
 
     gate: GateOptions
     flow: FlowOptions
+    notify: NotifyOptions = NotifyOptions()
 
 
 def part_name(part: Options) -> str:
