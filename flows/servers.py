@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows import settings
+from flows import automations, settings
 from flows.databases import prepare
 from flows.prefect_server import prefect_for_run, start_prefect
 from flows.processes import HOST, PATIENCE, Server, listen, record, running, start, stop, wait_ready
@@ -64,8 +64,10 @@ def up(root: Path, say: Say = print) -> dict[str, Server]:
                 _remember(root, servers)  # before it answers: whatever happens now, `down` finds it
             if missing:
                 say(f"Start {' and '.join(servers[name].name for name in missing)} ...")
-            for server in servers.values():
+            for name, server in servers.items():
                 wait_ready(server, PATIENCE)
+                if name == "prefect" and name in missing:
+                    automations.install(f"{server.url}/api", variables.get("PREFECT_SERVER_API_AUTH_STRING"))
         except BaseException:
             _end(root, {name: servers[name] for name in missing if name in servers})
             raise
