@@ -1,0 +1,1 @@
+"""When retraining runs by itself: deployments in prefect.yaml, their times, and news at their sources."""
