@@ -1,4 +1,4 @@
-"""One run at a time in a project, by a lock that the kernel frees when its holder dies."""
+"""One run at a time, in a tree and on a device, by locks that the kernel frees when their holder dies."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+from pipeline.errors import UserError
+
+GLANCE = 0.1
+"""Seconds; whoever only looks who holds a lock has let it go by then."""
+LOCKS = "CONVOY_LOCKS"
+"""Variable that names the folder of the devices' locks: one that several users can write to makes them take turns."""
 
 
 @contextmanager
@@ -16,14 +24,20 @@ def alone(lock_file: Path, wait: Callable[[str], None]) -> Iterator[None]:
 
     A lock file and not Prefect's limits: those leak when a holder dies, and stick.
     """
-    lock_file.parent.mkdir(parents=True, exist_ok=True)
-    with lock_file.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            wait(lock.read().strip())
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        lock = lock_file.open("a+")
+    except OSError as error:
+        raise UserError(
+            f"{lock_file} cannot be locked: {error.strerror}. Give yourself the right to write it."
+        ) from None
+    with lock:
+        if not _taken(lock):
+            time.sleep(GLANCE)
+            if not _taken(lock):
+                lock.seek(0)
+                wait(lock.read().strip())
+                fcntl.flock(lock, fcntl.LOCK_EX)
         lock.seek(0)
         lock.truncate()
         lock.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
@@ -47,3 +61,22 @@ def holder(lock_file: Path) -> str | None:
     except FileNotFoundError:
         pass
     return None
+
+
+def of_device(identity: str) -> Path:
+    """The lock of a device of this machine, for all projects of this user.
+
+    Args:
+        identity: from `pipeline.devices.identity`.
+    """
+    given = os.environ.get(LOCKS)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return (Path(given) if given else cache / "convoy" / "locks") / f"{identity}.lock"
+
+
+def _taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False

@@ -49,6 +49,13 @@ def run(
     params: Annotated[
         Path | None, typer.Option("--params", metavar="FILE", help="Take the params from this file.")
     ] = None,
+    isolated: Annotated[
+        bool, typer.Option("--isolated", help="Work in a git worktree of its own; nothing here is touched.")
+    ] = False,
+    ref: Annotated[
+        str, typer.Option("--ref", metavar="COMMIT", help="With --isolated: run this branch, tag or commit.")
+    ] = "",
+    push: Annotated[bool, typer.Option("--push", help="Push data and models to the DVC remote.")] = False,
 ) -> None:
     """Bring everything up to date: the model, its record in MLflow, and the champion.
 
@@ -60,8 +67,18 @@ def run(
     from flows.summary import show
 
     params = params and params.absolute()  # typed relative to where the user stands
+    root = _enter_project()
+    if ref and not isolated:
+        raise UserError("--ref says what to run in a tree of its own: add --isolated.")
+    if isolated:
+        from flows.isolated import run_isolated
+
+        arguments = [f"--set={assignment}" for assignment in assignments or []] + ["--push"] * push
+        raise typer.Exit(run_isolated(root, ref, arguments, params))
+    from flows.schedule.request import Request
+
     try:
-        show(run_flow(_enter_project(), assignments or [], params))
+        show(run_flow(root, Request.model_validate({"set": assignments or [], "push": push}), params))
     except KeyboardInterrupt:
         print("Stopped; nothing that was done is lost, and `convoy run` goes on from there.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None

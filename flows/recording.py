@@ -5,9 +5,8 @@ Importing MLflow and opening its database takes seconds, and a server may be awa
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from pipeline.door import PARAMS
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.registry import attempts, code
-from pipeline.registry.attempts import Finished
+from pipeline.registry.attempts import Attempt, Finished, Work
 from pipeline.registry.champion import Version
 from pipeline.registry.gate import Verdict
 
@@ -34,76 +33,129 @@ class Recording:
         self._params = params
         self._tags = tags
         self._code = code.read()
-        self._attempt = attempts.begin(params)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mlflow")
+        self._seconds: dict[str, float] = {}
+        self._work: Work | None = None
+        self._opening: Future[tuple[Run, Drain]] | None = None
 
     def __enter__(self) -> Recording:
-        self._opening = self._thread.submit(self._open)
+        self._thread.submit(_load_mlflow)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            with suppress(Exception):  # the error that ends the flow is the one to tell
-                run, drain = vars(self).get("_opened") or self._opening.result()
-                drain.stop()
-                self._interrupt(run, "FAILED" if isinstance(error, Exception) else "KILLED")
-        self._thread.shutdown()
+        try:
+            if error is not None and self._work:
+                self._interrupt(error)
+        finally:
+            self._thread.shutdown()
+            if self._work:
+                self._work.release()
 
     @property
     def client(self) -> MlflowClient:
         """Of the tracking store."""
-        return self._opened[0].client
+        return self._opened()[0].client
+
+    @property
+    def attempt(self) -> Attempt:
+        """What is known of the run so far."""
+        assert self._work is not None, "the run begins when its data are known"
+        return self._work.attempt
+
+    def begin(self, dataset: str) -> None:
+        """The run's data are known, by their digest, and so is which run it is: a new one, or one to go on with."""
+        flow_run = self._tags.get("prefect.flow_run", "")
+        self._work = attempts.begin(self._params, dataset, flow_run, wait=_say_that_another_works)
+        for stage, seconds in self._seconds.items():
+            self._work.stage_ran(stage, seconds)
+        self._opening = self._thread.submit(self._open)
 
     def stage(self, done: StageRun) -> None:
         """Note a stage that has ended."""
         if done.outcome == "ran":
-            attempts.stage_ran(done.name, done.seconds)
+            self._seconds[done.name] = done.seconds
+            if self._work:
+                self._work.stage_ran(done.name, done.seconds)
 
     def register(self) -> Version:
         """Log what the stages left, and register the model."""
         from pipeline.registry import record, summary, versions
 
-        run, drain = self._opened
+        run, drain = self._opened()
         drain.finish()
-        record.record_outputs(run, self._params)
+        record.record_outputs(run, self._params, self.attempt.seconds)
         tags = {"git.commit": self._code.commit or "none", "score": summary.headline(self._params)}
         return versions.register(run, tags, summary.of_version(self._params, self._code))
 
-    def conclude(self, version: Version, verdict: Verdict, reigns: bool) -> Finished:
-        """Say in MLflow what came of it, close the run, and remember that nothing is left to do."""
-        from pipeline.registry import record, summary
+    def verdict(self) -> Verdict | None:
+        """What the gate said of this run before it was killed, if it came to that."""
+        return Verdict.model_validate(self.attempt.verdict) if self.attempt.verdict else None
 
-        run, _ = self._opened
-        record.keep(run, "gate.json", verdict.model_dump(mode="json"))
-        tags = {"model.version": version.version, "model.digest": version.digest, "gate": verdict.outcome}
-        record.note(run, tags, summary.of_run(self._params, self._code, version, verdict, reigns))
+    def decided(self, verdict: Verdict) -> None:
+        """Note what the gate says."""
+        assert self._work is not None
+        self._work.decided(verdict.model_dump(mode="json"))
+
+    def conclude(self, version: Version, verdict: Verdict, reigns: bool, tags: dict[str, str]) -> Finished:
+        """Say in MLflow what came of it, close the run, and remember that nothing is left to do."""
+        from pipeline.registry import record, runs, summary
+
+        assert self._work is not None
+        run, _ = self._opened()
         finished = Finished(
-            run=run.id, version=version.version, outcome=verdict.outcome, champion=reigns, reasons=verdict.reasons
+            id=self.attempt.id,
+            run=run.id,
+            version=version.version,
+            outcome=verdict.outcome,
+            champion=reigns,
+            reasons=verdict.reasons,
         )
+        whole = runs.gather(self.attempt, self._params, self._code, version, verdict, tags)
+        record.keep(run, "gate.json", verdict.model_dump(mode="json"))
+        record.keep(run, runs.ARTIFACT, whole.model_dump(mode="json"))
+        tags = tags | {"model.version": version.version, "model.digest": version.digest, "gate": verdict.outcome}
+        record.note(run, tags, summary.of_run(self._params, self._code, version, verdict, reigns))
         record.close(run)
-        attempts.remember(PARAMS.read_text(encoding="utf-8"), finished)
+        runs.write(whole)
+        self._work.finish(PARAMS.read_text(encoding="utf-8"), finished)
         return finished
 
-    @cached_property
     def _opened(self) -> tuple[Run, Drain]:
         """The open run; waits for it."""
+        assert self._opening is not None, "the run begins when its data are known"
         try:
             return self._opening.result()
-        except UserError:
-            return self._open()  # MLflow was away when the run began; training did not wait, and it may be back
+        except UserError:  # MLflow was away when the run began; training did not wait, and it may be back
+            self._opening = self._thread.submit(self._open)
+            return self._opening.result()
 
     def _open(self) -> tuple[Run, Drain]:
         from pipeline.registry import record, tracking
         from pipeline.registry.drain import Drain
 
+        assert self._work is not None
         client = tracking.connect()
-        run = record.open_run(client, self._attempt, self._params, self._code, self._tags)
-        return run, Drain(client, run.id, self._attempt.started).start()
+        run = record.open_run(client, self._work, self._params, self._code, self._tags)
+        return run, Drain(client, run.id, self._work.attempt.started).start()
 
-    @staticmethod
-    def _interrupt(run: Run, status: str) -> None:
+    def _interrupt(self, error: BaseException) -> None:
         from pipeline.registry import record
 
-        record.interrupt(run, status)
+        assert self._work is not None and self._opening is not None
+        words = str(error).strip() or type(error).__name__
+        self._work.stopped(words, told=False)
+        with suppress(Exception):  # the error that ends the flow is the one to tell
+            run, drain = self._opening.result()
+            drain.stop()
+            record.interrupt(run, "FAILED" if isinstance(error, Exception) else "KILLED")
+            self._work.stopped(words, told=True)
+
+
+def _load_mlflow() -> None:
+    import mlflow  # noqa: F401
+
+
+def _say_that_another_works() -> None:
+    print("The very same run is at work in another tree of this project; waiting for what it comes to.", flush=True)

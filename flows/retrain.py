@@ -7,6 +7,7 @@ acts on, so that a run that was killed can be taken up again at any point.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,35 @@ from prefect.task_engine import TaskRunTimeoutError
 
 from flows import artifacts
 from flows.recording import Recording
+from flows.result import Result
+from flows.schedule.request import Request
 from flows.stage import Died, Graph, StageRun
+from pipeline.dataset import Dataset
 from pipeline.door import load
 from pipeline.errors import UserError
-from pipeline.params import Params
-from pipeline.registry import champion, gate
-from pipeline.registry.attempts import Finished
+from pipeline.files import DATASET, in_worktree
+from pipeline.params import Named, Params
+from pipeline.registry import attempts, champion, experiment, gate
 from pipeline.registry.champion import Version
 from pipeline.registry.gate import Verdict
 from pipeline.score import answers
 
+BY_HAND = Request.model_validate({})
 
-@flow(name="retrain", flow_run_name="{name}", persist_result=False)
-def retrain(name: str) -> Finished:
-    """Bring the model `name` up to date and let the gate decide whether it becomes champion.
+
+def _model_name() -> str:
+    return load(Named).name
+
+
+@flow(name="retrain", flow_run_name=_model_name, persist_result=False)
+def retrain(request: Request = BY_HAND) -> Any:
+    """Bring the model of `params.yaml` up to date and let the gate decide whether it becomes champion.
+
+    Args:
+        request: what this run is asked to do beside that.
+
+    Returns:
+        A `Result`.
 
     Raises:
         UserError: what the user should mend; everything done so far is kept.
@@ -40,31 +56,44 @@ def retrain(name: str) -> Finished:
     params, graph = load(Params), Graph(Path.cwd())
     os.environ["CONVOY_FLOW_PID"] = str(os.getpid())  # a stage ends itself when this process is gone
     with Recording(params, _prefect_tags()) as recording:
+        source = graph.maker(DATASET)
         for stage in graph.stages():
-            # A task that is called gives its result, but one that names its own state (`Cached`) gives that state.
-            try:
-                recording.stage(_stage_task(stage, params)(graph, stage, return_state=True).result())
-            except TaskRunTimeoutError:
-                raise UserError(
-                    f"{stage}: stopped after {params.flow.timeout_seconds:g} s, as flow.timeout_seconds says. "
-                    "Set more, or 0 for no limit; `convoy run` goes on."
-                ) from None
+            recording.stage(_brought_up_to_date(graph, stage, params))
+            if stage == source:
+                dataset = Dataset.open().info.digest
+                if in_worktree() and (before := attempts.finished_as(params, dataset)):
+                    message = f"Data, params and code are those of run {before.id[:8]}."
+                    return Completed(name="NothingToDo", message=message, data=Result(before, new=False))
+                recording.begin(dataset)
         version = register(recording)
-        verdict = judge(params, version)
+        verdict = judge(recording, params, version)
         reigns = promote(recording, params, version, verdict)
+        tags = keep_as_experiment(recording) if in_worktree() else {}
+        if request.push:
+            push()
         artifacts.publish(params, version, verdict, reigns)
-        return recording.conclude(version, verdict, reigns)
+        finished = recording.conclude(version, verdict, reigns, tags)
+        return Result(finished, new=True, experiment=tags.get("dvc.experiment", ""))
 
 
-def _stage_task(stage: str, params: Params) -> Any:
+def _brought_up_to_date(graph: Graph, stage: str, params: Params) -> StageRun:
     """The stage as a Prefect task of its own name."""
-    return bring_up_to_date.with_options(
+    as_task = bring_up_to_date.with_options(
         name=stage,
         task_run_name=stage,
         retries=params.flow.retries,
         retry_condition_fn=_worth_another_try,
         timeout_seconds=params.flow.timeout_seconds or None,
     )
+    try:
+        # A task that is called gives its result, but one that names its own state (`Cached`) gives that state.
+        done: StageRun = as_task(graph, stage, return_state=True).result()
+    except TaskRunTimeoutError:
+        raise UserError(
+            f"{stage}: stopped after {params.flow.timeout_seconds:g} s, as flow.timeout_seconds says. "
+            "Set more, or 0 for no limit; `convoy run` goes on."
+        ) from None
+    return done
 
 
 @task(persist_result=False)
@@ -87,10 +116,13 @@ def register(recording: Recording) -> Version:
 
 
 @task(persist_result=False, task_run_name="judge")
-def judge(params: Params, version: Version) -> Verdict:
+def judge(recording: Recording, params: Params, version: Version) -> Verdict:
     """Champion and challenger answer the same test images now, each from a fresh process; the test is paired."""
     reigning = champion.current(params.name)
-    return gate.decide(params, version, reigning, lambda bundle: answers(bundle, params.compute))
+    told = recording.verdict()
+    verdict = gate.decide(params, version, reigning, lambda bundle: answers(bundle, params.compute), told)
+    recording.decided(verdict)
+    return verdict
 
 
 @task(persist_result=False, task_run_name="promote")
@@ -102,6 +134,22 @@ def promote(recording: Recording, params: Params, version: Version, verdict: Ver
         champion.reconcile(recording.client, params.name)
     reigning = champion.current(params.name)
     return reigning is not None and reigning.version.digest == version.digest
+
+
+@task(persist_result=False, task_run_name="keep as experiment")
+def keep_as_experiment(recording: Recording) -> dict[str, str]:
+    """The run as a DVC experiment, which outlives its tree; the tag that names it."""
+    attempt = recording.attempt
+    day = time.strftime("%Y-%m-%d", time.gmtime(attempt.started / 1000))
+    return {"dvc.experiment": experiment.save(attempt.model, attempt.id, day)}
+
+
+@task(persist_result=False, task_run_name="push")
+def push() -> None:
+    """Data and models to the DVC remote."""
+    from flows import remote
+
+    remote.push(Path.cwd(), print)
 
 
 def _prefect_tags() -> dict[str, str]:

@@ -2,61 +2,62 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-from flows.alone import alone
+from flows import settings
+from flows.alone import alone, of_device
 from flows.edits import edited, replace_params
+from flows.result import Result
 from flows.servers import prefect_for_run
 from flows.stage import Graph, in_git
+from flows.worktrees import LOCK
 from pipeline.door import PARAMS, load, parse
 from pipeline.errors import ParamsError, UserError
-from pipeline.files import DATASET, STATE
+from pipeline.files import DATASET, in_worktree
 from pipeline.params import IngestParams, Params
 from pipeline.registry import attempts
 from pipeline.registry.attempts import Finished
 
-LOCK = STATE / "run.lock"
+if TYPE_CHECKING:
+    from flows.schedule.request import Request
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a run came to."""
-
-    finished: Finished
-    new: bool
-    """False: everything was up to date, and this is what the run before came to."""
-
-
-def run(root: Path, assignments: Sequence[str], params_file: Path | None) -> Result:
+def run(root: Path, request: Request, params_file: Path | None) -> Result:
     """Bring everything up to date, or say that it is.
 
     Args:
         root: the project, which is the current folder.
-        assignments: changes to params.yaml, as `train.epochs=5`.
-        params_file: whose text replaces params.yaml, before the assignments.
+        request: changes to params.yaml, and what else is asked for.
+        params_file: whose text replaces params.yaml, before the changes.
 
     Raises:
         UserError: a mistake in the params, the data or the machine; nothing that was done is lost.
     """
     with alone(LOCK, _wait_for):
-        change_params(assignments, params_file)
-        if finished := up_to_date(root):
+        change_params(request.set, params_file)
+        if finished := nothing_to_do(root):
             return Result(finished, new=False)
         _look_at_source()
         if not in_git(root):
             print("Not in a git repository: the run is recorded without the code that made it. `git init` mends that.")
-        with prefect_for_run(root) as prefect:
-            params = prepared()
-            with prefect.client(), _polite_kill():
+        with prefect_for_run(settings.home(root)) as prefect, device_of(prepared()):
+            with prefect.client(), polite_kill():
                 from flows.retrain import retrain
 
-                return Result(retrain(params.name), new=True)
+                found: Any = retrain(request)
+                return cast(Result, found)
+
+
+def nothing_to_do(root: Path) -> Finished | None:
+    """What an earlier run with these data, params and code came to, if there is nothing to do again."""
+    return finished_before() if in_worktree() else up_to_date(root)
 
 
 def up_to_date(root: Path) -> Finished | None:
@@ -67,6 +68,14 @@ def up_to_date(root: Path) -> Finished | None:
     from pipeline.ingest.stage import unchanged
 
     return finished if unchanged(load(IngestParams), DATASET) else None
+
+
+def finished_before() -> Finished | None:
+    """What a run came to that had the same data, params and code, wherever it ran; no picture is read for that."""
+    from pipeline.ingest.fingerprint import known_dataset
+
+    dataset = known_dataset(load(IngestParams))
+    return attempts.finished_as(load(Params), dataset) if dataset else None
 
 
 def change_params(assignments: Sequence[str], params_file: Path | None) -> None:
@@ -83,8 +92,49 @@ def change_params(assignments: Sequence[str], params_file: Path | None) -> None:
         raise UserError(f"--params {params_file}: cannot be read: {error}") from None
     text = edited(text, assignments) if assignments else text
     parse(Params, text, str(params_file or PARAMS))
-    if kept := replace_params(PARAMS, text):
+    if (kept := replace_params(PARAMS, text)) and not in_worktree():
         print(f"params.yaml is changed; the text from before is in {kept}.")
+
+
+def prepared() -> str:
+    """The device's identity, after everything that can be refused at once is looked at; Prefect loads meanwhile."""
+    with ThreadPoolExecutor(1) as pool:
+        loaded = pool.submit(_import_libraries)
+        params = load(Params)
+        from pipeline.devices import identity, pick
+
+        device = identity(pick(params.compute.device))
+        loaded.result()
+    return device
+
+
+@contextmanager
+def device_of(identity: str) -> Iterator[None]:
+    """Have the device to oneself, among all projects of this user; its stages hold a lock beside it."""
+    from pipeline.__main__ import DEVICE_LOCK
+
+    lock = of_device(identity)
+    with alone(lock, lambda who: _wait_for_device(identity, who)):
+        os.environ[DEVICE_LOCK] = str(lock.with_suffix(".stage"))
+        try:
+            yield
+        finally:
+            del os.environ[DEVICE_LOCK]
+
+
+@contextmanager
+def polite_kill() -> Iterator[None]:
+    """Let a polite kill end the flow as Ctrl-C does: the record is closed and the private server ended."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        sys.stdout.flush()
 
 
 def _look_at_source() -> None:
@@ -97,18 +147,6 @@ def _look_at_source() -> None:
     next(params.data.fingerprint(), None)
 
 
-def prepared() -> Params:
-    """The params, after everything that can be refused at once is looked at; Prefect and MLflow load meanwhile."""
-    with ThreadPoolExecutor(1) as pool:
-        loaded = pool.submit(_import_libraries)
-        params = load(Params)
-        from pipeline.devices import pick
-
-        pick(params.compute.device)
-        loaded.result()
-    return params
-
-
 def _import_libraries() -> None:
     import prefect  # noqa: F401
 
@@ -117,16 +155,6 @@ def _wait_for(holder: str) -> None:
     print(f"Another run is at work here ({holder}); this one waits for it. Ctrl-C gives up.", flush=True)
 
 
-@contextmanager
-def _polite_kill() -> Iterator[None]:
-    """Let a polite kill end the flow as Ctrl-C does: the record is closed and the private server ended."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        sys.stdout.flush()
+def _wait_for_device(identity: str, holder: str) -> None:
+    what = "the processor" if identity == "cpu" else identity
+    print(f"Another run has {what} of this machine ({holder}); this one waits for it. Ctrl-C gives up.", flush=True)

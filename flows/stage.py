@@ -82,6 +82,12 @@ class Graph:
             raise UserError(f"dvc.yaml: {_one_line(error)}") from error
         return [stage.addressing for stage in networkx.lexicographical_topological_sort(graph.reverse(), key=str)]
 
+    def maker(self, output: Path) -> str:
+        """The stage that makes `output`, a path relative to the root."""
+        return str(
+            next(out.stage.addressing for out in self._repo.index.outs if out.fs_path == str(self._root / output))
+        )
+
     def changed(self) -> dict[str, Any]:
         """The stages that are not up to date, and what changed; a source that has news is not among it."""
         status = {name: what for name, what in self._repo.status().items() if what != ["always changed"]}

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.alone import holder
-from flows.run import LOCK, up_to_date
+from flows.run import up_to_date
 from flows.servers import running
+from flows.worktrees import LOCK
 from pipeline.door import load
 from pipeline.errors import UserError
 from pipeline.journal import Row, current, read
@@ -33,11 +34,13 @@ def show(root: Path) -> None:
 def _run(root: Path) -> str:
     if at_work := holder(LOCK):
         return f"at work ({at_work}){_training()}"
-    if attempt := attempts.read():
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(attempt.started / 1000))
-        return f"the one of {when} was stopped; `convoy run` goes on with it"
     try:
-        return "none; everything is up to date" if up_to_date(root) else "none; `convoy run` has something to do"
+        if up_to_date(root):
+            return "none; everything is up to date"
+        if stopped := attempts.stopped_short():
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(stopped[-1].started / 1000))
+            return f"none; the one of {when} was stopped, and `convoy run` goes on with it if nothing has changed"
+        return "none; `convoy run` has something to do"
     except UserError as error:
         return f"none; {error}"
 

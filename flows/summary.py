@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from flows.run import Result
+from flows.result import Result
 from pipeline.door import load
 from pipeline.params import EvaluateParams, Named
 
@@ -22,10 +22,14 @@ def show(result: Result) -> None:
     finished, name = result.finished, load(Named).name
     place = "is the champion" if finished.champion else f"is not the champion: {TITLES[finished.outcome]}"
     table = Table.grid(padding=(0, 2))
+    table.add_row("run", finished.id[:8])
     table.add_row("score", _score())
     table.add_row("model", f"{name} version {finished.version} {place}")
     table.add_row("why", "\n".join(finished.reasons[:2]))
-    table.add_row("report", str(EVALUATION / "report.html"))
+    if result.experiment:
+        table.add_row("home", f"git and DVC keep it as {result.experiment}: `dvc exp apply` or `dvc exp branch`")
+    else:
+        table.add_row("report", str(EVALUATION / "report.html"))
     command = "convoy" if os.environ.get("VIRTUAL_ENV") else ".venv/bin/convoy"
     table.add_row("look", f"{command} up   starts the dashboards, Prefect and MLflow")
     console = Console(highlight=False)

@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pipeline import interrupts
@@ -19,6 +19,8 @@ from pipeline.errors import UserError
 from pipeline.files import DATASET, STATE
 
 EXIT_MISTAKE = 1
+DEVICE_LOCK = "CONVOY_DEVICE_LOCK"
+"""Variable by which a flow names a lock file that its stages hold beside their own."""
 EXIT_DEFECT = 70
 """Neither a mistake of the user nor an interruption: whoever runs stages may try it again."""
 
@@ -109,18 +111,25 @@ def _full(error: BaseException | None) -> str | None:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Let one stage at a time work in this folder; the kernel frees the lock of one that is killed."""
+    """Let one stage at a time work in this folder; the kernel frees the lock of one that is killed.
+
+    A flow names a second lock, of the device that it computes on: a stage that outlives its killed flow by a moment
+    holds it, and that of the next flow waits.
+    """
     STATE.mkdir(exist_ok=True)
-    with Path(STATE / "stage.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            print(f"Another stage is at work here (process {lock.read().strip()}); waiting for it.", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    of_device = os.environ.get(DEVICE_LOCK)
+    with ExitStack() as held:
+        for path in (STATE / "stage.lock", *([Path(of_device)] if of_device else [])):
+            lock = held.enter_context(path.open("a+"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                print(f"Another stage is at work here (process {lock.read().strip()}); waiting for it.", flush=True)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
         yield
 
 

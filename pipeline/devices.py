@@ -33,6 +33,11 @@ def pick(wanted: str) -> torch.device:
     return torch.device(name)
 
 
+def identity(device: torch.device) -> str:
+    """What names the device on this machine, whatever number it has for this process: `cpu`, or a GPU's own id."""
+    return f"gpu-{torch.cuda.get_device_properties(device).uuid}" if device.type == "cuda" else device.type
+
+
 def set_up(wanted: str, threads: int) -> torch.device:
     """Pick the device and make every operation on it repeatable.
 

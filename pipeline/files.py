@@ -18,7 +18,25 @@ DATASET = Path("out/dataset")
 """What `ingest` leaves. It stands here, so that finding nothing to do costs no import of pyarrow."""
 
 STATE = Path(".convoy")
-"""What this project keeps beside its outputs: caches, checkpoints, servers' state. Relative to the project's root."""
+"""What a working tree keeps beside its outputs. Relative to the project's root in that tree."""
+
+PROJECT = STATE / "project"
+"""In a worktree that was made for one run, a link to the project that it was made from."""
+
+
+def project() -> Path:
+    """The project that this working tree belongs to: itself, or the one that a run's worktree was made from."""
+    return PROJECT.resolve() if in_worktree() else Path()
+
+
+def in_worktree() -> bool:
+    """Whether this tree was made for one run, and goes when that has ended."""
+    return PROJECT.is_symlink()
+
+
+def shared() -> Path:
+    """What all working trees of the project keep together: records, ledger, databases, checkpoints, caches."""
+    return project() / STATE
 
 
 @contextmanager
@@ -93,6 +111,12 @@ def code_digest() -> str:
     for path in sorted(home.rglob("*.py")):
         digest.update(path.relative_to(home).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

@@ -12,11 +12,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.files import STATE, write_text
+from pipeline.files import STATE, shared, write_text
 
-TRAININGS = STATE / "train"
-POINTER = TRAININGS / "current"
-"""Names the folder in `TRAININGS` of the training that is at work, or was last."""
+POINTER = STATE / "train" / "current"
+"""Names the folder in `trainings()` of the training that is at work in this tree, or was last."""
 
 
 class Row(NamedTuple):
@@ -30,10 +29,15 @@ class Row(NamedTuple):
     values: dict[str, float]
 
 
+def trainings() -> Path:
+    """Where trainings keep checkpoints and journals, a folder each."""
+    return shared() / "train"
+
+
 def current() -> Path | None:
-    """The journal of the training that is at work, or was last."""
+    """The journal of the training that is at work in this tree, or was last."""
     try:
-        return TRAININGS / POINTER.read_text().strip() / "journal.jsonl"
+        return trainings() / POINTER.read_text().strip() / "journal.jsonl"
     except OSError:
         return None
 

@@ -16,10 +16,9 @@ import numpy as np
 
 from pipeline import images
 from pipeline.dataset import Split
-from pipeline.files import STATE, explained
+from pipeline.files import explained, shared
 from pipeline.progress import track
 
-CACHE = STATE / "cache" / "packed"
 KEPT = 6
 """Arrays kept; the ones longest unused beyond that are removed."""
 
@@ -38,12 +37,17 @@ def packed(split: Split, side: int) -> np.ndarray:
         UserError: the disk is full.
     """
     channels = split.dataset.info.channels
-    path = CACHE / f"{_key(split, side)}.npy"
+    path = cache() / f"{_key(split, side)}.npy"
     if not path.exists():
         _fill(path, split, side, channels)
     os.utime(path)
     array: np.ndarray = np.load(path, mmap_mode="r")
     return array
+
+
+def cache() -> Path:
+    """Where the arrays lie."""
+    return shared() / "cache" / "packed"
 
 
 def _key(split: Split, side: int) -> str:
@@ -56,8 +60,8 @@ def _key(split: Split, side: int) -> str:
 
 
 def _fill(path: Path, split: Split, side: int, channels: int) -> None:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    _make_room(len(split) * side * side * channels)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(path.parent, len(split) * side * side * channels)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.npy")
 
     def fill(position: int) -> None:
@@ -86,8 +90,8 @@ def _fill(path: Path, split: Split, side: int, channels: int) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _make_room(needed: int) -> None:
+def _make_room(folder: Path, needed: int) -> None:
     """Remove the arrays longest unused: all but a few, and more where the disk is short."""
-    oldest_first = sorted(CACHE.glob("*.npy"), key=lambda path: path.stat().st_mtime)
-    while oldest_first and (len(oldest_first) >= KEPT or shutil.disk_usage(CACHE).free < 2 * needed):
+    oldest_first = sorted(folder.glob("*.npy"), key=lambda path: path.stat().st_mtime)
+    while oldest_first and (len(oldest_first) >= KEPT or shutil.disk_usage(folder).free < 2 * needed):
         oldest_first.pop(0).unlink(missing_ok=True)

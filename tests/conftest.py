@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+
 import pytest
 
 LONGEST = ("test_flow", "test_resume", "test_servers", "test_record", "test_models", "test_evaluate")
+
+
+def pytest_configure() -> None:
+    """Projects of other tests, and the user's own, do not take turns with ours on the processor."""
+    os.environ["CONVOY_LOCKS"] = tempfile.mkdtemp(prefix="convoy-locks-")
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    shutil.rmtree(os.environ["CONVOY_LOCKS"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

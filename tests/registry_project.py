@@ -157,7 +157,7 @@ def empty_store() -> Path:
     finally:
         os.chdir(before)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder / tracking.DATABASE
+    return folder / ".convoy" / tracking.DATABASE
 
 
 def enter_project(made: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
@@ -167,6 +167,6 @@ def enter_project(made: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copytree(made, target)
     (target / ".convoy").mkdir()
-    shutil.copyfile(database, target / tracking.DATABASE)
+    shutil.copyfile(database, target / ".convoy" / tracking.DATABASE)
     monkeypatch.chdir(target)
     return tracking.connect()

@@ -14,7 +14,7 @@ from registry_project import make_project
 from pipeline.bundle import Bundle, digest_of
 from pipeline.dataset import Dataset
 from pipeline.params import Params
-from pipeline.registry import attempts, gate
+from pipeline.registry import gate
 from pipeline.registry.champion import Champion, Version
 from pipeline.registry.gate import Trial, Verdict, compare, judge
 
@@ -185,13 +185,11 @@ def test_the_champions_own_model_registered_again_mends_it(params: Params) -> No
 
 
 def test_a_run_killed_after_its_promotion_keeps_its_verdict(params: Params) -> None:
-    attempts.begin(params)
     verdict = gate.decide(params, version(), None, answers)
-    assert gate.decide(params, version(), reigning(version(), epoch=1), answers) == verdict
+    throne = reigning(version(), epoch=1)
+    assert gate.decide(params, version(), throne, answers, kept=verdict) == verdict
     # in a later run the same model is no news
-    attempts.RUN.unlink()
-    attempts.begin(params)
-    assert gate.decide(params, version(), reigning(version(), epoch=1), answers).outcome == "hold"
+    assert gate.decide(params, version(), throne, answers).outcome == "hold"
 
 
 def test_a_verdict_survives_json(params: Params) -> None:

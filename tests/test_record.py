@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,14 @@ from pipeline.files import write_text
 from pipeline.journal import Journal
 from pipeline.params import Params
 from pipeline.registry import attempts, code, record, tracking
-from pipeline.registry.attempts import Finished
+from pipeline.registry.attempts import Finished, Work
 from pipeline.registry.code import Code
 from pipeline.registry.drain import Drain
 from pipeline.registry.record import Run
 
 CLEAN = Code(commit="c" * 40, branch="main")
-DONE = Finished(run="r", version="1", outcome="hold", champion=False, reasons=[])
+DATABASE = Path(".convoy") / tracking.DATABASE
+DONE = Finished(id="i", run="r", version="1", outcome="hold", champion=False, reasons=[])
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +51,22 @@ def client(made: tuple[Path, Params], tmp_path: Path, monkeypatch: pytest.Monkey
     return enter_project(made[0], tmp_path / "project", monkeypatch)
 
 
+def begun(params: Params) -> Work:
+    return attempts.begin(params, "d" * 64)
+
+
 def opened(client: MlflowClient, params: Params, code: Code = CLEAN) -> Run:
-    return record.open_run(client, attempts.begin(params), params, code, {"prefect.flow_run": "f"})
+    """The MLflow run of an attempt whose process is then killed: its lock is free."""
+    work = begun(params)
+    run = record.open_run(client, work, params, code, {"prefect.flow_run": "f"})
+    work.release()
+    return run
+
+
+def finish(params: Params, text: str = "name: x") -> None:
+    work = begun(params)
+    work.finish(text, DONE)
+    work.release()
 
 
 def history(run: Run, key: str) -> list[tuple[int, float]]:
@@ -78,8 +94,8 @@ def test_a_killed_run_goes_on_in_the_same_mlflow_run(client: MlflowClient, param
 
 def test_a_run_killed_before_its_id_was_noted_is_found(client: MlflowClient, params: Params) -> None:
     first = opened(client, params)
-    noted = json.loads(attempts.RUN.read_text())
-    attempts.RUN.write_text(json.dumps(noted | {"run": ""}))
+    [noted] = Path(".convoy/runs").glob("*/attempt.json")
+    noted.write_text(json.dumps(json.loads(noted.read_text()) | {"run": ""}))
     assert opened(client, params).id == first.id
 
 
@@ -88,7 +104,43 @@ def test_another_key_ends_the_old_run_as_killed(client: MlflowClient, params: Pa
     second = opened(client, params.model_copy(update={"seed": 1}))
     assert second.id != first.id
     assert client.get_run(first.id).info.status == "KILLED"
-    assert attempts.read().abandoned == []  # type: ignore[union-attr]
+
+
+def test_a_run_that_was_killed_goes_on_though_another_came_between(client: MlflowClient, params: Params) -> None:
+    first = opened(client, params)
+    opened(client, params.model_copy(update={"seed": 1}))
+    assert opened(client, params).id == first.id
+    assert client.get_run(first.id).info.status == "RUNNING"
+
+
+def test_a_run_at_work_is_not_ended_by_another(client: MlflowClient, params: Params) -> None:
+    work = begun(params)
+    run = record.open_run(client, work, params, CLEAN, {})
+    opened(client, params.model_copy(update={"seed": 1}))
+    assert client.get_run(run.id).info.status == "RUNNING"
+    assert attempts.at_work(work.attempt)
+    work.release()
+    assert next(left.id for left in attempts.stopped_short()) == work.attempt.id
+
+
+def test_the_very_same_run_waits_for_the_one_at_work(params: Params, client: MlflowClient) -> None:
+    first, waited = begun(params), threading.Event()
+    ids: list[str] = []
+
+    def second() -> None:
+        work = attempts.begin(params, "d" * 64, wait=waited.set)
+        ids.append(work.attempt.id)
+        work.release()
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    assert waited.wait(5)
+    assert ids == []
+    first.finish("name: x", DONE)
+    first.release()
+    thread.join(5)
+    assert ids != [first.attempt.id]  # that one has finished: this is another
+    assert list(Path(".convoy/at-work").iterdir()) == []
 
 
 def test_an_interrupted_run_is_taken_up_and_a_finished_one_is_not(client: MlflowClient, params: Params) -> None:
@@ -97,13 +149,13 @@ def test_an_interrupted_run_is_taken_up_and_a_finished_one_is_not(client: Mlflow
     assert client.get_run(first.id).info.status == "FAILED"
     assert opened(client, params).id == first.id
     record.close(first)
-    attempts.remember("name: x", DONE)
+    finish(params)
     assert client.get_run(first.id).info.status == "FINISHED"
     assert opened(client, params).id != first.id
 
 
 def test_nothing_to_do_is_known_without_mlflow(client: MlflowClient, params: Params) -> None:
-    attempts.remember("name: x\nflow: {retries: 1}", DONE)
+    finish(params, "name: x\nflow: {retries: 1}")
     assert attempts.finished("name: x\nflow: {retries: 2}") == DONE
     assert attempts.finished("name: y") is None
     assert attempts.finished("name: [") is None  # the door says what is wrong with it
@@ -125,17 +177,16 @@ def test_the_run_says_what_ran(client: MlflowClient, params: Params) -> None:
 
 def everything(client: MlflowClient) -> list[Any]:
     """All that the store holds about runs."""
-    database = sqlite3.connect(tracking.DATABASE)
+    database = sqlite3.connect(DATABASE)
     tables = ("metrics", "latest_metrics", "params", "tags", "datasets", "inputs", "input_tags")
     return [sorted(map(repr, database.execute(f"SELECT * FROM {table}"))) for table in tables]
 
 
 def test_outputs_are_recorded_once_however_often(client: MlflowClient, params: Params) -> None:
     run = opened(client, params)
-    attempts.stage_ran("train", 12.345)
-    record.record_outputs(run, params)
+    record.record_outputs(run, params, {"train": 12.345})
     before = everything(client)
-    record.record_outputs(run, params)
+    record.record_outputs(run, params, {"train": 12.345})
     assert everything(client) == before
     found = client.get_run(run.id)
     assert found.data.metrics == {
@@ -154,12 +205,11 @@ def test_outputs_are_recorded_once_however_often(client: MlflowClient, params: P
 
 def test_a_skipped_stage_names_the_run_that_first_computed_it(client: MlflowClient, params: Params) -> None:
     first = opened(client, params)
-    attempts.stage_ran("train", 1)
-    record.record_outputs(first, params)
+    record.record_outputs(first, params, {"train": 1})
     record.close(first)
-    attempts.remember("name: x", DONE)
+    finish(params)
     second = opened(client, params)
-    record.record_outputs(second, params)
+    record.record_outputs(second, params, {})
     assert client.get_run(second.id).data.tags["stage.train"] == f"up to date; first computed by run {first.id}"
     assert client.get_run(second.id).data.metrics["test/accuracy"] == 0.9  # and yet the run is complete
 
@@ -201,14 +251,14 @@ def test_the_journal_of_an_earlier_run_is_not_sent(client: MlflowClient, params:
 def test_a_store_that_is_away_for_a_while_loses_nothing(client: MlflowClient, params: Params) -> None:
     run = opened(client, params)
     drain = Drain(client, run.id, run.started).start()
-    away = Path(tracking.DATABASE).rename("away.db")
-    Path(tracking.DATABASE).mkdir()  # nothing can be opened there
+    away = DATABASE.rename("away.db")
+    DATABASE.mkdir()  # nothing can be opened there
     client._tracking_client.store.engine.dispose()
     journal_steps(0, STEPS - 1)
     with pytest.raises(UserError, match=r"MLflow does not take the metrics: .*\nNothing is lost: start its server"):
         drain.finish(patience=0.1)
-    Path(tracking.DATABASE).rmdir()
-    away.rename(tracking.DATABASE)
+    DATABASE.rmdir()
+    away.rename(DATABASE)
     drain.finish()
     assert history(run, "train/loss") == EVERY_STEP
 

@@ -39,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Params]:
 def run(made: tuple[Path, Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """An open run in a project whose stages have run."""
     client = enter_project(made[0], tmp_path / "project", monkeypatch)
-    return record.open_run(client, attempts.begin(made[1]), made[1], CODE, {})
+    return record.open_run(client, attempts.begin(made[1], "d" * 64), made[1], CODE, {})
 
 
 def registered(run: Run) -> Version:
@@ -193,7 +193,7 @@ def test_the_champion_of_a_remote_store_is_fetched_once(run: Run) -> None:
     version = registered(run)
     remote = version.model_copy(update={"location": run.client.get_model_version("digits", "1").source})
     folder = champion.bundle_of(remote)
-    assert folder == champion.FETCHED / version.digest
+    assert folder == champion.fetched(version.digest)
     assert bundle.digest_of(folder) == version.digest
     shutil.rmtree(version.location)
     assert champion.bundle_of(remote) == folder

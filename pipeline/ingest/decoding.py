@@ -19,11 +19,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from pipeline.files import STATE, write_text
+from pipeline.files import shared, write_text
 from pipeline.ingest.child import CPU_SECONDS, READY, write_batch
 from pipeline.plugin import HOME
 
-VERDICTS = STATE / "ingest" / "verdicts.json"
 BATCH_PICTURES = 64
 BATCH_BYTES = 4_000_000
 MAX_CHILDREN = 16
@@ -44,9 +43,10 @@ class Verdict(NamedTuple):
 def remembered() -> Iterator[dict[str, Verdict]]:
     """Verdicts by content id, from earlier runs; what is added is kept, even if the run fails."""
     key = hashlib.sha256((HOME / "images.py").read_bytes() + _pillow_version().encode()).hexdigest()
+    path = shared() / "ingest" / "verdicts.json"
     verdicts: dict[str, Verdict] = {}
     try:
-        kept = json.loads(VERDICTS.read_bytes())
+        kept = json.loads(path.read_bytes())
         if kept["decoder"] == key:
             verdicts = {content: _verdict(answer) for content, answer in kept["verdicts"].items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -57,7 +57,7 @@ def remembered() -> Iterator[dict[str, Verdict]]:
     finally:
         if len(verdicts) != before:
             answers = {content: v.reason or v[:3] for content, v in verdicts.items() if v.lasting}
-            write_text(VERDICTS, json.dumps({"decoder": key, "verdicts": answers}))
+            write_text(path, json.dumps({"decoder": key, "verdicts": answers}))
 
 
 def decode_all(pictures: Iterable[tuple[str, bytes]], children: int | None = None) -> Iterator[tuple[str, Verdict]]:

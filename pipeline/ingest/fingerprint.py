@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.files import STATE, write_json
+from pipeline.files import STATE, sha256_of, shared, write_json, write_text
 from pipeline.plugin import HOME
 
 if TYPE_CHECKING:
@@ -61,16 +61,33 @@ def unchanged(inputs: Inputs, out: Path) -> bool:
         return False
     looks = {name: _look(path) for name, path in _files(out).items()}
     odd = [name for name, look in looks.items() if known[name][:2] != look]
-    if any(known[name][2] != _sha256(out / name) for name in odd):
+    if any(known[name][2] != sha256_of(out / name) for name in odd):
         return False
     if odd:
         _write(inputs, {name: [*look, known[name][2]] for name, look in looks.items()})
     return True
 
 
+def known_dataset(params: IngestParams) -> str | None:
+    """The digest of the dataset that these inputs make, if any tree of the project has made it; reads no picture.
+
+    Raises:
+        UserError: the source is missing.
+    """
+    try:
+        return _made(look(params)).read_text().strip()
+    except OSError:
+        return None
+
+
 def remember(inputs: Inputs, out: Path) -> None:
     """Note that `out` is what came of these inputs."""
-    _write(inputs, {name: [*_look(path), _sha256(path)] for name, path in _files(out).items()})
+    write_text(_made(inputs), json.loads((out / "dataset.json").read_bytes())["digest"] + "\n")
+    _write(inputs, {name: [*_look(path), sha256_of(path)] for name, path in _files(out).items()})
+
+
+def _made(inputs: Inputs) -> Path:
+    return shared() / "ingested" / inputs.digest
 
 
 def _write(inputs: Inputs, outputs: dict[str, list[object]]) -> None:
@@ -84,8 +101,3 @@ def _files(out: Path) -> dict[str, Path]:
 def _look(path: Path) -> list[object]:
     facts = path.stat()
     return [facts.st_size, facts.st_mtime_ns]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.bundle import digest_of
 from pipeline.contracts import Options
 from pipeline.errors import UserError
-from pipeline.files import STATE, replacing_folder
+from pipeline.files import project, replacing_folder, shared
 from pipeline.registry import ledger
 from pipeline.registry.ledger import Entry, Move
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 ALIAS = "champion"
-FETCHED = STATE / "cache" / "champions"
-"""Files of champions that live in a remote store, by digest."""
 WITHIN = "artifacts/model"
 """Where a registered model keeps its bundle."""
 
@@ -106,9 +104,9 @@ def bundle_of(version: Version) -> Path:
     Raises:
         UserError: they are gone or changed.
     """
-    folder = Path(version.location)
+    folder = project() / version.location
     if version.location.startswith("models:/"):
-        folder = FETCHED / version.digest
+        folder = fetched(version.digest)
         if not folder.exists():
             _fetch(version.location, folder)
     what = f"version {version.version} of {version.name!r}"
@@ -124,6 +122,11 @@ def bundle_of(version: Version) -> Path:
     return folder
 
 
+def fetched(digest: str) -> Path:
+    """Where the files of a model that lives in a remote store are kept."""
+    return shared() / "cache" / "champions" / digest
+
+
 def _fetch(location: str, folder: Path) -> None:
     from mlflow.artifacts import download_artifacts
 
@@ -132,8 +135,8 @@ def _fetch(location: str, folder: Path) -> None:
     client = connect()
     with reaching(location), replacing_folder(folder) as temporary:
         home = client.get_logged_model(location.removeprefix("models:/")).artifact_location
-        fetched = Path(download_artifacts(artifact_uri=f"{home}/{WITHIN}"))
-        for file in fetched.iterdir():
+        downloaded = Path(download_artifacts(artifact_uri=f"{home}/{WITHIN}"))
+        for file in downloaded.iterdir():
             shutil.copyfile(file, temporary / file.name)
 
 

@@ -23,7 +23,6 @@ from pipeline.errors import UserError
 from pipeline.files import DATASET
 from pipeline.params import Params
 from pipeline.plugin import metric_named
-from pipeline.registry import attempts
 from pipeline.registry.champion import Champion, Version, bundle_of
 
 PREDICTIONS = Path("out/evaluation/predictions.parquet")
@@ -85,7 +84,11 @@ class Trial:
 
 
 def decide(
-    params: Params, challenger: Version, champion: Champion | None, answers: Callable[[Path], np.ndarray]
+    params: Params,
+    challenger: Version,
+    champion: Champion | None,
+    answers: Callable[[Path], np.ndarray],
+    kept: Verdict | None = None,
 ) -> Verdict:
     """The verdict on the model that has just been registered.
 
@@ -95,16 +98,13 @@ def decide(
         champion: as it stands; None if there is none, then the task's baseline takes its place.
         answers: from a bundle's folder to its probabilities, float64 [N, K], for the test split in the order of its
             ids; in a fresh process, so that files are judged and not what is in memory.
+        kept: what an earlier attempt of the same run was told.
     """
-    kept = attempts.read()
-    if champion and kept and kept.verdict and champion.version.digest == challenger.digest:
-        verdict = Verdict.model_validate(kept.verdict)
-        if (verdict.challenger, verdict.epoch + 1) == (challenger.digest, champion.epoch):
-            return verdict  # it was promoted on this verdict, by a process that was then killed
+    promoted = kept and champion and champion.version.digest == challenger.digest == kept.challenger
+    if promoted and kept and champion and kept.epoch + 1 == champion.epoch:
+        return kept  # on this verdict it was promoted, by a process that was then killed
     verdict = _decide(params, challenger, champion, answers)
-    verdict = verdict.model_copy(update={"challenger": challenger.digest, "epoch": champion.epoch if champion else 0})
-    attempts.decided(verdict.model_dump(mode="json"))
-    return verdict
+    return verdict.model_copy(update={"challenger": challenger.digest, "epoch": champion.epoch if champion else 0})
 
 
 def judge(challenger: np.ndarray, champion: np.ndarray, champion_name: str, test: Trial) -> Verdict:

@@ -19,9 +19,10 @@ from pathlib import Path
 
 from pipeline.contracts import Options
 from pipeline.errors import UserError
-from pipeline.files import STATE
+from pipeline.files import shared
 
-LEDGER = STATE / "ledger.db"
+LEDGER = "ledger.db"
+"""Its name in the state that all trees of a project share."""
 GENESIS = "0" * 64
 """What the first entry follows."""
 TABLES = """
@@ -68,12 +69,13 @@ class Entry(Move):
     """UTC, ISO 8601."""
 
 
-def append(move: Move, after: int, path: Path = LEDGER) -> Entry:
+def append(move: Move, after: int, path: Path | None = None) -> Entry:
     """Add a move that was decided on when the model's epoch was `after`; 0 if there was no entry.
 
     Raises:
         UserError: somebody else moved this champion in between; nothing is written.
     """
+    path = path or _default()
     with _opened(path) as database:
         database.execute("BEGIN IMMEDIATE")
         newest = _newest(database, move.model)
@@ -98,16 +100,18 @@ def append(move: Move, after: int, path: Path = LEDGER) -> Entry:
     return entry
 
 
-def champion(model: str, path: Path = LEDGER) -> Entry | None:
+def champion(model: str, path: Path | None = None) -> Entry | None:
     """The newest entry of a model: its `to_version` is the champion."""
+    path = path or _default()
     if not path.exists():
         return None
     with _opened(path) as database:
         return _newest(database, model)
 
 
-def history(model: str, path: Path = LEDGER) -> list[Entry]:
+def history(model: str, path: Path | None = None) -> list[Entry]:
     """Every entry of a model, oldest first."""
+    path = path or _default()
     if not path.exists():
         return []
     with _opened(path) as database:
@@ -115,11 +119,12 @@ def history(model: str, path: Path = LEDGER) -> list[Entry]:
     return [Entry.model_validate_json(body) for (body,) in rows]
 
 
-def verify(path: Path = LEDGER) -> str | None:
+def verify(path: Path | None = None) -> str | None:
     """Walk the chain from the first entry; what is wrong with the first broken one, or None.
 
     Entries removed from the end leave a shorter chain that is whole: compare the last hash with one kept elsewhere.
     """
+    path = path or _default()
     if not path.exists():
         return None
     previous, epochs = GENESIS, dict[str, int]()
@@ -138,6 +143,10 @@ def verify(path: Path = LEDGER) -> str | None:
                 return f"{path}: entry {number} ({model}) says epoch {epoch}; {epochs.get(model, 0) + 1} comes next."
             previous, epochs[model] = digest, epoch
     return None
+
+
+def _default() -> Path:
+    return shared() / LEDGER
 
 
 @contextlib.contextmanager

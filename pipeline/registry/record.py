@@ -6,7 +6,6 @@ Everything here may be done twice: the second time changes nothing.
 from __future__ import annotations
 
 import getpass
-import hashlib
 import json
 import platform
 import time
@@ -17,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.dataset import DatasetInfo
 from pipeline.door import PARAMS
-from pipeline.files import DATASET
+from pipeline.files import DATASET, sha256_of
 from pipeline.params import Params, described, part_name
 from pipeline.registry import attempts
-from pipeline.registry.attempts import LOCK, Attempt
+from pipeline.registry.attempts import LOCK, Attempt, Work
 from pipeline.registry.code import Code
+from pipeline.registry.environment import REQUIREMENTS
 from pipeline.registry.tracking import address, experiment, reaching
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ KEPT = ("policy", "training", "evaluation")
 """Folders of `out/` that are kept with the run; the dataset and the model have places of their own."""
 TRAINING = OUT / "training" / "training.json"
 SCORES = OUT / "evaluation" / "metrics.json"
-REQUIREMENTS = Path("requirements.lock")
 ATTEMPT = "mlflow.convoy.attempt"  # MLflow's page leaves out tags that begin with its name
 
 
@@ -51,12 +50,12 @@ class Run:
     """Milliseconds since 1970."""
 
 
-def open_run(client: MlflowClient, attempt: Attempt, params: Params, code: Code, flow: dict[str, str]) -> Run:
+def open_run(client: MlflowClient, work: Work, params: Params, code: Code, flow: dict[str, str]) -> Run:
     """The MLflow run of this attempt: made, or taken up again; runs that were left behind are ended.
 
     Args:
         client: from `tracking.connect`.
-        attempt: from `attempts.begin`.
+        work: from `attempts.begin`.
         params: all of them.
         code: what is at work.
         flow: tags that tie the run to what runs it, as `{"prefect.flow_run": ...}`.
@@ -64,12 +63,12 @@ def open_run(client: MlflowClient, attempt: Attempt, params: Params, code: Code,
     Raises:
         UserError: MLflow does not answer.
     """
+    attempt = work.attempt
     with reaching(address()):
-        for left in attempt.abandoned:
-            _terminate(client, left, "KILLED")
+        close_stopped(client)
         where = experiment(client, params.name)
         run_id = _existing(client, attempt, where) or _create(client, attempt, where, params)
-        attempts.opened(run_id)
+        work.opened(run_id)
         if client.get_run(run_id).info.status != "RUNNING":
             client.update_run(run_id, status="RUNNING")
         run = Run(client, run_id, where, params.name, attempt.started)
@@ -80,8 +79,18 @@ def open_run(client: MlflowClient, attempt: Attempt, params: Params, code: Code,
         return run
 
 
-def record_outputs(run: Run, params: Params) -> None:
+def close_stopped(client: MlflowClient) -> None:
+    """End the MLflow runs of those that were killed: nobody works on them, and nobody could say so."""
+    attempts.close_stopped(lambda left: _terminate(client, left.run, "KILLED"))
+
+
+def record_outputs(run: Run, params: Params, seconds: dict[str, float]) -> None:
     """Log what the stages left, whether this run computed it or found it.
+
+    Args:
+        run: at work.
+        params: of it.
+        seconds: what each stage took that ran in it.
 
     Raises:
         UserError: MLflow does not answer.
@@ -89,12 +98,11 @@ def record_outputs(run: Run, params: Params) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     info = DatasetInfo.model_validate_json((DATASET / "dataset.json").read_bytes())
-    attempt, digests = attempts.read(), attempts.stage_digests()
-    seconds = attempt.seconds if attempt else {}
+    digests = attempts.stage_digests()
     earlier = {stage: found for stage, found in attempts.first_computed(digests).items() if found != run.id}
     facts = json.loads(TRAINING.read_text())
     tags = {
-        "dvc.lock": sha256(LOCK),
+        "dvc.lock": sha256_of(LOCK),
         "dataset.digest": info.digest,
         **{
             f"training.{key}": str(facts[key])
@@ -132,7 +140,7 @@ def keep(run: Run, name: str, value: Any) -> None:
 
 
 def close(run: Run) -> None:
-    """The run is done. `attempts.remember` comes after: until then a kill makes the next run finish this one again."""
+    """The run is done. `Work.finish` comes after: until then a kill makes the next run finish this one again."""
     with reaching(address()):
         _terminate(run.client, run.id, "FINISHED")
 
@@ -151,11 +159,6 @@ def scores() -> dict[str, float]:
             suffixes = {"value": "", "low": "_low", "high": "_high"}
             found |= {f"test/{name}{end}": value[part] for part, end in suffixes.items() if value[part] is not None}
     return found
-
-
-def sha256(path: Path) -> str:
-    """Of a file; empty where there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
 
 
 def _existing(client: MlflowClient, attempt: Attempt, where: str) -> str | None:
@@ -178,7 +181,7 @@ def _environment(attempt: Attempt, code: Code) -> dict[str, str]:
         "mlflow.source.type": "LOCAL",
         "env.python": platform.python_version(),
         "env.torch": installed("torch"),
-        "env.requirements": sha256(REQUIREMENTS),
+        "env.requirements": sha256_of(REQUIREMENTS) if REQUIREMENTS.exists() else "",
         "resumed": str(attempt.resumed),
         "git.commit": code.commit or "none: not a git repository",
     }

@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
-from pipeline.files import STATE
+from pipeline.files import shared
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-DATABASE = STATE / "mlflow.db"
-ARTIFACTS = STATE / "mlartifacts"
+DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
+"""Their names in the state that all trees of a project share."""
+
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -30,7 +32,7 @@ SETTINGS = {
 
 def address() -> str:
     """The tracking URI: the usual variable, or a SQLite file of this project."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{DATABASE.absolute()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _ours()
 
 
 def connect() -> MlflowClient:
@@ -50,7 +52,7 @@ def connect() -> MlflowClient:
     logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)  # a courtesy: no words where it fails
     uri = address()
     with reaching(uri):
-        if uri == f"sqlite:///{DATABASE.absolute()}":
+        if uri == _ours():
             _ready()
         mlflow.set_tracking_uri(uri)
         client = mlflow.MlflowClient(uri)
@@ -64,8 +66,7 @@ def experiment(client: MlflowClient, name: str) -> str:
 
     found = client.get_experiment_by_name(name)
     if found is None:
-        ours = address() == f"sqlite:///{DATABASE.absolute()}"
-        location = (ARTIFACTS / name).absolute().as_uri() if ours else None
+        location = (shared() / ARTIFACTS / name).absolute().as_uri() if address() == _ours() else None
         # The tag tells MLflow's page that this is training, not a chat; it asks otherwise.
         tags = {"mlflow.experimentKind": "custom_model_development"}
         with contextlib.suppress(MlflowException):  # somebody else made it in between
@@ -104,17 +105,22 @@ def reaching(uri: str) -> Iterator[None]:
         ) from error
 
 
+def _ours() -> str:
+    return f"sqlite:///{(shared() / DATABASE).absolute()}"
+
+
 def _ready() -> None:
     """Make the SQLite file under another name and move it here whole, so that a kill leaves no half-made one."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    STATE.mkdir(exist_ok=True)
-    with (STATE / "mlflow.lock").open("w") as lock:
+    state = shared().absolute()
+    state.mkdir(exist_ok=True)
+    with (state / "mlflow.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if DATABASE.exists():
+        if (state / DATABASE).exists():
             return
-        temporary = DATABASE.with_name(".mlflow.db.tmp").absolute()
+        temporary = state / f".{DATABASE}.tmp"
         temporary.unlink(missing_ok=True)
-        store = SqlAlchemyStore(f"sqlite:///{temporary}", ARTIFACTS.absolute().as_uri())  # type: ignore[no-untyped-call]
+        store = SqlAlchemyStore(f"sqlite:///{temporary}", (state / ARTIFACTS).as_uri())  # type: ignore[no-untyped-call]
         store.engine.dispose()
-        temporary.replace(DATABASE)
+        temporary.replace(state / DATABASE)

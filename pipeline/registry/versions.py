@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlparse
 from pipeline.bundle import Bundle
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
-from pipeline.files import STATE
+from pipeline.files import STATE, project
 from pipeline.registry.champion import WITHIN, Version, bundle_of
 from pipeline.registry.record import Run, scores
 from pipeline.registry.tracking import address, reaching
@@ -192,7 +192,8 @@ def _location(client: MlflowClient, model_id: str) -> str:
     if where.scheme not in ("", "file"):
         return f"models:/{model_id}"
     path = Path(unquote(where.path)) / WITHIN
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    root = project().absolute()
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
 def _whole(client: MlflowClient, model_id: str, digest: str) -> bool:

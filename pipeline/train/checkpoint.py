@@ -6,21 +6,25 @@ is counted (see `learner.counted`), so the position says all about it and no gen
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
+import itertools
 import shutil
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors.torch import load_file, save
 
 from pipeline.files import code_digest, replacing, write_bytes
-from pipeline.journal import TRAININGS
+from pipeline.journal import trainings
 from pipeline.train.loop import Arithmetic, Machine
 
 GENERATIONS = ("checkpoint.pt", "checkpoint.old.pt")
+LOCK = "lock"
 KEPT_TRAININGS = 3
 """Folders kept in all; those longest untouched are removed."""
 
@@ -45,8 +49,7 @@ class Checkpoints:
     """The checkpoints of one training: a folder named by the digest of everything that decides its weights."""
 
     def __init__(self, key: str) -> None:
-        self.folder = TRAININGS / key
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self._lock = _claimed(key)
         self.journal = self.folder / "journal.jsonl"
         self._saved = time.monotonic()
         self._older_best = -1
@@ -105,8 +108,9 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Start over: nothing of this training is worth keeping."""
-        shutil.rmtree(self.folder)
-        self.folder.mkdir()
+        for path in self.folder.iterdir():
+            if path.name != LOCK:
+                path.unlink()
 
     def _best(self, epoch: int) -> Path:
         return self.folder / f"best-{epoch:05d}.safetensors"
@@ -134,6 +138,25 @@ def training_key(*about: str) -> str:
 
 def remove_old_trainings() -> None:
     """Remove the checkpoints of all trainings but the latest few."""
-    folders = sorted((path for path in TRAININGS.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    folders = sorted((path for path in trainings().iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
     for path in folders[:-KEPT_TRAININGS]:
-        shutil.rmtree(path, ignore_errors=True)
+        with (path / LOCK).open("a") as lock, contextlib.suppress(BlockingIOError):  # another tree's, at work
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _claimed(key: str) -> tuple[Path, IO[str]]:
+    """The folder of a training, and the lock on it that the kernel frees with this process.
+
+    Two trees may train the same at the same time: the second one takes a folder of its own.
+    """
+    for number in itertools.count(1):
+        folder = trainings() / (key if number == 1 else f"{key}-{number}")
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return folder, lock
+        except BlockingIOError:
+            lock.close()
+    raise AssertionError

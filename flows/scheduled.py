@@ -1,0 +1,87 @@
+"""`python -m flows.scheduled FLOW_RUN_ID`: one flow run of a deployment, in the worktree that the worker made for it.
+
+The worker starts it there, so that all code, params and working files are those of the commit. It ends with the worker,
+as if it were told to stop: what is done is kept, and the next worker goes on with the same flow run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from uuid import UUID
+
+from flows import settings
+from flows.alone import alone
+from flows.prefect_server import Prefect
+from flows.run import change_params, device_of, finished_before, polite_kill, prepared
+from flows.worktrees import LOCK
+from pipeline.errors import UserError
+from pipeline.interrupts import EXIT_CODE
+
+WATCH_SECONDS = 0.5
+
+
+def run(flow_run_id: UUID) -> None:
+    """Run `retrain` as the flow run that Prefect has made.
+
+    Raises:
+        UserError: what the user should mend; Prefect has been told.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.states import Completed, Failed
+
+    from flows.crashes import held
+    from flows.schedule.request import Request
+
+    root = Path.cwd()
+    with held(settings.home(root), flow_run_id), alone(LOCK, lambda _: None):
+        with get_client(sync_client=True) as client:
+            flow_run = client.read_flow_run(flow_run_id)
+            try:
+                request = Request.model_validate(flow_run.parameters.get("request", {}))
+                change_params(request.set, None)
+                before = finished_before()
+                device = prepared()
+            except UserError as error:
+                client.set_flow_run_state(flow_run_id, Failed(message=str(error)), force=True)
+                raise
+            if before:
+                message = f"Data, params and code are those of run {before.id[:8]}."
+                client.set_flow_run_state(flow_run_id, Completed(name="NothingToDo", message=message), force=True)
+                print(f"Nothing to do: {message}")
+                return
+        with device_of(device), Prefect(os.environ["PREFECT_API_URL"]).client(), polite_kill():
+            from prefect.flow_engine import run_flow
+
+            from flows.retrain import retrain
+
+            run_flow(retrain, flow_run=flow_run)
+
+
+def _end_with(parent: int) -> None:
+    """Stop politely once the worker is gone: nobody would hear of this run any more."""
+    while os.getppid() == parent:
+        time.sleep(WATCH_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main(arguments: list[str]) -> int:
+    """The exit status."""
+    settings.apply(Path.cwd())
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    try:
+        run(UUID(arguments[0]))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        return EXIT_CODE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

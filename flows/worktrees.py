@@ -1,0 +1,144 @@
+"""A git worktree of its own for a run: nobody's working files are touched, and nobody's touch the run.
+
+    .convoy/worktrees/NAME/          the whole repository at one commit; DVC's cache is the project's
+    .convoy/worktrees/NAME/.convoy/  the tree's own state, with a link `project` to the project
+
+A worktree is removed when its run has ended. One whose run was killed is kept, for the run to go on in it, and removed
+when it has been left alone for `KEPT_DAYS`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from flows.alone import holder
+from pipeline.errors import UserError
+from pipeline.files import PROJECT, STATE
+
+HOME = STATE / "worktrees"
+KEPT_DAYS = 7
+LOCK = STATE / "run.lock"
+"""Held by the run that works in a tree."""
+
+
+def open_for(project: Path, name: str, ref: str, patch: str = "") -> Path:
+    """The project's root in the worktree `name`: found again as it is, or made.
+
+    Args:
+        project: root of the project, in the user's working tree.
+        name: of the worktree, a file name.
+        ref: branch, tag or commit to check out; a worktree that is there keeps its commit.
+        patch: changes to make to it, from `pipeline.registry.code`.
+
+    Raises:
+        UserError: no git repository, no such commit, or a patch that does not fit.
+    """
+    place = folder(project, name)
+    root = place / _git(project, "rev-parse", "--show-prefix").strip()
+    if (root / PROJECT).is_symlink():
+        return root
+    close(project, name)
+    commit = resolve(project, ref)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # A hook of the repository is meant for the user's tree: DVC's own would check out every output here.
+        _git(project, "-c", "core.hooksPath=/dev/null", "worktree", "add", "--detach", "--", str(place), commit)
+        if not (root / "dvc.yaml").is_file():
+            raise UserError(
+                f"{ref!r} ({commit[:12]}) holds no project: it has no {root.relative_to(place) / 'dvc.yaml'}."
+            )
+        if patch:
+            _git(place, "apply", "--binary", "--whitespace=nowarn", "-", given=patch)
+        share_dvc(project, root)
+        (root / STATE).mkdir(exist_ok=True)
+        (root / PROJECT).symlink_to(project.resolve())  # last: it says that the worktree is whole
+    except BaseException:
+        close(project, name)
+        raise
+    return root
+
+
+def close(project: Path, name: str) -> None:
+    """Remove the worktree `name`, whatever state it is in."""
+    place = folder(project, name)
+    if place.exists():
+        shutil.rmtree(place)
+    _git(project, "worktree", "prune")
+
+
+def sweep(project: Path) -> list[str]:
+    """Remove the worktrees that nobody works in and that were left alone for `KEPT_DAYS`; their names."""
+    oldest = time.time() - KEPT_DAYS * 86400
+    left = [name for name in idle(project) if folder(project, name).stat().st_mtime < oldest]
+    for name in left:
+        close(project, name)
+    return left
+
+
+def idle(project: Path) -> list[str]:
+    """The worktrees that no run works in."""
+    prefix = _git(project, "rev-parse", "--show-prefix").strip()
+    places = sorted((project / HOME).glob("*"))
+    return [place.name for place in places if holder(place / prefix / LOCK) is None]
+
+
+def folder(project: Path, name: str) -> Path:
+    """Where the worktree `name` lies."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise ValueError(f"{name!r} is no name of a worktree")
+    return project.absolute() / HOME / name
+
+
+def resolve(project: Path, ref: str) -> str:
+    """The commit that a branch, a tag or a shortened id names.
+
+    Raises:
+        UserError: there is none.
+    """
+    if not (project / ".git").exists() and not any((above / ".git").exists() for above in project.absolute().parents):
+        raise UserError("A run of its own tree needs git: `git init`, then commit the project.")
+    try:
+        return _git(project, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").strip()
+    except UserError:
+        raise UserError(
+            f"git knows no commit {ref!r} here. Commit the project first, or fetch it: `git fetch --all`."
+        ) from None
+
+
+def share_dvc(project: Path, root: Path) -> None:
+    """Give the tree at `root` the project's DVC cache and remotes, also those of its private configuration."""
+    from configobj import ConfigObj
+    from dvc.config import Config
+
+    private = project / ".dvc" / "config.local"
+    shared = ConfigObj(str(private)) if private.exists() else ConfigObj()
+    shared.filename = str(root / ".dvc" / "config.local")
+    known = Config(str((project / ".dvc").absolute()), validate=False)
+    shared.setdefault("cache", {}).setdefault("dir", "")
+    shared["cache"]["dir"] = known.get("cache", {}).get("dir") or str((project / ".dvc" / "cache").absolute())
+    for remote, options in known.get("remote", {}).items():
+        if Path(options.get("url", "")).is_absolute():  # a path relative to the project's configuration is resolved
+            shared.setdefault(f'remote "{remote}"', {})["url"] = options["url"]
+    shared.write()
+    Path(shared.filename).chmod(0o600)  # it may hold credentials
+
+
+def _git(folder: Path, *arguments: str, given: str | None = None) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            input=None if given is None else given.encode("utf-8", "surrogateescape"),
+            capture_output=True,
+            check=True,
+        )
+    except FileNotFoundError:
+        raise UserError("git is not installed; a run in a tree of its own needs it.") from None
+    except subprocess.CalledProcessError as error:
+        words = error.stderr.decode(errors="replace").strip().splitlines()
+        raise UserError(f"git {arguments[0]}: {words[-1] if words else f'status {error.returncode}'}") from error
+    return done.stdout.decode("utf-8", "surrogateescape")

@@ -1,0 +1,56 @@
+"""What a run's result may depend on beside code, params and data: the machine, its libraries, its cores."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from pipeline.contracts import Options
+from pipeline.files import sha256_of
+
+REQUIREMENTS = Path("requirements.lock")
+
+
+class Environment(Options):
+    """Of a run. Nothing here is a dependency of a stage: a newer library retrains nothing, `convoy verify` names it."""
+
+    requirements: str
+    """sha256 of requirements.lock; empty where there is none."""
+    packages: dict[str, str]
+    """Installed distributions and their versions."""
+    python: str
+    system: str
+    processor: str
+    cores: int
+    """That this process may use."""
+    training: dict[str, Any]
+    """As `train` noted it: device, threads, and the precision and memory format that the probe chose."""
+
+
+def current(training: dict[str, Any]) -> Environment:
+    """The environment of this process.
+
+    Args:
+        training: the notes of the stage `train`.
+    """
+    chosen = ("device", "threads", "precision", "memory_format")
+    return Environment(
+        requirements=sha256_of(REQUIREMENTS) if REQUIREMENTS.exists() else "",
+        packages=dict(sorted((found.name.lower(), found.version) for found in distributions() if found.name)),
+        python=platform.python_version(),
+        system=platform.platform(),
+        processor=_processor(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        training={key: training[key] for key in chosen if key in training},
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
