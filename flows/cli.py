@@ -101,6 +101,20 @@ def down() -> None:
 
 
 @app.command()
+def worker(
+    name: Annotated[str | None, typer.Option(help="As Prefect's page shows it; by default the machine's name.")] = None,
+) -> None:
+    """Serve the scheduled runs of this project, one at a time, until stopped; docs/worker.md tells how it stays up.
+
+    Each run gets a git worktree of its own, so that nobody's working files are touched. A run that dies with its
+    process, its worker or its machine goes on where it was.
+    """
+    from flows.worker import work
+
+    work(_enter_project(), name)
+
+
+@app.command()
 def status() -> None:
     """What runs, who is champion, and whether anything is to do."""
     from flows.status import show
@@ -120,6 +134,24 @@ def predict(
     pictures = [picture.absolute() for picture in pictures]  # typed relative to where the user stands
     _enter_project()
     show_predictions(pictures, top, json)
+
+
+@app.command()
+def verify(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's id, a version as `digits/3`, `latest`, `champion`.")
+    ],
+    json: Annotated[bool, typer.Option("--json", help="Everything that was compared, as one JSON object.")] = False,
+) -> None:
+    """Rebuild a recorded run in a clean git worktree and compare it with its record, digest by digest.
+
+    Nothing but the data is taken over from this project: no cache, no checkpoint. The exit status is 0 if dataset,
+    policy, weights and scores are identical, and 1 if not; then the first stage that differs is named, and what was
+    different before it.
+    """
+    from flows.verified import verify_and_show
+
+    raise typer.Exit(verify_and_show(_enter_project(), run, json))
 
 
 @app.command()

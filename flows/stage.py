@@ -93,8 +93,12 @@ class Graph:
         status = {name: what for name, what in self._repo.status().items() if what != ["always changed"]}
         return status
 
-    def run(self, name: str) -> StageRun:
+    def run(self, name: str, anew: bool = False) -> StageRun:
         """Bring one stage up to date.
+
+        Args:
+            name: of the stage.
+            anew: run it in any case, and keep what it writes out of DVC's cache.
 
         Raises:
             Mistake: the stage says what the user should mend.
@@ -108,7 +112,8 @@ class Graph:
         start = time.perf_counter()
         # In a thread: in the main one, DVC would ignore Ctrl-C, and one that comes while a stage ends would be lost.
         with ThreadPoolExecutor(1, thread_name_prefix="dvc") as pool:
-            reproducing = pool.submit(self._repo.reproduce, name, single_item=True)
+            how = {"force": True, "no_commit": True, "run_cache": False} if anew else {}
+            reproducing = pool.submit(self._repo.reproduce, name, single_item=True, **how)
             try:
                 wait([reproducing])
             except BaseException:  # Ctrl-C, or the time limit: the stage keeps what is done and ends
@@ -126,6 +131,16 @@ class Graph:
         else:
             outcome = "ran" if ran else "restored"
         return StageRun(name, outcome, time.perf_counter() - start)
+
+    def restore(self, output: Path) -> bool:
+        """Put an output in place as `dvc.lock` names it; False if DVC's cache does not have it."""
+        from dvc.exceptions import CheckoutError
+
+        try:
+            self._repo.checkout([str(output)], force=True)
+        except CheckoutError:
+            return False
+        return True
 
     def locked(self, name: str) -> Any:
         """The entry of a stage in `dvc.lock`: the digests of what it read and wrote."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from flows.alone import holder
 from pipeline.errors import UserError
-from pipeline.files import PROJECT, STATE
+from pipeline.files import PROJECT, SHARED, STATE
 
 HOME = STATE / "worktrees"
 KEPT_DAYS = 7
@@ -26,7 +26,7 @@ LOCK = STATE / "run.lock"
 
 
 def open_for(project: Path, name: str, ref: str, patch: str = "") -> Path:
-    """The project's root in the worktree `name`: found again as it is, or made.
+    """The project's root in the worktree `name` of a run: found again as it is, or made.
 
     Args:
         project: root of the project, in the user's working tree.
@@ -37,10 +37,17 @@ def open_for(project: Path, name: str, ref: str, patch: str = "") -> Path:
     Raises:
         UserError: no git repository, no such commit, or a patch that does not fit.
     """
+    root = folder(project, name) / _git(project, "rev-parse", "--show-prefix").strip()
+    if not (root / SHARED).is_symlink():
+        root = make(project, name, ref, patch)
+        (root / SHARED).symlink_to((project / STATE).resolve())  # last: it says that the worktree is whole
+    return root
+
+
+def make(project: Path, name: str, ref: str, patch: str = "") -> Path:
+    """A new worktree that shares DVC's cache with the project and no state: as a fresh clone. See `open_for`."""
     place = folder(project, name)
     root = place / _git(project, "rev-parse", "--show-prefix").strip()
-    if (root / PROJECT).is_symlink():
-        return root
     close(project, name)
     commit = resolve(project, ref)
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +62,7 @@ def open_for(project: Path, name: str, ref: str, patch: str = "") -> Path:
             _git(place, "apply", "--binary", "--whitespace=nowarn", "-", given=patch)
         share_dvc(project, root)
         (root / STATE).mkdir(exist_ok=True)
-        (root / PROJECT).symlink_to(project.resolve())  # last: it says that the worktree is whole
+        (root / PROJECT).symlink_to(project.resolve())
     except BaseException:
         close(project, name)
         raise

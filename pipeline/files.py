@@ -23,6 +23,9 @@ STATE = Path(".convoy")
 PROJECT = STATE / "project"
 """In a worktree that was made for one run, a link to the project that it was made from."""
 
+SHARED = STATE / "shared"
+"""In such a worktree, a link to the project's state; one that proves a run has none, so that nothing is taken over."""
+
 
 def project() -> Path:
     """The project that this working tree belongs to: itself, or the one that a run's worktree was made from."""
@@ -36,7 +39,7 @@ def in_worktree() -> bool:
 
 def shared() -> Path:
     """What all working trees of the project keep together: records, ledger, databases, checkpoints, caches."""
-    return project() / STATE
+    return SHARED.resolve() if SHARED.is_symlink() else STATE
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.contracts import LeftOut
 from pipeline.errors import UserError
+from pipeline.files import project
 
 if TYPE_CHECKING:
     from pipeline.archives import Member
@@ -48,6 +49,8 @@ class Entry(NamedTuple):
     size: int
     modified_ns: int
     """0 within an archive, where the time of the archive counts."""
+    checksum: int = 0
+    """Of the contents, in a zip; else 0."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def open_source(path: str, limits: Limits | None = None) -> Source:
     """
     limits = limits or Limits()
     try:
-        place = Path(path).expanduser()
+        place = placed(Path(path).expanduser())
         if place.is_dir():
             return FolderSource(place, limits)
         if place.exists() and not place.is_file():
@@ -104,6 +107,11 @@ def open_source(path: str, limits: Limits | None = None) -> Source:
     if kind is None:
         raise UserError(f"data.path: {path!r} is no archive: it {_looks(head)}. Expected {KINDS}.")
     return ArchiveSource(place, limits, kind)
+
+
+def placed(path: Path) -> Path:
+    """Where a relative path leads: in this tree, or, if git does not bring it along, in the project it was made from."""
+    return path if path.exists() else project() / path
 
 
 def _kind(head: bytes) -> str | None:
@@ -166,7 +174,7 @@ class FolderSource(Source):
 
     def fingerprint(self) -> Iterator[str]:
         for entry in self.entries():
-            yield "\t".join(map(str, (entry.name, entry.reason) if isinstance(entry, LeftOut) else entry))
+            yield "\t".join(map(str, (entry.name, entry.reason) if isinstance(entry, LeftOut) else entry[:3]))
 
     def _walk(self, folder: Path, prefix: str, root: Path) -> Iterator[Entry | LeftOut]:
         try:
@@ -219,7 +227,7 @@ class ArchiveSource(Source):
                 if not reason and name in seen:
                     reason = "the second file of that name in the archive"
                 seen.add(name)
-                yield LeftOut(printable(name), reason) if reason else Entry(name, member.size, 0)
+                yield LeftOut(printable(name), reason) if reason else Entry(name, member.size, 0, member.checksum)
 
     def stream(self, wanted: Collection[str]) -> Iterator[tuple[Entry, bytes] | LeftOut]:
         from pipeline.archives import explained
@@ -231,7 +239,7 @@ class ArchiveSource(Source):
                 if reason or member.refusal or name not in left:
                     continue
                 self._limit(member.size, self.limits.file_bytes, f"bytes in {name}")
-                yield Entry(name, member.size, 0), member.read()
+                yield Entry(name, member.size, 0, member.checksum), member.read()
                 left.discard(name)
                 if not left:
                     return
