@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pipeline.registry.drain import Drain
     from pipeline.registry.record import Run
+    from pipeline.registry.runs import RunRecord
 
 
 class Recording:
@@ -98,12 +99,19 @@ class Recording:
         assert self._work is not None
         self._work.decided(verdict.model_dump(mode="json"))
 
-    def conclude(self, version: Version, verdict: Verdict, reigns: bool, tags: dict[str, str]) -> Finished:
+    def whole(self, version: Version, verdict: Verdict, tags: dict[str, str]) -> RunRecord:
+        """The record of the run, which can travel."""
+        from pipeline.registry import runs
+
+        return runs.gather(self.attempt, self._params, self._code, version, verdict, tags)
+
+    def conclude(self, whole: RunRecord, reigns: bool) -> Finished:
         """Say in MLflow what came of it, close the run, and remember that nothing is left to do."""
         from pipeline.registry import record, runs, summary
 
         assert self._work is not None
         run, _ = self._opened()
+        version, verdict = whole.version, whole.verdict
         finished = Finished(
             id=self.attempt.id,
             run=run.id,
@@ -112,10 +120,9 @@ class Recording:
             champion=reigns,
             reasons=verdict.reasons,
         )
-        whole = runs.gather(self.attempt, self._params, self._code, version, verdict, tags)
         record.keep(run, "gate.json", verdict.model_dump(mode="json"))
         record.keep(run, runs.ARTIFACT, whole.model_dump(mode="json"))
-        tags = tags | {"model.version": version.version, "model.digest": version.digest, "gate": verdict.outcome}
+        tags = whole.tags | {"model.version": version.version, "model.digest": version.digest, "gate": verdict.outcome}
         record.note(run, tags, summary.of_run(self._params, self._code, version, verdict, reigns))
         record.close(run)
         runs.write(whole)

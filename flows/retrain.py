@@ -17,11 +17,12 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.task_engine import TaskRunTimeoutError
 
-from flows import artifacts
+from flows import announce, artifacts
+from flows.heartbeat import beating
 from flows.recording import Recording
 from flows.result import Result
 from flows.schedule.request import Request
-from flows.stage import Died, Graph, StageRun
+from flows.stage import Died, Graph, StageRun, Stopped
 from pipeline.dataset import Dataset
 from pipeline.door import load
 from pipeline.errors import UserError
@@ -30,6 +31,7 @@ from pipeline.params import Named, Params
 from pipeline.registry import attempts, champion, experiment, gate
 from pipeline.registry.champion import Version
 from pipeline.registry.gate import Verdict
+from pipeline.registry.runs import RunRecord
 from pipeline.score import answers
 
 BY_HAND = Request.model_validate({})
@@ -53,8 +55,20 @@ def retrain(request: Request = BY_HAND) -> Any:
         UserError: what the user should mend; everything done so far is kept.
         Stopped: the run was interrupted.
     """
-    params, graph = load(Params), Graph(Path.cwd())
     os.environ["CONVOY_FLOW_PID"] = str(os.getpid())  # a stage ends itself when this process is gone
+    params = load(Params)
+    with beating(flow_run.id):
+        try:
+            return _retrain(params, request)
+        except Stopped:
+            raise
+        except Exception as error:
+            announce.failed(params, flow_run.name or "", str(error) or type(error).__name__)
+            raise
+
+
+def _retrain(params: Params, request: Request) -> Any:
+    graph = Graph(Path.cwd())
     with Recording(params, _prefect_tags()) as recording:
         source = graph.maker(DATASET)
         for stage in graph.stages():
@@ -69,11 +83,13 @@ def retrain(request: Request = BY_HAND) -> Any:
         verdict = judge(recording, params, version)
         reigns = promote(recording, params, version, verdict)
         tags = keep_as_experiment(recording) if in_worktree() else {}
+        record = recording.whole(version, verdict, tags)
         if request.push:
-            push()
+            push(record, reigns)
         artifacts.publish(params, version, verdict, reigns)
-        finished = recording.conclude(version, verdict, reigns, tags)
-        return Result(finished, new=True, experiment=tags.get("dvc.experiment", ""))
+        finished = recording.conclude(record, reigns)
+    announce.ended(params, finished.id, version, verdict, reigns)
+    return Result(finished, new=True, experiment=tags.get("dvc.experiment", ""))
 
 
 def _brought_up_to_date(graph: Graph, stage: str, params: Params) -> StageRun:
@@ -145,11 +161,11 @@ def keep_as_experiment(recording: Recording) -> dict[str, str]:
 
 
 @task(persist_result=False, task_run_name="push")
-def push() -> None:
-    """Data and models to the DVC remote."""
-    from flows import remote
+def push(record: RunRecord, reigns: bool) -> None:
+    """Data, models and the record of the run to the DVC remote: enough for a fresh clone to rebuild the run."""
+    from flows import published
 
-    remote.push(Path.cwd(), print)
+    published.push(Path.cwd(), record, reigns)
 
 
 def _prefect_tags() -> dict[str, str]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from flows import settings
+from flows import published, remote, settings
 from flows.alone import alone, of_device
 from flows.edits import edited, replace_params
 from flows.result import Result
@@ -43,8 +43,12 @@ def run(root: Path, request: Request, params_file: Path | None) -> Result:
     with alone(LOCK, _wait_for):
         change_params(request.set, params_file)
         if finished := nothing_to_do(root):
+            if request.push and not in_worktree():
+                published.push_again(root, finished)
             return Result(finished, new=False)
         _look_at_source()
+        if request.push:
+            remote.check(root)
         if not in_git(root):
             print("Not in a git repository: the run is recorded without the code that made it. `git init` mends that.")
         with prefect_for_run(settings.home(root)) as prefect, device_of(prepared()):
@@ -101,6 +105,7 @@ def prepared() -> str:
     with ThreadPoolExecutor(1) as pool:
         loaded = pool.submit(_import_libraries)
         params = load(Params)
+        _look_at_notifications(params)
         from pipeline.devices import identity, pick
 
         device = identity(pick(params.compute.device))
@@ -145,6 +150,13 @@ def _look_at_source() -> None:
         load(Params)  # all problems of the file together, not only those of these sections
         raise
     next(params.data.fingerprint(), None)
+
+
+def _look_at_notifications(params: Params) -> None:
+    if params.notify.on:
+        from flows import notify
+
+        notify.check(params.notify)
 
 
 def _import_libraries() -> None:

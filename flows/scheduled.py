@@ -34,7 +34,7 @@ def run(flow_run_id: UUID) -> None:
     from prefect.client.orchestration import get_client
     from prefect.states import Completed, Failed
 
-    from flows.crashes import held
+    from flows.flow_runs import held
     from flows.schedule.request import Request
 
     root = Path.cwd()

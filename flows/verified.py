@@ -72,9 +72,7 @@ def _hint(first: StageProof, proof: Proof) -> str:
     if first.causes:
         return "Code or params of this stage are not those that the run had: its record was changed."
     if proof.environment:
-        return (
-            "Code, params and data of this stage are those that the run had; the cause is among the differences above."
-        )
+        return "Code, params and data of this stage are those that the run had; the cause is among the above."
     return "Nothing that is recorded is different: the source of the data was changed, or the machine is at fault."
 
 

@@ -110,7 +110,7 @@ def open_source(path: str, limits: Limits | None = None) -> Source:
 
 
 def placed(path: Path) -> Path:
-    """Where a relative path leads: in this tree, or, if git does not bring it along, in the project it was made from."""
+    """Where a relative path leads: in this tree, or where git does not bring it along, in the project it is of."""
     return path if path.exists() else project() / path
 
 
