@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from flows import settings
+from flows.schedule import commands
 from pipeline.errors import UserError
 
 INTERRUPTED = 130
@@ -38,6 +39,8 @@ Say in `params.yaml` what to learn, then:
 A run that is stopped or killed goes on where it was: `convoy run` again. When something does not work: `convoy doctor`.
 """,
 )
+
+app.add_typer(commands.app, name="schedule")
 
 
 @app.command()

@@ -2,22 +2,31 @@
 
 ID.json    from the moment the worker takes the flow run until its worktree is removed: how often it was taken up again
 ID.lock    held by the process of the flow run for as long as it lives, however it dies
+
+Which worker has a flow run stands in Prefect: in the message of its last Pending state, which is set in one step with
+the state itself. A worker leaves alone what it finds under another mark.
 """
 
 from __future__ import annotations
 
 import fcntl
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from pydantic import ValidationError
 
 from pipeline.contracts import Options
 from pipeline.errors import UserError
-from pipeline.files import STATE, write_json
+from pipeline.files import STATE, write_json, write_text
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import State
 
 HOME = STATE / "flow-runs"
 PATIENCE = 40.0
@@ -87,6 +96,34 @@ def remembered(project: Path) -> list[UUID]:
         with suppress(ValueError, FileNotFoundError):
             found.append((path.stat().st_mtime, UUID(path.stem)))
     return [flow_run_id for _, flow_run_id in sorted(found)]
+
+
+def claim(client: SyncPrefectClient, project: Path, flow_run_id: UUID, worker: str) -> bool:
+    """Take the flow run for the worker of that name; whether it is ours now. Of several that try, one succeeds."""
+    from prefect.client.schemas.responses import SetStateStatus
+    from prefect.states import Pending
+
+    remember(project, flow_run_id, recall(project, flow_run_id))  # before it is ours: a kill loses no flow run
+    pending: State[Any] = Pending(message=f"Taken by worker {worker}, {_clone(project)}.")
+    if client.set_flow_run_state(flow_run_id, pending).status is SetStateStatus.ACCEPT:
+        return True
+    forget(project, flow_run_id)
+    return False
+
+
+def taken_here(client: SyncPrefectClient, project: Path, flow_run_id: UUID) -> bool:
+    """Whether it was a worker of this project that took the flow run last."""
+    states = [state for state in client.read_flow_run_states(flow_run_id) if state.is_pending()]
+    last = max(states, key=lambda state: state.timestamp, default=None)
+    return last is not None and (last.message or "").endswith(f", {_clone(project)}.")
+
+
+def _clone(project: Path) -> str:
+    """Names this copy of the project on this machine; host names repeat, and change with every container."""
+    path = project / HOME / "clone"
+    if not path.exists():
+        write_text(path, secrets.token_hex(4))  # no race: a project has one worker at a time
+    return f"clone {path.read_text()}"
 
 
 def _locked(handle: int) -> bool:

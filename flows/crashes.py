@@ -1,0 +1,78 @@
+"""What happens to the flow runs of a worker that died, or whose process did: they go on, or are buried with words.
+
+A flow run is judged only while no process of this machine runs it, and only if a worker of this project took it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import State
+from prefect.exceptions import ObjectNotFound
+from prefect.states import AwaitingRetry, Cancelled, Crashed
+
+from flows.flow_runs import forget, held, lives, recall, remember, remembered, taken_here
+
+__all__ = ["LIMIT", "held", "lives", "put_back", "sweep"]
+
+LIMIT = 3
+"""How often a flow run is taken up again after a crash: one that always dies must not keep a machine for ever."""
+
+Close = Callable[[str], None]
+
+
+def sweep(client: SyncPrefectClient, project: Path, at_work: UUID | None, close: Close) -> list[str]:
+    """Look at every flow run that this project has: put the dead back, remove what the ended have left.
+
+    Args:
+        client: of Prefect's server.
+        project: the project's root.
+        at_work: the flow run that the worker watches itself.
+        close: removes the worktree of that name.
+
+    Returns:
+        A line for each flow run that was dead.
+    """
+    left = [one for one in remembered(project) if one != at_work and not lives(project, one)]
+    return [line for flow_run_id in left if (line := _judge(client, project, flow_run_id, close))]
+
+
+def put_back(client: SyncPrefectClient, flow_run_id: UUID, message: str) -> None:
+    """Let the flow run be taken again at once, by this worker or the next."""
+    client.set_flow_run_state(flow_run_id, AwaitingRetry(message=message), force=True)
+
+
+def _judge(client: SyncPrefectClient, project: Path, flow_run_id: UUID, close: Close) -> str | None:
+    state, line = None, None
+    try:
+        state = client.read_flow_run(flow_run_id).state
+    except ObjectNotFound:  # deleted on the page
+        pass
+    if state and (state.is_scheduled() or state.is_paused()):
+        return None
+    if state and _has_died(state) and taken_here(client, project, flow_run_id):
+        if state.is_cancelling():
+            client.set_flow_run_state(flow_run_id, Cancelled(message="Its process has ended."), force=True)
+        elif (taken := recall(project, flow_run_id)).resumed < LIMIT:
+            count = taken.resumed + 1
+            remember(project, flow_run_id, taken.model_copy(update={"resumed": count}))
+            put_back(client, flow_run_id, f"Its process died; it goes on where it was (time {count} of {LIMIT}).")
+            return f"Flow run {flow_run_id} was dead; it goes on where it was (time {count} of {LIMIT})."
+        else:
+            words = (
+                f"{state.message or 'Its process died.'} That was time {LIMIT + 1}: it is not started again by itself. "
+                "Retry on this page starts it once you have found the reason."
+            )
+            client.set_flow_run_state(flow_run_id, Crashed(message=words), force=True)
+            line = f"Flow run {flow_run_id} died {LIMIT + 1} times; it stays crashed."
+    close(str(flow_run_id))
+    forget(project, flow_run_id)
+    return line
+
+
+def _has_died(state: State[Any]) -> bool:
+    return state.is_crashed() or not state.is_final()

@@ -1,0 +1,205 @@
+"""`convoy worker`: serves the scheduled runs of a project, one at a time, for as long as it is left to.
+
+A plain loop over Prefect's API. Each flow run gets a worktree and a process of its own; this process computes nothing,
+so that neither a mistake in somebody's code nor a lack of memory ends it.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Failed
+from pydantic import ValidationError
+
+from flows import automations, crashes, flow_runs, pool
+from flows.alone import alone
+from flows.duties import Every, told_to_stop
+from flows.heartbeat import beating
+from flows.job import Job, conclude, unwanted
+from flows.schedule.request import Request
+from pipeline.errors import UserError
+from pipeline.files import STATE
+
+COMMAND = ("-m", "flows.scheduled")
+"""What runs a flow run, after the interpreter and before its id: in its worktree, with the code there."""
+LOOK_SECONDS = 0.5
+"""Between two looks at the process of a flow run, and at the signals."""
+HEARTBEAT_SECONDS = 10
+"""Between two signs of life of the worker; after three that are missing, Prefect's page shows it offline."""
+AWAY = (httpx.HTTPError, ValueError)
+"""A server that refuses, hangs, or answers what makes no sense."""
+
+
+class Trees(NamedTuple):
+    """Where flow runs work."""
+
+    open_for: Callable[[Path, str, str], Path]
+    """Makes or finds again, in a project, the worktree of that name, at a branch's newest commit; gives its root."""
+    close: Callable[[Path, str], None]
+    """Removes, in a project, the worktree of that name."""
+
+
+def work(project: Path, name: str | None = None) -> None:
+    """Serve until SIGINT or SIGTERM; the run at work then keeps what is done, and the next worker goes on with it."""
+    from flows import worktrees
+
+    def wait(holder: str) -> None:
+        say(f"Another worker is at work in this project ({holder}); this one takes over when it ends.")
+
+    with alone(project / STATE / "worker.lock", wait):
+        Worker(project, name or platform.node(), Trees(worktrees.open_for, worktrees.close), COMMAND).serve()
+
+
+class Worker:
+    """Holds what outlives a connection to the server: the flow run at work, and when each duty is due."""
+
+    def __init__(self, project: Path, name: str, trees: Trees, command: Sequence[str]) -> None:
+        self._project, self._name, self._trees, self._command = project, name, trees, command
+        self._job: Job | None = None
+        self._heartbeat, self._sweeps = Every(HEARTBEAT_SECONDS), Every(10)
+        self._schedules, self._polls, self._cancellations = Every(5), Every(2), Every(2)
+        self._trouble = ""
+
+    def serve(self) -> None:
+        """Do what is due, again and again, through every absence of the server."""
+        with told_to_stop() as told:
+            try:
+                while not told:
+                    self._serve_until_away(told)
+                    time.sleep(0 if told else 2)
+                self._stop()
+            finally:  # also after a second signal, which is an exception
+                if self._job:
+                    self._job.kill()
+        say("The worker has ended.")
+
+    def _serve_until_away(self, told: Sequence[int]) -> None:
+        api = pool.address(self._project)
+        if api is None:
+            self._complain("No Prefect server of this project runs; the worker waits for one. `convoy up` starts it.")
+            return
+        try:
+            with pool.connected(api) as client:
+                pool.ensure(client)
+                automations.ensure(client)
+                say(f"Worker {self._name} serves the pool {pool.POOL!r} at {api}. Ctrl-C stops it.")
+                self._trouble = ""
+                while not told:
+                    self._look_after(client, api)
+                    time.sleep(LOOK_SECONDS)
+        except ObjectNotFound:
+            pass  # a flow run was deleted on the page a moment ago; the next round knows
+        except AWAY as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            self._complain(f"The Prefect server at {api} is away ({reason}); the worker waits for it.")
+
+    def _look_after(self, client: SyncPrefectClient, api: str) -> None:
+        if self._heartbeat.due():
+            client.send_worker_heartbeat(pool.POOL, self._name, HEARTBEAT_SECONDS)
+        if self._job:
+            self._watch(client, self._job)
+        if self._sweeps.due():
+            self._sweep(client)
+        if self._job is None and self._polls.due():
+            self._take(client, api)
+
+    def _take(self, client: SyncPrefectClient, api: str) -> None:
+        """Start the flow run that has been due for longest."""
+        for found in client.get_scheduled_flow_runs_for_work_pool(pool.POOL, scheduled_before=datetime.now(UTC)):
+            flow_run = found.flow_run
+            if not flow_runs.lives(self._project, flow_run.id) and flow_runs.claim(
+                client, self._project, flow_run.id, self._name
+            ):
+                self._start(client, flow_run, api)
+                return
+
+    def _start(self, client: SyncPrefectClient, flow_run: FlowRun, api: str) -> None:
+        try:
+            branch = request_of(flow_run).branch or "HEAD"
+            with beating(flow_run.id):  # its process does so itself once it is up
+                root = self._trees.open_for(self._project, str(flow_run.id), branch)
+        except UserError as error:
+            client.set_flow_run_state(flow_run.id, Failed(message=str(error)), force=True)
+            say(f"Flow run {flow_run.id} failed: {error}")
+            self._sweeps.at_once()
+            return
+        say(f"Flow run {flow_run.id} starts in {root}.")
+        self._job = Job(flow_run.id, self._command, root, api)
+
+    def _watch(self, client: SyncPrefectClient, job: Job) -> None:
+        """See whether the process has ended, or should."""
+        if (status := job.status()) is not None:
+            say(conclude(client, job, status))
+            self._job = None
+            self._sweeps.at_once()
+            self._polls.at_once()
+        elif self._cancellations.due() and not job.cancelled and unwanted(client, job.flow_run_id):
+            say(f"Flow run {job.flow_run_id} is cancelled on Prefect's page; it keeps what is done and stops.")
+            job.cancelled = True
+            job.ask_to_stop()
+
+    def _sweep(self, client: SyncPrefectClient) -> None:
+        at_work = self._job.flow_run_id if self._job else None
+        try:
+            lines = crashes.sweep(client, self._project, at_work, lambda tree: self._trees.close(self._project, tree))
+        except UserError as error:  # of a worktree that cannot be removed; the next sweep tries again
+            self._complain(str(error))
+        else:
+            for line in lines:
+                say(line)
+
+    def _stop(self) -> None:
+        """Let the run at work keep what is done, and put it back for the next worker."""
+        job, api = self._job, pool.address(self._project)
+        if job is None:
+            return
+        say(
+            f"The worker ends once flow run {job.flow_run_id} has kept what is done. A second signal ends both at once."
+        )
+        job.ask_to_stop()
+        while (status := job.status()) is None:
+            time.sleep(LOOK_SECONDS / 5)
+        self._job = None
+        try:
+            with pool.connected(api or "") as client:
+                if job.cancelled or client.read_flow_run(job.flow_run_id).state_name == "Completed":
+                    say(conclude(client, job, status))
+                    self._sweep(client)
+                else:
+                    crashes.put_back(client, job.flow_run_id, "Its worker was stopped; the next one goes on with it.")
+                    say(f"Flow run {job.flow_run_id} waits for the next worker, which goes on where it was.")
+        except (*AWAY, ObjectNotFound):
+            say("The Prefect server is away; the next worker finds out how things stand.")
+
+    def _complain(self, trouble: str) -> None:
+        """Say it once, however long it lasts."""
+        if trouble != self._trouble:
+            say(trouble)
+        self._trouble = trouble
+
+
+def request_of(flow_run: FlowRun) -> Request:
+    """What the flow run is asked to do.
+
+    Raises:
+        UserError: its parameters say what no request says.
+    """
+    try:
+        return Request.model_validate(flow_run.parameters.get("request") or {})
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise UserError(f"The parameter `request` of this run is wrong. {problems}") from None
+
+
+def say(line: str) -> None:
+    """One line of the worker's log."""
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}", flush=True)
