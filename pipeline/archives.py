@@ -49,6 +49,8 @@ class Member:
     """Why it is not read, whatever its name."""
     read: Callable[[], bytes]
     """Its contents; to be called before the next member is asked for."""
+    checksum: int = 0
+    """CRC-32 of the contents, as a zip says; a tar says none."""
 
 
 @contextmanager
@@ -79,7 +81,7 @@ def zip_members(path: Path, check_unpacked: Callable[[int], None]) -> Iterator[M
                 refusal = "a link or a device"
             elif info.flag_bits & 1:
                 refusal = "encrypted"
-            yield Member(info.filename, info.file_size, refusal, partial(archive.read, info))
+            yield Member(info.filename, info.file_size, refusal, partial(archive.read, info), info.CRC)
 
 
 def tar_members(path: Path, compression: str, check_unpacked: Callable[[int], None]) -> Iterator[Member]:

@@ -84,6 +84,16 @@ class FormatConfig(Options):
             UserError: the source is missing, or is not of this format.
         """
 
+    def listing(self) -> Iterator[str]:
+        """One line per sample, which changes when the sample does: for counting how many are new.
+
+        What `fingerprint` gives, where that is one line per sample and no more.
+
+        Raises:
+            UserError: the source is missing, damaged, or is not of this format.
+        """
+        yield from self.fingerprint()
+
     @abstractmethod
     def read(self) -> Iterator[Found | LeftOut]:
         """Every file of the source once, in any order.

@@ -51,6 +51,15 @@ class Config(FormatConfig):
         """Name, size and time of each file, or of the archive."""
         yield from open_source(self.path).fingerprint()
 
+    def listing(self) -> Iterator[str]:
+        """Name, size and time of each picture, by suffix; a zip's checksum, too. A compressed tar is read whole for it."""
+        inside = _folder(self.inside)
+        for entry in open_source(self.path).entries():
+            if isinstance(entry, LeftOut) or not _below(entry.name, inside):
+                continue
+            if _suffix(entry.name) in PICTURES and not _clutter(entry.name):
+                yield "\t".join(map(str, entry))
+
     def read(self) -> Iterator[Found | LeftOut]:
         """Every file of the source once."""
         source = open_source(self.path)
@@ -93,7 +102,7 @@ def lay_out(names: Iterable[str], inside: str, path: str) -> Layout:
         UserError: there are none, or they lie in several places.
     """
     names = list(names)
-    inside = "/".join(part for part in inside.replace("\\", "/").split("/") if part not in ("", "."))
+    inside = _folder(inside)
     chosen = [name for name in names if _below(name, inside)]
     if not chosen:
         raise UserError(_nothing(names, inside, path))
@@ -171,6 +180,10 @@ def _clutter(name: str) -> str | None:
     if any(part.startswith(".") for part in parts):
         return "hidden"
     return next((CLUTTER[part.lower()] for part in parts if part.lower() in CLUTTER), None)
+
+
+def _folder(inside: str) -> str:
+    return "/".join(part for part in inside.replace("\\", "/").split("/") if part not in ("", "."))
 
 
 def _below(name: str, folder: str) -> bool:
