@@ -40,9 +40,7 @@ def check(options: NotifyOptions) -> None:
         return
     deliveries, problems = _deliveries(options)
     if not deliveries and not problems:
-        problems = [
-            "notify.on asks for notifications, but webhook, email and prefect_block are empty. Set one of them."
-        ]
+        problems = ["notify.on names events, but webhook, email and prefect_block are empty. Set one, or on: []."]
     if problems:
         raise UserError("\n".join(problems))
 

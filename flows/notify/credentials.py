@@ -14,8 +14,8 @@ WEBHOOK_SECRET = "CONVOY_WEBHOOK_SECRET"  # noqa: S105 (a name)
 SMTP_URL = "CONVOY_SMTP_URL"
 TELLING = re.compile(r"SECRET|PASSWORD|TOKEN|API_KEY|AUTH_STRING", re.IGNORECASE)
 """In the names of variables whose values are secrets of other programs: S3's, MLflow's, Prefect's."""
-SHORTEST = 8
-"""Characters of such a value; shorter ones are switches and names."""
+SHORTEST, SHORTEST_PATH = 8, 12
+"""Characters of such a value, and of a path that may be a key; shorter ones are switches, names and `/hook`."""
 MAX_BYTES = 65_536
 
 
@@ -42,7 +42,11 @@ def credential(name: str) -> str:
 
 def known() -> list[str]:
     """Every secret that this process has, to keep it out of texts."""
-    found = [value for name, value in os.environ.items() if TELLING.search(name) and len(value.encode()) >= SHORTEST]
+    found = [
+        value
+        for name, value in os.environ.items()
+        if TELLING.search(name) and not name.endswith("_FILE") and len(value) >= SHORTEST
+    ]
     for name in (WEBHOOK_URL, WEBHOOK_SECRET, SMTP_URL):
         try:
             value = credential(name)
@@ -61,4 +65,4 @@ def _parts(address: str) -> list[str]:
         password = parts.password or ""
     except ValueError:
         return []
-    return [password, unquote(password), parts.query, parts.path.strip("/")]
+    return [password, unquote(password), *(part for part in (parts.query, parts.path) if len(part) >= SHORTEST_PATH)]
