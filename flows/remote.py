@@ -6,6 +6,7 @@ DVC moves what `dvc.lock` names. Records of runs are no outputs of a stage, so t
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from flows.remote_access import Access, Say, opened
-from pipeline.errors import UserError
+from pipeline.errors import UserError, did_you_mean
 from pipeline.files import write_bytes
 
 if TYPE_CHECKING:
@@ -71,15 +72,16 @@ def fetch(root: Path, targets: Sequence[str] = (), say: Say = print, pauses: Seq
 
     Args:
         root: a project, or a git worktree of one.
-        targets: the outputs by their paths, or stages by their names; all, if none is given.
+        targets: outputs, or files in them, by their paths in `root`; all outputs, if none is given.
         say: as for `push`.
         pauses: as for `push`.
 
     Raises:
-        UserError: as for `push`; or a file in the tree is in the way that DVC has not saved, and stays.
+        UserError: as for `push`; or a target is no output; or a file in the tree is in the way that DVC has not
+            saved, and stays.
     """
-    wanted = list(targets) or None
     with opened(root, say, pauses) as access:
+        wanted = [_output(access, target) for target in targets] or None
         status = access.tried(lambda: _status(access, wanted))
         access.tried(lambda: access.repo.pull(wanted))
         fetched = _moved(access.repo, status.deleted)
@@ -95,9 +97,9 @@ def publish(root: Path, name: str, data: bytes, say: Say = print, pauses: Sequen
     Raises:
         UserError: there is no remote, or it cannot be reached or written.
     """
+    _check_name(name)
     with opened(root, say, pauses) as access:
-        path = _path(access.remote, name)
-        access.tried(lambda: _write(access.remote, path, data))
+        access.tried(lambda: _write(access.remote, name, data))
 
 
 def published(root: Path, name: str, say: Say = print, pauses: Sequence[float] = PAUSES) -> bytes | None:
@@ -106,9 +108,9 @@ def published(root: Path, name: str, say: Say = print, pauses: Sequence[float] =
     Raises:
         UserError: there is no remote, or it cannot be reached or read.
     """
+    _check_name(name)
     with opened(root, say, pauses) as access:
-        path = _path(access.remote, name)
-        return access.tried(lambda: _read(access.remote, path))
+        return access.tried(lambda: _read(access.remote, name))
 
 
 def list_published(root: Path, prefix: str = "", say: Say = print, pauses: Sequence[float] = PAUSES) -> list[str]:
@@ -133,8 +135,7 @@ def check(root: Path, limit: float = LIMIT) -> None:
     def probe() -> None:
         try:
             with opened(root, lambda _: None, ()) as access:
-                path = access.remote.fs.join(access.remote.path, FOLDER, PROBE)
-                access.tried(lambda: _write(access.remote, path, b"convoy writes here\n"))
+                access.tried(lambda: _write(access.remote, PROBE, b"convoy writes here\n"))
         except Exception as error:
             ended.put(error)
         else:
@@ -166,6 +167,19 @@ def _status(access: Access, targets: list[str] | None) -> Any:
     return status
 
 
+def _output(access: Access, target: str) -> str:
+    """The whole path of an output: DVC takes a relative one from the working folder of this process."""
+    root = Path(access.repo.root_dir)
+    outputs = [Path(output.fs_path) for output in access.repo.index.outs]
+    wanted = Path(os.path.normpath(root / target))
+    if not any(wanted.is_relative_to(output) for output in outputs):
+        known = sorted(str(output.relative_to(root)) for output in outputs if output.is_relative_to(root))
+        raise UserError(
+            f"{target!r} is no output of a stage.{did_you_mean(target, known)} dvc.yaml has: {', '.join(known)}."
+        )
+    return str(wanted)
+
+
 def _files(count: int) -> str:
     return f"{count:,} file{'' if count == 1 else 's'}"
 
@@ -177,22 +191,22 @@ def _moved(repo: Repo, items: Iterable[Any]) -> Moved:
     return Moved(len(sizes), sum(sizes))
 
 
-def _path(remote: Remote, name: str) -> str:
+def _check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise UserError(f"Nothing can be published as {name!r}: letters, digits and . _ - make a name, / a folder.")
-    return str(remote.fs.join(remote.path, FOLDER, *name.split("/")))
 
 
-def _write(remote: Remote, path: str, data: bytes) -> None:
+def _write(remote: Remote, name: str, data: bytes) -> None:
+    path = remote.fs.join(remote.path, FOLDER, *name.split("/"))
     if remote.fs.protocol == "local":
         write_bytes(Path(path), data)
     else:
         remote.fs.pipe_file(path, data)
 
 
-def _read(remote: Remote, path: str) -> bytes | None:
+def _read(remote: Remote, name: str) -> bytes | None:
     try:
-        return bytes(remote.fs.cat_file(path))
+        return bytes(remote.fs.cat_file(remote.fs.join(remote.path, FOLDER, *name.split("/"))))
     except FileNotFoundError as error:
         if "NoSuchBucket" in repr(error.__cause__):
             raise

@@ -136,10 +136,10 @@ def reasons() -> Iterator[None]:
     ear = _Ear(logging.ERROR)
     loggers = [logging.getLogger(name) for name in TOLD_BY]
     bars = [logging.getLogger(name) for name in BARS]
-    before = [(logger, logger.propagate) for logger in loggers], [(logger, logger.level) for logger in bars]
+    kept = [(logger.handlers, logger.propagate) for logger in loggers]
+    levels = [logger.level for logger in bars]
     for logger in loggers:
-        logger.addHandler(ear)
-        logger.propagate = False
+        logger.handlers, logger.propagate = [ear], False
     for logger in bars:
         logger.setLevel(logging.CRITICAL)
     try:
@@ -147,10 +147,9 @@ def reasons() -> Iterator[None]:
     except DvcException as error:
         raise ear.heard[0] if ear.heard else error  # noqa: B904 (what is raised is the cause)
     finally:
-        for logger, propagate in before[0]:
-            logger.removeHandler(ear)
-            logger.propagate = propagate
-        for logger, level in before[1]:
+        for logger, (handlers, propagate) in zip(loggers, kept, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
+        for logger, level in zip(bars, levels, strict=True):
             logger.setLevel(level)
 
 

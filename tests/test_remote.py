@@ -342,14 +342,21 @@ def test_s3_dies_in_the_middle_and_comes_back(in_s3: Path, s3: S3) -> None:
     assert outputs(in_s3) == FILES
 
 
-def test_s3_dies_for_good(in_s3: Path, s3: S3, caplog: pytest.LogCaptureFixture) -> None:
+def test_s3_dies_for_good(
+    in_s3: Path, s3: S3, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     s3.dies_after = 1
+    capfd.readouterr()
     said: list[str] = []
     with pytest.raises(UserError, match=r"remote 'cloud' \(s3://bucket-\d+/store\) cannot be reached") as error:
         remote.push(in_s3, said.append, pauses=(0.05, 0.1))
     assert len(said) == 2
     with pytest.raises(UserError, match="cannot be reached"):
         remote.check(in_s3)
+    forget(in_s3)
+    with pytest.raises(UserError, match="cannot be reached"):
+        remote.fetch(in_s3, ["out/data"], silent, pauses=())
+    assert capfd.readouterr() == ("", "") and "failed to transfer" not in caplog.text  # DVC's own word for it
     assert SECRET not in str(error.value) + caplog.text + "".join(said)
 
 
