@@ -11,13 +11,11 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
-from flows.flow_runs import forget, held, lives, recall, remember, remembered, taken_here
-
-__all__ = ["LIMIT", "held", "lives", "put_back", "sweep"]
+from flows.flow_runs import forget, lives, recall, remember, remembered, taken_here
 
 LIMIT = 3
 """How often a flow run is taken up again after a crash: one that always dies must not keep a machine for ever."""
@@ -41,26 +39,28 @@ def sweep(client: SyncPrefectClient, project: Path, at_work: UUID | None, close:
     return [line for flow_run_id in left if (line := _judge(client, project, flow_run_id, close))]
 
 
-def put_back(client: SyncPrefectClient, flow_run_id: UUID, message: str) -> None:
-    """Let the flow run be taken again at once, by this worker or the next."""
-    client.set_flow_run_state(flow_run_id, AwaitingRetry(message=message), force=True)
+def put_back(client: SyncPrefectClient, flow_run: FlowRun, message: str) -> None:
+    """Let the flow run be taken again at once, by this worker or the next, ahead of what was due later."""
+    state: State[Any] = AwaitingRetry(scheduled_time=flow_run.expected_start_time, message=message)
+    client.set_flow_run_state(flow_run.id, state, force=True)
 
 
 def _judge(client: SyncPrefectClient, project: Path, flow_run_id: UUID, close: Close) -> str | None:
-    state, line = None, None
+    flow_run, line = None, None
     try:
-        state = client.read_flow_run(flow_run_id).state
+        flow_run = client.read_flow_run(flow_run_id)
     except ObjectNotFound:  # deleted on the page
         pass
+    state = flow_run and flow_run.state
     if state and (state.is_scheduled() or state.is_paused()):
         return None
-    if state and _has_died(state) and taken_here(client, project, flow_run_id):
+    if flow_run and state and _has_died(state) and taken_here(client, project, flow_run_id):
         if state.is_cancelling():
             client.set_flow_run_state(flow_run_id, Cancelled(message="Its process has ended."), force=True)
         elif (taken := recall(project, flow_run_id)).resumed < LIMIT:
             count = taken.resumed + 1
             remember(project, flow_run_id, taken.model_copy(update={"resumed": count}))
-            put_back(client, flow_run_id, f"Its process died; it goes on where it was (time {count} of {LIMIT}).")
+            put_back(client, flow_run, f"Its process died; it goes on where it was (time {count} of {LIMIT}).")
             return f"Flow run {flow_run_id} was dead; it goes on where it was (time {count} of {LIMIT})."
         else:
             words = (

@@ -10,7 +10,6 @@ the state itself. A worker leaves alone what it finds under another mark.
 from __future__ import annotations
 
 import fcntl
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,9 +19,10 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from flows.schedule.server import project_tag
 from pipeline.contracts import Options
 from pipeline.errors import UserError
-from pipeline.files import STATE, write_json, write_text
+from pipeline.files import STATE, write_json
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -104,7 +104,7 @@ def claim(client: SyncPrefectClient, project: Path, flow_run_id: UUID, worker: s
     from prefect.states import Pending
 
     remember(project, flow_run_id, recall(project, flow_run_id))  # before it is ours: a kill loses no flow run
-    pending: State[Any] = Pending(message=f"Taken by worker {worker}, {_clone(project)}.")
+    pending: State[Any] = Pending(message=f"Taken by worker {worker}, {project_tag(project)}.")
     if client.set_flow_run_state(flow_run_id, pending).status is SetStateStatus.ACCEPT:
         return True
     forget(project, flow_run_id)
@@ -115,15 +115,7 @@ def taken_here(client: SyncPrefectClient, project: Path, flow_run_id: UUID) -> b
     """Whether it was a worker of this project that took the flow run last."""
     states = [state for state in client.read_flow_run_states(flow_run_id) if state.is_pending()]
     last = max(states, key=lambda state: state.timestamp, default=None)
-    return last is not None and (last.message or "").endswith(f", {_clone(project)}.")
-
-
-def _clone(project: Path) -> str:
-    """Names this copy of the project on this machine; host names repeat, and change with every container."""
-    path = project / HOME / "clone"
-    if not path.exists():
-        write_text(path, secrets.token_hex(4))  # no race: a project has one worker at a time
-    return f"clone {path.read_text()}"
+    return last is not None and (last.message or "").endswith(f", {project_tag(project)}.")
 
 
 def _locked(handle: int) -> bool:

@@ -6,13 +6,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from typing import TYPE_CHECKING
 
 from flows.processes import running
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 POOL = "convoy"
 REQUEST_SECONDS = 10.0
@@ -30,21 +29,29 @@ def address(project: Path) -> str | None:
 @contextmanager
 def connected(api: str) -> Iterator[SyncPrefectClient]:
     """A client that says at once when the server is away; inside, Prefect's settings name that server."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
     with temporary_settings({PREFECT_API_URL: api, PREFECT_CLIENT_MAX_RETRIES: 0}):
         with get_client(sync_client=True, httpx_settings={"timeout": REQUEST_SECONDS}) as client:
             yield client
 
 
 def ensure(client: SyncPrefectClient) -> None:
-    """Create the pool, for one run at a time, unless it is there; what somebody has set on it stays."""
-    from prefect.workers.process import ProcessWorker  # a second's import, and needed once
+    """Create the pool unless it is there; what somebody has set on it stays.
+
+    It has no limit: each worker runs one at a time, and a run that died with its machine would hold a place for ever.
+    """
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
     try:
         client.read_work_pool(POOL)
+        return
     except ObjectNotFound:
-        template = ProcessWorker.get_default_base_job_template()
-        pool = WorkPoolCreate(name=POOL, type="process", concurrency_limit=1, base_job_template=template)
-        try:
-            client.create_work_pool(pool)
-        except ObjectAlreadyExists:
-            pass
+        from prefect.workers.process import ProcessWorker  # a second's import, and needed once
+    template = ProcessWorker.get_default_base_job_template()
+    try:
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
+    except ObjectAlreadyExists:  # two at once
+        pass

@@ -10,22 +10,22 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Failed
-from pydantic import ValidationError
 
-from flows import automations, crashes, flow_runs, pool
+from flows import automations, crashes, due, flow_runs, pool
 from flows.alone import alone
 from flows.duties import Every, told_to_stop
 from flows.heartbeat import beating
 from flows.job import Job, conclude, unwanted
-from flows.schedule.request import Request
+from flows.schedule import scheduler, server
 from pipeline.errors import UserError
 from pipeline.files import STATE
 
@@ -92,6 +92,7 @@ class Worker:
                 pool.ensure(client)
                 automations.ensure(client)
                 say(f"Worker {self._name} serves the pool {pool.POOL!r} at {api}. Ctrl-C stops it.")
+                self._deploy(client)
                 self._trouble = ""
                 while not told:
                     self._look_after(client, api)
@@ -102,6 +103,12 @@ class Worker:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             self._complain(f"The Prefect server at {api} is away ({reason}); the worker waits for it.")
 
+    def _deploy(self, client: SyncPrefectClient) -> None:
+        try:
+            self._report(server.bring_in_line(client, self._project))
+        except UserError as error:  # in prefect.yaml; what the server holds is served all the same
+            say(str(error))
+
     def _look_after(self, client: SyncPrefectClient, api: str) -> None:
         if self._heartbeat.due():
             client.send_worker_heartbeat(pool.POOL, self._name, HEARTBEAT_SECONDS)
@@ -109,29 +116,34 @@ class Worker:
             self._watch(client, self._job)
         if self._sweeps.due():
             self._sweep(client)
+        if self._schedules.due():
+            self._report(scheduler.tick(client, self._project, datetime.now(UTC)))
         if self._job is None and self._polls.due():
             self._take(client, api)
 
     def _take(self, client: SyncPrefectClient, api: str) -> None:
-        """Start the flow run that has been due for longest."""
-        for found in client.get_scheduled_flow_runs_for_work_pool(pool.POOL, scheduled_before=datetime.now(UTC)):
+        """Start the flow run that has been due for longest; call off those that need not begin."""
+        now = datetime.now(UTC)
+        for found in client.get_scheduled_flow_runs_for_work_pool(pool.POOL, scheduled_before=now):
             flow_run = found.flow_run
-            if not flow_runs.lives(self._project, flow_run.id) and flow_runs.claim(
-                client, self._project, flow_run.id, self._name
-            ):
-                self._start(client, flow_run, api)
-                return
+            if not due.belongs_here(self._project, flow_run) or flow_runs.lives(self._project, flow_run.id):
+                continue
+            try:
+                request = due.request_of(flow_run)
+                if skip := due.called_off(client, flow_run, request, now):
+                    client.set_flow_run_state(flow_run.id, skip.state(), force=True)
+                    say(f"Flow run {flow_run.id} does not begin. {skip.reason}")
+                elif flow_runs.claim(client, self._project, flow_run.id, self._name):
+                    self._start(client, flow_run, request.branch or "HEAD", api)
+                    return
+            except UserError as error:
+                client.set_flow_run_state(flow_run.id, Failed(message=str(error)), force=True)
+                say(f"Flow run {flow_run.id} failed: {error}")
+                self._sweeps.at_once()
 
-    def _start(self, client: SyncPrefectClient, flow_run: FlowRun, api: str) -> None:
-        try:
-            branch = request_of(flow_run).branch or "HEAD"
-            with beating(flow_run.id):  # its process does so itself once it is up
-                root = self._trees.open_for(self._project, str(flow_run.id), branch)
-        except UserError as error:
-            client.set_flow_run_state(flow_run.id, Failed(message=str(error)), force=True)
-            say(f"Flow run {flow_run.id} failed: {error}")
-            self._sweeps.at_once()
-            return
+    def _start(self, client: SyncPrefectClient, flow_run: FlowRun, branch: str, api: str) -> None:
+        with beating(flow_run.id):  # its process does so itself once it is up
+            root = self._trees.open_for(self._project, str(flow_run.id), branch)
         say(f"Flow run {flow_run.id} starts in {root}.")
         self._job = Job(flow_run.id, self._command, root, api)
 
@@ -150,12 +162,10 @@ class Worker:
     def _sweep(self, client: SyncPrefectClient) -> None:
         at_work = self._job.flow_run_id if self._job else None
         try:
-            lines = crashes.sweep(client, self._project, at_work, lambda tree: self._trees.close(self._project, tree))
+            close = partial(self._trees.close, self._project)
+            self._report(crashes.sweep(client, self._project, at_work, close))
         except UserError as error:  # of a worktree that cannot be removed; the next sweep tries again
             self._complain(str(error))
-        else:
-            for line in lines:
-                say(line)
 
     def _stop(self) -> None:
         """Let the run at work keep what is done, and put it back for the next worker."""
@@ -171,33 +181,25 @@ class Worker:
         self._job = None
         try:
             with pool.connected(api or "") as client:
-                if job.cancelled or client.read_flow_run(job.flow_run_id).state_name == "Completed":
+                flow_run = client.read_flow_run(job.flow_run_id)
+                if job.cancelled or flow_run.state_type == StateType.COMPLETED:
                     say(conclude(client, job, status))
                     self._sweep(client)
                 else:
-                    crashes.put_back(client, job.flow_run_id, "Its worker was stopped; the next one goes on with it.")
+                    crashes.put_back(client, flow_run, "Its worker was stopped; the next one goes on with it.")
                     say(f"Flow run {job.flow_run_id} waits for the next worker, which goes on where it was.")
         except (*AWAY, ObjectNotFound):
             say("The Prefect server is away; the next worker finds out how things stand.")
+
+    def _report(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            say(line)
 
     def _complain(self, trouble: str) -> None:
         """Say it once, however long it lasts."""
         if trouble != self._trouble:
             say(trouble)
         self._trouble = trouble
-
-
-def request_of(flow_run: FlowRun) -> Request:
-    """What the flow run is asked to do.
-
-    Raises:
-        UserError: its parameters say what no request says.
-    """
-    try:
-        return Request.model_validate(flow_run.parameters.get("request") or {})
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise UserError(f"The parameter `request` of this run is wrong. {problems}") from None
 
 
 def say(line: str) -> None:

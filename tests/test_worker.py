@@ -19,7 +19,7 @@ from flows import flow_runs, servers, settings
 from flows.heartbeat import MESSAGE
 
 REPOSITORY = Path(__file__).parents[1]
-STEPS = 20
+STEPS = 8
 STAND_IN = f"""
     import os, signal, sys, threading, time
     from pathlib import Path
@@ -39,7 +39,7 @@ STAND_IN = f"""
     from prefect import flow
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow
-    from flows.crashes import held
+    from flows.flow_runs import held
     from flows.heartbeat import beating
 
     with get_client(sync_client=True) as client:
@@ -331,13 +331,13 @@ def test_what_another_machine_has_taken_is_left_alone(scene: Scene, tmp_path: Pa
         flow = client.create_flow_from_name("elsewhere")
         deployment = client.create_deployment(flow, "elsewhere")
         flow_run = client.create_flow_run_from_deployment(deployment).id
-        client.set_flow_run_state(flow_run, Pending(message="Taken by worker other, clone 00000000."))
+        client.set_flow_run_state(flow_run, Pending(message="Taken by worker other, project-00000000."))
         flow_runs.remember(tmp_path, flow_run, flow_runs.Taken())  # ours once; we came back when it was another's
         closed: list[str] = []
         assert sweep(client, tmp_path, None, closed.append) == []
     assert closed == [str(flow_run)]
     assert flow_runs.remembered(tmp_path) == []
-    assert scene.states(flow_run)[-1] == ("Pending", "Taken by worker other, clone 00000000.")
+    assert scene.states(flow_run)[-1] == ("Pending", "Taken by worker other, project-00000000.")
 
 
 def test_a_flow_whose_process_is_gone_is_shown_as_crashed_and_no_other(scene: Scene, lives: dict[str, Life]) -> None:
