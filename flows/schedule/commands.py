@@ -45,7 +45,7 @@ def add(
     """Write a deployment into prefect.yaml, apply it, and show its next ten times."""
     from datetime import UTC, datetime
 
-    from flows.schedule import deployments, wording
+    from flows.schedule import deployments, prefect_yaml, wording
     from flows.schedule.branches import current, existing
 
     root = _project()
@@ -58,7 +58,7 @@ def add(
     )
     existing(root, request.branch)
     deployments.add(root, name, request)
-    print(f"{name} is in {deployments.FILE}: branch {request.branch}, {wording.trigger_words(request.trigger)}.")
+    print(f"{name} is in {prefect_yaml.FILE}: branch {request.branch}, {wording.trigger_words(request.trigger)}.")
     for line in wording.next_times(request.trigger, datetime.now(UTC)):
         print(line)
     _apply(root)
@@ -98,11 +98,11 @@ def resume(name: Name) -> None:
 @app.command()
 def remove(name: Name) -> None:
     """Take a deployment out of prefect.yaml and off the server; its runs stay."""
-    from flows.schedule import deployments
+    from flows.schedule import deployments, prefect_yaml
 
     root = _project()
     deployments.remove(root, name)
-    print(f"{name} is no longer in {deployments.FILE}.")
+    print(f"{name} is no longer in {prefect_yaml.FILE}.")
     _apply(root)
 
 

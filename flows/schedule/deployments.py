@@ -6,7 +6,6 @@ else's; they are neither read nor touched.
 
 from __future__ import annotations
 
-import io
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,23 +14,17 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from flows.schedule import prefect_yaml
+from flows.schedule.prefect_yaml import FILE
 from flows.schedule.request import Request
 from pipeline.contracts import Options
-from pipeline.door import where_wrong
 from pipeline.errors import ParamsError, Problem, UserError, did_you_mean
-from pipeline.files import write_text
 
-FILE = Path("prefect.yaml")
-MAX_BYTES = 1_000_000
 ENTRYPOINT = "flows/retrain.py:retrain"
 POOL, TAG = "convoy", "convoy"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 CLOCKS = {"schedule", "schedules", "triggers"}
 """Prefect's own keys, whose cron is an hour off where clocks change."""
-HEADER = """\
-# The deployments of this project: which branch is retrained when. `convoy schedule` writes and applies them.
-deployments: []
-"""
 
 
 class Pool(Options):
@@ -69,7 +62,7 @@ def read(root: Path) -> list[Deployment]:
     Raises:
         ParamsError: with every problem of the file.
     """
-    entries, problems, found = _entries(_document(_text(root))), [], []
+    entries, problems, found = _entries(prefect_yaml.document(prefect_yaml.text(root))), [], []
     for place, entry in entries:
         try:
             found.append(Deployment.model_validate(entry))
@@ -126,11 +119,11 @@ def add(root: Path, name: str, request: Request) -> None:
     new = entry(name, request)
     if name in {deployment.name for deployment in read(root)}:
         raise UserError(f"{FILE} has a deployment {name!r} already. Edit it there, or `convoy schedule remove {name}`.")
-    document = _document(_text(root))
+    document = prefect_yaml.document(prefect_yaml.text(root))
     if not document.get("deployments"):
         document["deployments"] = []
     document["deployments"].append(new)
-    _write(root, document)
+    prefect_yaml.write(root, document)
 
 
 def set_paused(root: Path, name: str, paused: bool) -> None:
@@ -140,14 +133,14 @@ def set_paused(root: Path, name: str, paused: bool) -> None:
         UserError: there is no such deployment, or the file is wrong.
     """
     find(root, name)
-    document = _document(_text(root))
+    document = prefect_yaml.document(prefect_yaml.text(root))
     (mine,) = (found for _, found in _entries(document) if found["name"] == name)
     if bool(mine.get("paused", False)) != paused:
         if "paused" in mine:
             mine["paused"] = paused
         else:
             mine.insert(list(mine).index("tags") + 1, "paused", paused)  # where the shipped example has it
-        _write(root, document)
+        prefect_yaml.write(root, document)
 
 
 def remove(root: Path, name: str) -> None:
@@ -157,63 +150,22 @@ def remove(root: Path, name: str) -> None:
         UserError: there is no such deployment, or the file is wrong.
     """
     find(root, name)
-    document = _document(_text(root))
+    text = prefect_yaml.text(root)
+    document = prefect_yaml.document(text)
     (mine,) = (found for _, found in _entries(document) if found["name"] == name)
-    all_of_them = document["deployments"]
-    position = next(number for number, found in enumerate(all_of_them) if found is mine)
-    del all_of_them[position]
-    _write(root, document)
-
-
-def _text(root: Path) -> str:
-    path = root / FILE
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ParamsError(str(FILE), [Problem("the file", f"it is larger than {MAX_BYTES:,} bytes.")])
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return HEADER
-    except (OSError, UnicodeDecodeError) as error:
-        raise ParamsError(str(FILE), [Problem("the file", f"cannot be read: {error}.")]) from None
-
-
-def _document(text: str) -> Any:
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        document = _yaml().load(text)
-    except (YAMLError, RecursionError, ValueError) as error:  # the last from dates that are none
-        raise ParamsError(str(FILE), [Problem("the file", f"not valid YAML: {where_wrong(error)}.")]) from None
-    if not isinstance(document, dict):
-        raise ParamsError(str(FILE), [Problem("the file", "expected `deployments:` and a list below it.")])
-    return document
-
-
-def _yaml() -> Any:
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    return yaml
-
-
-def _write(root: Path, document: Any) -> None:
-    out = io.StringIO()
-    _yaml().dump(document, out)
-    write_text(root / FILE, out.getvalue())
+    position = next(number for number, found in enumerate(document["deployments"]) if found is mine)
+    prefect_yaml.write_without(root, text, position)
 
 
 def _entries(document: Any) -> Iterator[tuple[str, Any]]:
     """Place and contents of each entry that is ours."""
     entries = document.get("deployments") or []
     if not isinstance(entries, list):
-        raise ParamsError(str(FILE), [Problem("deployments", f"expected a list; found {reprlib.repr(entries)}.")])
+        raise ParamsError(str(FILE), [Problem("deployments", f"expected a list; found {_shown(entries)}.")])
     for number, found in enumerate(entries):
         place = f"deployments.{number}"
         if not isinstance(found, dict):
-            problem = Problem(place, f"expected a deployment, as in `- name: nightly`; found {reprlib.repr(found)}.")
+            problem = Problem(place, f"expected a deployment, as in `- name: nightly`; found {_shown(found)}.")
             raise ParamsError(str(FILE), [problem])
         if _is_ours(found):
             name = found.get("name")
@@ -251,13 +203,20 @@ def _problem(place: str, detail: ErrorDetails) -> Problem:
             valid = valid.model_fields[key].annotation
         return Problem(where, f"no such key.{did_you_mean(location[-1], valid.model_fields) or _valid(valid)}")
     if detail["type"] == "string_pattern_mismatch":
-        found = reprlib.repr(detail["input"])
+        found = _shown(detail["input"])
         return Problem(where, f"expected up to 64 letters, digits and `_.-`, the first no sign; found {found}.")
     text = detail["msg"].removeprefix("Value error, ").rstrip(".")
     if detail["type"] == "value_error":
         return Problem(where, text if text.endswith("?") else f"{text}.")
-    return Problem(where, f"{text[0].lower()}{text[1:]}; found {reprlib.repr(detail['input'])}.")
+    return Problem(where, f"{text[0].lower()}{text[1:]}; found {_shown(detail['input'])}.")
 
 
 def _valid(options: type[Options]) -> str:
     return f" Valid keys: {', '.join(options.model_fields)}."
+
+
+def _shown(value: Any) -> str:
+    """What was found, in short: a collection may hold itself a billion times over, by YAML's aliases."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a mapping"
+    return reprlib.repr(value)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from flows import pool
 from flows.processes import answers
 from flows.schedule import deployments
-from flows.schedule.deployments import ENTRYPOINT, FILE, POOL, TAG, Deployment
+from flows.schedule.deployments import ENTRYPOINT, POOL, TAG, Deployment
+from flows.schedule.prefect_yaml import FILE
 from flows.schedule.request import Request
 from pipeline.errors import UserError
 from pipeline.files import STATE
@@ -67,14 +68,7 @@ def bring_in_line(client: SyncPrefectClient, project: Path) -> list[str]:
         if before and all(getattr(before, key) == value for key, value in fields.items()):
             continue
         paused = before.paused if before and before.version == fields["version"] else entry.paused
-        client.create_deployment(
-            flow_id,
-            entry.name,
-            paused=paused,
-            parameter_openapi_schema=_schema(),
-            enforce_parameter_schema=True,
-            **fields,
-        )
+        client.create_deployment(flow_id, entry.name, paused=paused, parameter_openapi_schema=_schema(), **fields)
         lines.append(f"{entry.name}: {'updated' if before else 'created'} on the Prefect server.")
     for name in there.keys() - {entry.name for entry in wanted}:
         if project_tag(project) in there[name].tags:
@@ -113,7 +107,7 @@ def _fields(entry: Deployment, project: Path) -> dict[str, Any]:
     """What the server is to hold of a deployment, beside whether it is paused."""
     return {
         "version": version(entry),
-        "description": entry.description,
+        "description": entry.description or "",  # Prefect 3.8 makes the word None of a None
         "tags": sorted({*entry.tags, project_tag(project)}),
         "parameters": {"request": entry.request.model_dump(mode="json")},
         "work_pool_name": POOL,
