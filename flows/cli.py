@@ -17,6 +17,7 @@ from flows.schedule import commands
 from pipeline.errors import UserError
 
 INTERRUPTED = 130
+RUN = "An id or its beginning, a version as `digits/3`, a DVC experiment, `latest`, `champion`."
 
 app = typer.Typer(
     name="convoy",
@@ -106,6 +107,9 @@ def down() -> None:
 @app.command()
 def worker(
     name: Annotated[str | None, typer.Option(help="As Prefect's page shows it; by default the machine's name.")] = None,
+    keep_up: Annotated[
+        bool, typer.Option("--up", help="Also keep the dashboards up, as `convoy up` starts them.")
+    ] = False,
 ) -> None:
     """Serve the scheduled runs of this project, one at a time, until stopped; docs/worker.md tells how it stays up.
 
@@ -114,7 +118,7 @@ def worker(
     """
     from flows.worker import work
 
-    work(_enter_project(), name)
+    work(_enter_project(), name, keep_up)
 
 
 @app.command()
@@ -155,6 +159,52 @@ def verify(
     from flows.verified import verify_and_show
 
     raise typer.Exit(verify_and_show(_enter_project(), run, json))
+
+
+@app.command()
+def runs(
+    model: Annotated[str, typer.Option(help="Of this model alone.")] = "",
+    state: Annotated[str, typer.Option(metavar="finished|stopped|working", help="In this state.")] = "",
+    since: Annotated[str, typer.Option(metavar="DAY", help="Begun since then: 2026-11-01, or so long ago: 7d.")] = "",
+    verdict: Annotated[str, typer.Option(metavar="promote|hold|reject", help="That the gate judged so.")] = "",
+    param: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="With this param, as `train.epochs=5`. Repeatable.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many; 0 is all.")] = 20,
+    json: Annotated[bool, typer.Option("--json", help="A list of JSON objects.")] = False,
+) -> None:
+    """List the runs of this project, newest first; no server is asked."""
+    from flows import listing
+
+    _enter_project()
+    listing.show(listing.Filter(model, state, since, verdict, tuple(param or ())), limit, json)
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help=RUN)],
+    json: Annotated[bool, typer.Option("--json", help="The whole record as one JSON object.")] = False,
+    patch: Annotated[bool, typer.Option("--patch", help="What was not committed, as a patch.")] = False,
+    params: Annotated[bool, typer.Option("--params", help="The text of its params.yaml.")] = False,
+) -> None:
+    """Show what a run was made of and what came of it: code, params, data, environment, scores, verdict."""
+    from flows.show import show as show_run
+
+    _enter_project()
+    show_run(run, json, patch, params)
+
+
+@app.command()
+def compare(
+    before: Annotated[str, typer.Argument(metavar="RUN", help=RUN)],
+    after: Annotated[str, typer.Argument(metavar="RUN", help="The other one.")],
+    json: Annotated[bool, typer.Option("--json", help="Every difference as one JSON object.")] = False,
+) -> None:
+    """Say what two runs differ in, in code, params, data and environment, and whether one is better."""
+    from flows.compare import show as show_difference
+
+    _enter_project()
+    show_difference(before, after, json)
 
 
 @app.command()

@@ -21,7 +21,7 @@ from pipeline.door import PARAMS
 from pipeline.errors import UserError
 from pipeline.files import DATASET, code_digest, write_json
 from pipeline.params import Params, described
-from pipeline.registry import attempts, environment
+from pipeline.registry import attempts, environment, glances
 from pipeline.registry.attempts import LOCK, Attempt
 from pipeline.registry.champion import Version
 from pipeline.registry.code import Code
@@ -138,8 +138,10 @@ def gather(
 
 
 def write(record: RunRecord) -> None:
-    """Keep it beside its attempt."""
-    write_json(attempts.folder(record.id) / RECORD, record.model_dump(mode="json"))
+    """Keep it beside its attempt, and its glance beside it."""
+    plain = record.model_dump(mode="json")
+    write_json(attempts.folder(record.id) / RECORD, plain)
+    glances.write(plain)
 
 
 def read(run: str) -> RunRecord | None:

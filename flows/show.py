@@ -1,0 +1,249 @@
+"""`convoy show RUN`: all that a run was made of and came to, as its record tells it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from flows import finding
+from flows.processes import running
+from flows.settings import home
+from flows.terminal import console, day, grid, lines, plain, took
+from pipeline.contracts import SPLITS
+from pipeline.errors import UserError
+from pipeline.registry import attempts, ledger
+from pipeline.registry.glances import SHOWN, Glance, flat, of_attempt
+from pipeline.registry.ledger import Entry
+
+if TYPE_CHECKING:
+    from pipeline.registry.runs import RunRecord
+
+PACKAGES = ("torch", "torchvision", "timm", "albumentations", "numpy")
+PARTS = ("model", "data", "augment", "loss", "optimizer", "schedule", "task")
+UNLIKELY = ("flow", "notify")
+"""Sections that no result depends on; `--params` prints them."""
+
+
+def show(name: str, as_json: bool, patch: bool, params: bool) -> None:
+    """Print the run that `name` means, or of it only the patch of its code or the text of its params.
+
+    As JSON it is one object: the fields of `pipeline.registry.runs.RunRecord`, with `state` (finished, working or
+    stopped) and `moves` (the entries of the ledger that put its version in place or took it away; each as
+    `pipeline.registry.ledger.Entry`). Of a run that has not finished it is the fields of
+    `pipeline.registry.attempts.Attempt` with `state`.
+
+    Raises:
+        UserError: there is no such run, or it has nothing of what is asked for.
+    """
+    found = finding.look_up(name)
+    if isinstance(found, Glance):
+        _unfinished(found, as_json, patch or params)
+    elif patch:
+        print(found.code.patch, end="")
+    elif params:
+        print(found.params_text, end="")
+    elif as_json:
+        moves = [entry.model_dump(mode="json") for entry in _moves(found)]
+        print(
+            json.dumps({**found.model_dump(mode="json"), "state": "finished", "moves": moves}, indent=2, sort_keys=True)
+        )
+    else:
+        out = console()
+        out.print(grid(_rows(found)))
+
+
+def _unfinished(run: Glance, as_json: bool, texts: bool) -> None:
+    """A run that is at work, or stopped short, as far as it is known."""
+    if texts:
+        raise UserError(f"Run {run.id[:SHOWN]} has no record yet: params and patch are kept when it has finished.")
+    attempt = next(one for one in attempts.read_all() if one.id == run.id)
+    if as_json:
+        state = of_attempt(attempt).state
+        print(json.dumps({**attempt.model_dump(mode="json"), "state": state}, indent=2, sort_keys=True))
+        return
+    stopped = f"stopped short: {run.reason or 'killed, or the machine went down'}"
+    stages = [f"{stage}  ran in {took(seconds)}" for stage, seconds in attempt.seconds.items()]
+    rows: list[tuple[str, Text | Table]] = [
+        ("run", plain(f"{run.id}, of {run.model}")),
+        ("state", plain("at work now" if run.state == "working" else stopped, style="bold")),
+        ("began", plain(_when(run.started, attempt.resumed))),
+        ("stages", lines(stages) if stages else plain("none has ended yet")),
+        *_links(attempt.flow_run, attempt.run),
+    ]
+    if run.state == "stopped":
+        rows.append(("next", plain("`convoy run` goes on with it if params, code and data are the same")))
+    console().print(grid(rows))
+
+
+def _rows(record: RunRecord) -> list[tuple[str, Text | Table]]:
+    version, moves = record.version, _moves(record)
+    experiment = record.tags.get("dvc.experiment", "")
+    trigger = record.tags.get("trigger", "")
+    rows: list[tuple[str, Text | Table]] = [
+        ("run", plain(f"{record.id}, of {record.model}")),
+        ("state", plain("finished" + f", set off by {trigger}" * bool(trigger))),
+        ("began", plain(_when(record.started, record.resumed) + f", took {took(_lasted(record))}")),
+        ("code", _code(record)),
+        ("params", _params(record)),
+        ("data", _data(record)),
+        ("stages", _stages(record)),
+        ("environment", _environment(record)),
+        *_links(record.flow_run, record.mlflow_run),
+        ("model", plain(f"{version.name} version {version.version}, {version.digest[:12]}\n{version.location}")),
+        ("scores", _scores(record)),
+        ("verdict", lines([Text(record.verdict.outcome, style="bold"), *record.verdict.reasons])),
+        ("champion", _reign(moves, version.version)),
+    ]
+    if experiment:
+        home_again = f"`dvc exp apply {experiment}` brings it into the working tree"
+        rows.append(("experiment", lines([experiment, home_again])))
+    return [*rows, ("next", plain(f"`convoy verify {record.id[:SHOWN]}` makes it again and compares"))]
+
+
+def _when(started: int, resumed: int) -> str:
+    again = {0: "", 1: ", taken up again once"}.get(resumed, f", taken up again {resumed} times")
+    return day(started) + again
+
+
+def _lasted(record: RunRecord) -> float:
+    return (record.ended - record.started) / 1000
+
+
+def _code(record: RunRecord) -> Text:
+    code = record.code
+    if not code.commit:
+        return plain(f"in no git repository; package pipeline {code.digest[:12]}")
+    said = [f"commit {code.commit[:12]}" + f" on {code.branch}" * bool(code.branch)]
+    if code.patch:
+        changed = [line for line in code.patch.splitlines() if line[:1] in "+-" and line[:4] not in ("+++ ", "--- ")]
+        files = sum(line.startswith("diff --git ") for line in code.patch.splitlines())
+        said.append(f"and a patch: {_count(files, 'file')}, {_count(len(changed), 'line')}; --patch prints it")
+    if code.left_out:
+        said.append(f"without new files too large for the patch: {', '.join(code.left_out)}")
+    return lines(said)
+
+
+def _params(record: RunRecord) -> Table:
+    """Part by part as the file has them; what is not written there has its default."""
+    table = Table.grid(padding=(0, 2))
+    sections = sorted(record.params, key=lambda name: (*PARTS, name).index(name))
+    single = [name for name in sections if not isinstance(record.params[name], dict) and name != "name"]
+    for section in [*(name for name in sections if isinstance(record.params[name], dict)), *single]:
+        if section not in UNLIKELY:
+            table.add_row(plain(section), plain(_options(record.params[section])))
+    table.add_row("", plain("with every default; --params prints the file"))
+    return table
+
+
+def _options(value: Any) -> str:
+    if not isinstance(value, dict):
+        return json.dumps(value, ensure_ascii=False)
+    options = flat(value)
+    name = options.pop("name", "")
+    written = [
+        f"{key} {one if isinstance(one, str) else json.dumps(one, ensure_ascii=False)}"
+        for key, one in options.items()
+        if one != ""
+    ]
+    return "; ".join(filter(None, [str(name), ", ".join(written)]))
+
+
+def _data(record: RunRecord) -> Text:
+    data = record.data
+    order = [*(split for split in SPLITS if split in data.splits), *sorted(data.splits.keys() - set(SPLITS))]
+    counts = ", ".join(f"{split} {data.splits[split]:,}" for split in order)
+    names = ", ".join(data.classes[:10]) + (", ..." if len(data.classes) > 10 else "")
+    return lines(
+        [
+            f"{data.digest[:12]} from {_options(data.origin)}",
+            f"{data.images:,} images: {counts}; {data.rejected:,} rejected",
+            f"{len(data.classes):,} classes: {names}",
+        ]
+    )
+
+
+def _stages(record: RunRecord) -> Table:
+    from pipeline.registry.proof import entries
+
+    table = Table.grid(padding=(0, 2))
+    for stage, entry in entries(record.lock_text).items():
+        if stage in record.seconds:
+            fate = f"ran in {took(record.seconds[stage])}"
+        elif first := record.first_computed.get(stage):
+            fate = f"up to date; first made by MLflow run {first[:SHOWN]}"
+        else:
+            fate = "up to date"
+        outs = entry.get("outs", [])
+        wrote = [f"{str(out.get('md5', ''))[:SHOWN]} {out['path']}" for out in outs]
+        table.add_row(plain(stage), lines([fate, *wrote]))
+    return table
+
+
+def _environment(record: RunRecord) -> Text:
+    machine, training = record.environment, record.environment.training
+    chosen = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in training.items())
+    versions = ", ".join(f"{name} {machine.packages[name]}" for name in PACKAGES if name in machine.packages)
+    locked = f"; requirements.lock {machine.requirements[:12]}" if machine.requirements else ""
+    return lines(
+        [
+            chosen,
+            f"{machine.processor}, {_count(machine.cores, 'core')}; {machine.system}",
+            f"python {machine.python}, {versions}",
+            f"{_count(len(machine.packages), 'package')}{locked}",
+        ]
+    )
+
+
+def _links(flow_run: str, mlflow_run: str) -> list[tuple[str, Text | Table]]:
+    """The pages of the servers that `convoy up` started, or that the variables name."""
+    servers = {name: server.url for name, server in running(home(Path.cwd())).items()}
+    for name, variable in (("prefect", "PREFECT_API_URL"), ("mlflow", "MLFLOW_TRACKING_URI")):
+        if (given := os.environ.get(variable, "")).startswith(("http:", "https:")) and "@" not in given:
+            servers[name] = given.rstrip("/").removesuffix("/api")
+    rows: list[tuple[str, Text | Table]] = []
+    for name, title, run, page in (
+        ("prefect", "Prefect run", flow_run, "runs/flow-run"),
+        ("mlflow", "MLflow run", mlflow_run, "#/runs"),
+    ):
+        if run:
+            where = [f"{servers[name]}/{page}/{run}"] if name in servers else []
+            rows.append((title, lines([run, *where])))
+    return rows
+
+
+def _scores(record: RunRecord) -> Table:
+    table = Table.grid(padding=(0, 2))
+    main = record.params["task"]["score"]
+    for name in sorted(record.scores, key=lambda name: (name != main, name)):
+        if isinstance(found := record.scores[name], dict):
+            value = plain(f"{found['value']:.4f}", style="bold" if name == main else "")
+            table.add_row(plain(name.replace("_", " ")), value, plain(f"{found['low']:.4f} to {found['high']:.4f}"))
+    table.add_row("", "", plain(f"95 % intervals; {record.scores.get('images', 0):,} test images"))
+    return table
+
+
+def _moves(record: RunRecord) -> list[Entry]:
+    """The ledger's entries that put this version in place, or another in its."""
+    mine = record.version.version
+    return [entry for entry in ledger.history(record.model) if mine in (entry.to_version, entry.from_version)]
+
+
+def _reign(moves: list[Entry], version: str) -> Text:
+    if not moves:
+        return plain("never")
+    now = [Text("now", style="bold")] if moves[-1].to_version == version else [plain("no longer")]
+    return lines([*now, *map(_move, moves)])
+
+
+def _move(entry: Entry) -> str:
+    replaced = f" in place of version {entry.from_version}" if entry.from_version else ""
+    return f"{entry.when}  {entry.action}: version {entry.to_version}{replaced}, by {entry.who}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

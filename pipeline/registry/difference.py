@@ -1,0 +1,215 @@
+"""What two recorded runs differ in: params, data, environment, and what came of it."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.contracts import Options
+from pipeline.dataset import SAMPLE_COLUMNS
+from pipeline.errors import UserError
+from pipeline.registry import gate
+from pipeline.registry.code_difference import CodeDifference
+from pipeline.registry.gate import Comparison, Trial
+from pipeline.registry.glances import flat
+from pipeline.registry.proof import Change
+from pipeline.registry.runs import RunRecord
+
+SEED = 0
+"""Of the resamples: the same two runs compare the same way every time."""
+
+
+class Image(Options):
+    """A picture that is not as it was."""
+
+    id: str
+    source: str
+    """Its file, where the picture is now or, if it went, was."""
+    before: str = ""
+    """Label or split."""
+    after: str = ""
+
+
+class Images(Options):
+    """How two data sets differ, picture by picture; each list by the files' names."""
+
+    came: list[Image]
+    went: list[Image]
+    relabelled: list[Image]
+    moved: list[Image]
+    """Into another split."""
+
+
+class DataDifference(Options):
+    """Between the data of two runs."""
+
+    same: bool
+    before: str
+    """Digest."""
+    after: str
+    classes_came: list[str]
+    classes_went: list[str]
+    images: Images | None = None
+    note: str = ""
+    """Why the pictures cannot be compared, if so."""
+
+
+class Difference(Options):
+    """Between two runs."""
+
+    before: str
+    """Id of the first run."""
+    after: str
+    code: CodeDifference
+    params: list[Change]
+    data: DataDifference
+    environment: list[Change]
+    same_model: bool
+    """Whether the two made the same model, byte for byte."""
+    scores: dict[str, list[dict[str, float] | None]]
+    """Of each metric, value and interval in the first run and in the second."""
+    paired: Comparison | None
+    """Of the score that decides, on the test pictures that both answered; positive where the second run is better."""
+    note: str
+    """Why there is no paired comparison, or what was passed over for it."""
+
+    @property
+    def identical(self) -> bool:
+        """Whether nothing differs that is recorded."""
+        same = self.code.same and self.data.same and self.same_model
+        return same and not self.params and not self.environment
+
+
+def params(before: RunRecord, after: RunRecord) -> list[Change]:
+    """Keys whose values differ, defaults included; a key that one run's parts do not have is empty there."""
+    first, second = flat(before.params), flat(after.params)
+    return [
+        Change(what=key, before=_worded(first, key), after=_worded(second, key))
+        for key in sorted(first.keys() | second.keys())
+        if _worded(first, key) != _worded(second, key)
+    ]
+
+
+def data(before: RunRecord, after: RunRecord) -> DataDifference:
+    """What the records themselves say; `images` says the rest."""
+    first, second = before.data, after.data
+    return DataDifference(
+        same=first.digest == second.digest,
+        before=first.digest,
+        after=second.digest,
+        classes_came=[name for name in second.classes if name not in first.classes],
+        classes_went=[name for name in first.classes if name not in second.classes],
+    )
+
+
+def images(before: bytes, after: bytes, classes_before: list[str], classes_after: list[str]) -> Images:
+    """Compare two data sets picture by picture.
+
+    Args:
+        before: `samples.parquet` of the first.
+        after: of the second.
+        classes_before: names, by the ids that the first uses.
+        classes_after: likewise.
+
+    Raises:
+        UserError: one of them is no such table.
+    """
+    first, second = _samples(before, classes_before), _samples(after, classes_after)
+    both = [one for one in second if one in first]
+    found = {
+        "came": [Image(id=one, source=second[one][0], after=second[one][2]) for one in second if one not in first],
+        "went": [Image(id=one, source=first[one][0], before=first[one][2]) for one in first if one not in second],
+        "relabelled": [_changed(one, first, second, 2) for one in both if first[one][2] != second[one][2]],
+        "moved": [_changed(one, first, second, 1) for one in both if first[one][1] != second[one][1]],
+    }
+    return Images(**{kind: sorted(listed, key=lambda image: image.source) for kind, listed in found.items()})
+
+
+def scores(before: RunRecord, after: RunRecord) -> dict[str, list[dict[str, float] | None]]:
+    """Value and interval of each metric in both, the one that decides first."""
+    main = after.params["task"]["score"]
+    known = {name for side in (before, after) for name, value in side.scores.items() if isinstance(value, dict)}
+    ordered = sorted(known, key=lambda name: (name != main, name))
+    return {name: [before.scores.get(name), after.scores.get(name)] for name in ordered}
+
+
+def paired(before: bytes, after: bytes, first: RunRecord, second: RunRecord) -> tuple[Comparison | None, str]:
+    """The paired bootstrap of the second run's score over the test pictures that both answered, and what to note.
+
+    Args:
+        before: `predictions.parquet` of the first run.
+        after: of the second.
+        first: its record.
+        second: its record; its score, confidence and number of resamples are used.
+
+    Raises:
+        UserError: one of them is no such table.
+    """
+    if first.data.classes != second.data.classes:
+        return None, "The two runs tell other classes apart, so their scores cannot be compared picture by picture."
+    old, new = (_table(table, ["id", "label", "probabilities"]) for table in (before, after))
+    rows = {one: row for row, one in enumerate(old["id"].to_pylist())}
+    shared = [(rows[one], row) for row, one in enumerate(new["id"].to_pylist()) if one in rows]
+    left, right = (np.array([pair[side] for pair in shared], np.int64) for side in (0, 1))
+    was, labels = (table["label"].to_numpy().astype(np.int64) for table in (old, new))
+    kept = was[left] == labels[right] if shared else np.zeros(0, bool)
+    note = f"{int((~kept).sum())} pictures that changed their label are passed over." if not kept.all() else ""
+    if not kept.any():
+        return None, f"No test picture was answered by both. {note}".strip()
+    left, right = left[kept], right[kept]
+    trial = Trial(
+        labels=labels[right],
+        score=second.params["task"]["score"],
+        confidence=second.params["gate"]["confidence"],
+        resamples=second.params["evaluate"]["resamples"],
+        seed=SEED,
+    )
+    found = gate.compare(_probabilities(new)[right], _probabilities(old)[left], f"run {first.id[:8]}", trial)
+    return found, note
+
+
+def worded(value: Any) -> str:
+    """A param as params.yaml writes it: a text as it is, the rest as JSON."""
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+
+
+def _worded(values: dict[str, Any], key: str) -> str:
+    return worded(values[key]) if key in values else ""
+
+
+def _samples(table: bytes, classes: list[str]) -> dict[str, tuple[str, str, str]]:
+    """File, split and annotation of each picture."""
+    found = _table(table, None)
+    annotation = [name for name in found.column_names if name not in SAMPLE_COLUMNS]
+    labels = [
+        ", ".join(_label(value, classes) if name == "label" else worded(value) for name, value in row.items())
+        for row in found.select(annotation).to_pylist()
+    ]
+    columns = (found[name].to_pylist() for name in ("id", "source", "split"))
+    return {one: (source, split, label) for one, source, split, label in zip(*columns, labels, strict=True)}
+
+
+def _label(value: Any, classes: list[str]) -> str:
+    return classes[value] if isinstance(value, int) and 0 <= value < len(classes) else worded(value)
+
+
+def _changed(
+    one: str, first: dict[str, tuple[str, str, str]], second: dict[str, tuple[str, str, str]], at: int
+) -> Image:
+    return Image(id=one, source=second[one][0], before=first[one][at], after=second[one][at])
+
+
+def _table(data: bytes, columns: list[str] | None) -> pa.Table:
+    try:
+        return pq.read_table(io.BytesIO(data), columns=columns)
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
+        raise UserError(f"A table of the runs cannot be read: {error}. Was DVC's cache damaged?") from error
+
+
+def _probabilities(table: pa.Table) -> np.ndarray:
+    return np.stack(table["probabilities"].to_numpy(zero_copy_only=False)).astype(np.float64)
