@@ -28,7 +28,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from flows import notify
+from flows import notify, settings
 from flows.notify import Event
 from flows.notify.mail import smtp_server
 from flows.notify.redaction import redacted
@@ -515,11 +515,17 @@ def test_one_channel_does_not_wait_for_another(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture(scope="module")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A real Prefect server of its own, in which this process has its settings."""
-    from prefect.testing.utilities import prefect_test_harness
+    """A real Prefect server of its own, that phones nobody, and this process talks to it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.SWITCHES.items():
+            patch.setenv(name, value)
+        from prefect.settings import PREFECT_SERVER_ANALYTICS_ENABLED, temporary_settings
+        from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=90):
-        yield
+        # For a Prefect that another test has imported already, the variables come too late.
+        with temporary_settings({PREFECT_SERVER_ANALYTICS_ENABLED: False}):
+            with prefect_test_harness(server_startup_timeout=90):
+                yield
 
 
 def test_prefect_block(prefect: None, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
