@@ -48,7 +48,9 @@ app.add_typer(commands.app, name="schedule")
 def run(
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a param, as in `train.epochs=5`. Repeatable."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a param: `train.epochs=5`. `seed=1,2` is two runs. Repeatable."
+        ),
     ] = None,
     params: Annotated[
         Path | None, typer.Option("--params", metavar="FILE", help="Take the params from this file.")
@@ -64,8 +66,9 @@ def run(
     """Bring everything up to date: the model, its record in MLflow, and the champion.
 
     Stages whose data, params and code are as they were are skipped. `--set` and `--params` change params.yaml itself,
-    so that it always describes the last run; the text from before is kept in .convoy/params/. One run at a time works
-    in a project: a second one waits for the first.
+    so that it always describes the last run; the text from before is kept in .convoy/params/. Several values,
+    `--set model.name=lenet5,convnet`, are several experiments: one after the other, each in a tree of its own, and kept
+    for `dvc exp`. One run at a time works on a device of this machine: a second one waits for the first.
     """
     from flows.run import run as run_flow
     from flows.summary import show
@@ -74,15 +77,18 @@ def run(
     root = _enter_project()
     if ref and not isolated:
         raise UserError("--ref says what to run in a tree of its own: add --isolated.")
-    if isolated:
-        from flows.isolated import run_isolated
-
-        arguments = [f"--set={assignment}" for assignment in assignments or []] + ["--push"] * push
-        raise typer.Exit(run_isolated(root, ref, arguments, params))
+    from flows.edits import combinations
+    from flows.isolated import Wish, run_isolated, run_queue
     from flows.schedule.request import Request
 
+    queue = combinations(assignments or [])
+    if len(queue) > 1:
+        raise typer.Exit(run_queue(root, Wish(ref, params, push), queue))
+    if isolated:
+        raise typer.Exit(run_isolated(root, Wish(ref, params, push), queue[0]))
+
     try:
-        show(run_flow(root, Request.model_validate({"set": assignments or [], "push": push}), params))
+        show(run_flow(root, Request.model_validate({"set": queue[0], "push": push}), params))
     except KeyboardInterrupt:
         print("Stopped; nothing that was done is lost, and `convoy run` goes on from there.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
@@ -107,9 +113,7 @@ def down() -> None:
 @app.command()
 def worker(
     name: Annotated[str | None, typer.Option(help="As Prefect's page shows it; by default the machine's name.")] = None,
-    keep_up: Annotated[
-        bool, typer.Option("--up", help="Also keep the dashboards up, as `convoy up` starts them.")
-    ] = False,
+    keep_up: Annotated[bool, typer.Option("--up", help="Keep the dashboards up as well.")] = False,
 ) -> None:
     """Serve the scheduled runs of this project, one at a time, until stopped; docs/worker.md tells how it stays up.
 

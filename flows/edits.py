@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,18 @@ def edited(text: str, assignments: Sequence[str]) -> str:
     return out.getvalue()
 
 
+def combinations(assignments: Sequence[str]) -> list[list[str]]:
+    """The assignments of each run that is asked for: `lr=0.1,0.01` is two, with a second such key four.
+
+    A comma within brackets or quotes belongs to the value: `optimizer={name: sgd, lr: 0.1}` is one.
+    """
+    choices = []
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        choices.append([f"{key}{equals}{part}" for part in _parts(value)])
+    return [list(chosen) for chosen in itertools.product(*choices)]
+
+
 def replace_params(path: Path, text: str) -> Path | None:
     """Write `text` as the params file; where the old text is kept, if it was another."""
     old = path.read_text(encoding="utf-8") if path.exists() else text
@@ -56,6 +69,22 @@ def replace_params(path: Path, text: str) -> Path | None:
     write_text(kept, old)
     write_text(path, text)
     return kept
+
+
+def _parts(value: str) -> list[str]:
+    """What stands between the commas outside of brackets and quotes."""
+    parts, depth, quote = [""], 0, ""
+    for letter in value:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        depth += (letter in "[{") - (letter in "]}") if not quote else 0
+        if letter == "," and depth <= 0 and not quote:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
 
 
 def _assign(params: Any, key: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""`convoy run --isolated`: the run works in a git worktree of its own, and comes home as a DVC experiment."""
+"""`convoy run --isolated`: a run works in a git worktree of its own, and comes home as a DVC experiment."""
 
 from __future__ import annotations
 
@@ -7,42 +7,88 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows import worktrees
 from flows.run import change_params
 from pipeline.errors import UserError
+from pipeline.interrupts import EXIT_CODE
 from pipeline.registry import code
 
 
-def run_isolated(project: Path, ref: str, arguments: Sequence[str], params_file: Path | None) -> int:
+@dataclass(frozen=True)
+class Wish:
+    """What to run in a tree of its own."""
+
+    ref: str
+    """Branch, tag or commit; empty is the working tree as it stands, uncommitted changes included."""
+    params: Path | None
+    """A file whose text takes the place of params.yaml."""
+    push: bool
+
+
+def run_isolated(project: Path, wish: Wish, assignments: Sequence[str]) -> int:
     """Run in a tree of its own; the exit status.
 
     Args:
         project: root of the project, which is the current folder; nothing in it is touched.
-        ref: branch, tag or commit to run; empty is the working tree as it stands, uncommitted changes included.
-        arguments: of `convoy run` in that tree.
-        params_file: whose text takes the place of its params.yaml.
+        wish: what to run.
+        assignments: changes to its params.yaml.
 
     Raises:
         UserError: no such commit, or a file that cannot come along.
     """
     worktrees.sweep(project)
-    patch = "" if ref else _changes(project)
+    patch = "" if wish.ref else _changes(project)
     name = f"by-hand-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    root = worktrees.open_for(project, name, ref or "HEAD", patch)
+    root = worktrees.open_for(project, name, wish.ref or "HEAD", patch)
     try:
         os.chdir(root)
-        change_params([], params_file)
-        process = subprocess.Popen([sys.executable, "-m", "flows.cli", "run", *arguments], cwd=root)
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:  # the terminal has told the run as well, and it keeps what is done
-                continue
+        change_params(assignments, wish.params)
+        return _waited_for([sys.executable, "-m", "flows.cli", "run", *["--push"] * wish.push], root)
     finally:
         os.chdir(project)
         worktrees.close(project, name)
+
+
+def run_queue(project: Path, wish: Wish, queue: Sequence[Sequence[str]]) -> int:
+    """Run several experiments, one after the other; one that fails does not keep the rest from being run.
+
+    Args:
+        project: root of the project, which is the current folder.
+        wish: what to run.
+        queue: the assignments of each.
+
+    Returns:
+        The exit status: of the first that failed, if one did.
+    """
+    print(f"{len(queue)} experiments, one after the other, each in a tree of its own.", flush=True)
+    ends: list[int] = []
+    for number, assignments in enumerate(queue, start=1):
+        print(f"\nExperiment {number} of {len(queue)}: {' '.join(assignments)}", flush=True)
+        try:
+            ends.append(run_isolated(project, wish, assignments))
+        except UserError as error:
+            print(error, file=sys.stderr)
+            ends.append(error.status)
+        if ends[-1] == EXIT_CODE:
+            print(f"\n{len(queue) - number} experiments are left; the same command goes on with this one.")
+            return EXIT_CODE
+    print()
+    for assignments, end in zip(queue, ends, strict=True):
+        print(f"{' '.join(assignments)}: {'done' if end == 0 else 'failed; its words are above'}")
+    print("`convoy runs` and `dvc exp show` compare them.")
+    return next((end for end in ends if end), 0)
+
+
+def _waited_for(command: Sequence[str], root: Path) -> int:
+    process = subprocess.Popen(command, cwd=root)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # the terminal has told the run as well, and it keeps what is done
+            continue
 
 
 def _changes(project: Path) -> str:

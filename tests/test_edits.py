@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.edits import edited, replace_params
+from flows.edits import combinations, edited, replace_params
 from flows.run import change_params
 from pipeline.errors import UserError
 
@@ -67,3 +67,18 @@ def test_the_text_from_before_is_kept(tmp_path, monkeypatch, capsys):
     assert replace_params(Path("params.yaml"), Path("params.yaml").read_text()) is None
     with pytest.raises(UserError, match="cannot be read"):
         change_params([], tmp_path / "none.yaml")
+
+
+def test_several_values_are_several_runs():
+    assert combinations(["seed=1,2", "train.epochs=3"]) == [["seed=1", "train.epochs=3"], ["seed=2", "train.epochs=3"]]
+    assert combinations(["a=1, 2", "b=x,y"]) == [["a=1", "b=x"], ["a=1", "b=y"], ["a=2", "b=x"], ["a=2", "b=y"]]
+    assert combinations([]) == [[]]
+
+
+def test_a_comma_within_brackets_or_quotes_is_part_of_the_value():
+    for one in ("optimizer={name: sgd, lr: 0.1}", "train.list=[1, [2, 3]]", "data.path='a,b'", 'name="it\'s, so"'):
+        assert combinations([one]) == [[one]]
+    assert combinations(["optimizer={name: sgd, lr: 1},{name: adamw, lr: 2}"]) == [
+        ["optimizer={name: sgd, lr: 1}"],
+        ["optimizer={name: adamw, lr: 2}"],
+    ]
