@@ -26,19 +26,35 @@ if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
 FLOW = "retrain"
+RETRIES = 4
+"""Of one request, after about 2, 4, 8 and 16 seconds."""
 PAGE = 200
 """Deployments that the server hands out at once."""
 
 
 @contextmanager
 def reachable(project: Path) -> Iterator[SyncPrefectClient | None]:
-    """A client of the project's Prefect server, or None where none answers within 2 seconds."""
+    """A client of the project's Prefect server, or None where none answers within 2 seconds.
+
+    Raises:
+        UserError: the server goes away meanwhile.
+    """
     api = pool.address(project)
     if api is None or not answers(f"{api}/health", timeout=2.0):
         yield None
         return
-    with pool.connected(api) as client:
-        yield client
+    import httpx
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    try:
+        # A server that has just started writes its events while SQLite lets one write: it answers 503 at times.
+        with pool.connected(api) as client, temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
+            yield client
+    except httpx.HTTPError as error:
+        raise UserError(
+            f"The Prefect server at {api} does not answer as it should ({' '.join(str(error).split())[:200]}). "
+            f"What stands in {FILE} stays; `convoy up` applies it."
+        ) from error
 
 
 def bring_in_line(client: SyncPrefectClient, project: Path) -> list[str]:
