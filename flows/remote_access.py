@@ -25,6 +25,8 @@ NO_REMOTE = (
     "No DVC remote is configured, so there is nowhere to push to or fetch from. "
     "`dvc remote add -d storage /path` or `dvc remote add -d storage s3://bucket/path` adds one."
 )
+TIMEOUTS = {"connect_timeout": 10, "read_timeout": 30}
+"""Seconds, where the remote's own options say nothing. S3's client waits 60, and asks 25 times before it gives up."""
 PASSING = {errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EIO), errno.EIO, errno.ESTALE}
 """What s3fs makes of status 500 and 503 and of codes that it does not know; a network disk has the last."""
 TOLD_BY = ("dvc", "dvc_data", "dvc_objects")
@@ -80,6 +82,9 @@ def opened(root: Path, say: Say, pauses: Sequence[float]) -> Iterator[Access]:
     except DvcException as error:
         raise worded(error, str(root)) from error
     try:
+        for options in repo.config["remote"].values():
+            if options.get("url", "").startswith("s3://"):
+                options.update({name: value for name, value in TIMEOUTS.items() if name not in options})
         try:
             remote = repo.cloud.get_remote()
         except Exception as error:

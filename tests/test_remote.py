@@ -20,6 +20,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from flows import remote, settings
 from flows.remote import Moved
+from flows.remote_access import opened
 from pipeline.errors import UserError
 
 FILES = {"out/data/a.txt": b"a" * 1000, "out/data/b.txt": b"b" * 2000, "out/model.bin": b"m" * 4000}
@@ -367,6 +368,15 @@ def test_s3_that_says_nothing(in_s3: Path, s3: S3) -> None:
         with pytest.raises(UserError, match="says nothing for 1 s"):
             remote.check(in_s3, limit=1)
         assert time.monotonic() - start < 3
+
+
+def test_s3_is_not_waited_for_too_long(in_s3: Path) -> None:
+    dvc(in_s3, "remote", "modify", "--quiet", "cloud", "read_timeout", "7")
+    with opened(in_s3, silent, ()) as access:
+        client = access.remote.fs.fs.s3.meta.config
+        assert (client.connect_timeout, client.read_timeout) == (10, 7)
+        with access.repo.config.edit("repo") as saved:
+            assert "connect_timeout" not in saved["remote"]["cloud"]
 
 
 def test_wrong_bucket(in_s3: Path) -> None:
