@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
+from json import JSONDecodeError
 from pathlib import Path
-from typing import NamedTuple
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Failed
+from pydantic import ValidationError
 
-from flows import automations, crashes, due, flow_runs, pool
+from flows import automations, crashes, due, flow_runs, pool, servers, worktrees
 from flows.alone import alone
 from flows.duties import Every, told_to_stop
 from flows.heartbeat import beating
 from flows.job import Job, conclude, unwanted
-from flows.schedule import scheduler, server
+from flows.schedule import scheduler
+from flows.schedule.server import bring_in_line
 from pipeline.errors import UserError
 from pipeline.files import STATE
 
@@ -35,35 +37,34 @@ LOOK_SECONDS = 0.5
 """Between two looks at the process of a flow run, and at the signals."""
 HEARTBEAT_SECONDS = 10
 """Between two signs of life of the worker; after three that are missing, Prefect's page shows it offline."""
-AWAY = (httpx.HTTPError, ValueError)
+AWAY = (httpx.HTTPError, ValidationError, JSONDecodeError)
 """A server that refuses, hangs, or answers what makes no sense."""
 
 
-class Trees(NamedTuple):
-    """Where flow runs work."""
+def work(project: Path, name: str | None = None, keep_up: bool = False) -> None:
+    """Serve until SIGINT or SIGTERM; the run at work then keeps what is done, and the next worker goes on with it.
 
-    open_for: Callable[[Path, str, str], Path]
-    """Makes or finds again, in a project, the worktree of that name, at a branch's newest commit; gives its root."""
-    close: Callable[[Path, str], None]
-    """Removes, in a project, the worktree of that name."""
-
-
-def work(project: Path, name: str | None = None) -> None:
-    """Serve until SIGINT or SIGTERM; the run at work then keeps what is done, and the next worker goes on with it."""
-    from flows import worktrees
+    Args:
+        project: its root, which is the current folder.
+        name: as Prefect's page shows it; by default the machine's.
+        keep_up: start the project's servers too, and again whenever they are gone; they end with the worker.
+    """
 
     def wait(holder: str) -> None:
         say(f"Another worker is at work in this project ({holder}); this one takes over when it ends.")
 
     with alone(project / STATE / "worker.lock", wait):
-        Worker(project, name or platform.node(), Trees(worktrees.open_for, worktrees.close), COMMAND).serve()
+        Worker(project, name or platform.node(), keep_up).serve()
+        if keep_up:
+            servers.down(project, say)
+    say("The worker has ended.")
 
 
 class Worker:
     """Holds what outlives a connection to the server: the flow run at work, and when each duty is due."""
 
-    def __init__(self, project: Path, name: str, trees: Trees, command: Sequence[str]) -> None:
-        self._project, self._name, self._trees, self._command = project, name, trees, command
+    def __init__(self, project: Path, name: str, keep_up: bool) -> None:
+        self._project, self._name, self._keep_up = project, name, keep_up
         self._job: Job | None = None
         self._heartbeat, self._sweeps = Every(HEARTBEAT_SECONDS), Every(10)
         self._schedules, self._polls, self._cancellations = Every(5), Every(2), Every(2)
@@ -80,10 +81,12 @@ class Worker:
             finally:  # also after a second signal, which is an exception
                 if self._job:
                     self._job.kill()
-        say("The worker has ended.")
 
     def _serve_until_away(self, told: Sequence[int]) -> None:
         api = pool.address(self._project)
+        if api is None and self._keep_up:
+            self._start_servers()
+            return
         if api is None:
             self._complain("No Prefect server of this project runs; the worker waits for one. `convoy up` starts it.")
             return
@@ -103,9 +106,15 @@ class Worker:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             self._complain(f"The Prefect server at {api} is away ({reason}); the worker waits for it.")
 
+    def _start_servers(self) -> None:
+        try:
+            servers.up(self._project, say)
+        except UserError as error:
+            self._complain(str(error))
+
     def _deploy(self, client: SyncPrefectClient) -> None:
         try:
-            self._report(server.bring_in_line(client, self._project))
+            self._report(bring_in_line(client, self._project))
         except UserError as error:  # in prefect.yaml; what the server holds is served all the same
             say(str(error))
 
@@ -143,9 +152,9 @@ class Worker:
 
     def _start(self, client: SyncPrefectClient, flow_run: FlowRun, branch: str, api: str) -> None:
         with beating(flow_run.id):  # its process does so itself once it is up
-            root = self._trees.open_for(self._project, str(flow_run.id), branch)
+            root = worktrees.open_for(self._project, str(flow_run.id), branch)
         say(f"Flow run {flow_run.id} starts in {root}.")
-        self._job = Job(flow_run.id, self._command, root, api)
+        self._job = Job(flow_run.id, COMMAND, root, api)
 
     def _watch(self, client: SyncPrefectClient, job: Job) -> None:
         """See whether the process has ended, or should."""
@@ -162,7 +171,7 @@ class Worker:
     def _sweep(self, client: SyncPrefectClient) -> None:
         at_work = self._job.flow_run_id if self._job else None
         try:
-            close = partial(self._trees.close, self._project)
+            close = partial(worktrees.close, self._project)
             self._report(crashes.sweep(client, self._project, at_work, close))
         except UserError as error:  # of a worktree that cannot be removed; the next sweep tries again
             self._complain(str(error))

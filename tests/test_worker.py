@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
@@ -17,6 +18,7 @@ import pytest
 
 from flows import flow_runs, servers, settings
 from flows.heartbeat import MESSAGE
+from flows.schedule.server import project_tag
 
 REPOSITORY = Path(__file__).parents[1]
 STEPS = 8
@@ -206,7 +208,7 @@ class Life(NamedTuple):
 def lives(scene: Scene) -> Iterator[dict[str, Life]]:
     """One flow shorter than a heartbeat, one of three, one that is killed; they live beside the other tests."""
     found = {}
-    for name, seconds in (("short", 2), ("long", 25), ("killed", 600)):
+    for name, seconds in (("short", 2), ("long", 22), ("killed", 600)):
         command = [sys.executable, "-c", textwrap.dedent(FLOWS), str(scene.root), name, scene.api, str(seconds)]
         found[name] = Life(
             subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY), time.monotonic()
@@ -340,6 +342,29 @@ def test_what_another_machine_has_taken_is_left_alone(scene: Scene, tmp_path: Pa
     assert scene.states(flow_run)[-1] == ("Pending", "Taken by worker other, project-00000000.")
 
 
+def test_what_a_later_run_does_as_well_is_called_off_but_not_what_has_begun(scene: Scene) -> None:
+    from prefect.states import Scheduled
+
+    from flows.due import belongs_here, called_off, request_of
+
+    now = datetime.now(UTC)
+    with scene.client() as client:
+        flow = client.create_flow_from_name("elsewhere")
+        deployment = client.create_deployment(flow, "twice", parameters={"request": {"branch": "main"}})
+        times = [now - timedelta(hours=2), now - timedelta(hours=1)]
+        older, newer = [
+            client.create_flow_run_from_deployment(deployment, state=Scheduled(scheduled_time=time)) for time in times
+        ]
+        skip = called_off(client, older, request_of(older), now)
+        assert skip is not None and skip.outcome == "Superseded"
+        assert called_off(client, newer, request_of(newer), now) is None
+        begun = older.model_copy(update={"run_count": 1})
+        assert called_off(client, begun, request_of(begun), now) is None
+    assert belongs_here(scene.root, older)
+    assert belongs_here(scene.root, older.model_copy(update={"tags": [project_tag(scene.root)]}))
+    assert not belongs_here(scene.root, older.model_copy(update={"tags": ["project-00000000"]}))
+
+
 def test_a_flow_whose_process_is_gone_is_shown_as_crashed_and_no_other(scene: Scene, lives: dict[str, Life]) -> None:
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 
@@ -352,8 +377,7 @@ def test_a_flow_whose_process_is_gone_is_shown_as_crashed_and_no_other(scene: Sc
     left = lives["killed"].began + 60 - time.monotonic()
     until(lambda: state("killed") == ("Crashed", MESSAGE), left, lambda: str(state("killed")))
     assert lives["long"].process.wait(30) == 0
-    rest = max(lives["killed"].began, lives["long"].began + 30) + 45 - time.monotonic()
-    time.sleep(max(0, rest))  # its silence has been long enough for a verdict
+    time.sleep(max(0, lives["long"].began + 64 - time.monotonic()))  # 36 s after its last beat
     assert state("short") == state("long") == ("Completed", None)
 
 
