@@ -159,6 +159,34 @@ def test_a_pause_takes_back_what_was_shown_and_is_not_made_up_for(project: Path,
     assert intended(client, deployment) == [TODAY + 6 * HOUR]
 
 
+def test_what_came_due_while_paused_and_no_worker_was_up_is_taken_back(project: Path, client: Any, add: Any) -> None:
+    deployment = add(trigger={"cron": "0 * * * *"})
+    tick(client, project, TODAY)
+    client.pause_deployment(deployment.id)
+    assert tick(client, project, TODAY + 1.5 * HOUR) == []
+    assert intended(client, deployment) == []
+
+
+def test_what_is_shown_ahead_follows_a_change_of_the_request(project: Path, client: Any, add: Any) -> None:
+    deployment = add(trigger={"cron": "0 * * * *"}, set=["seed=1"])
+    tick(client, project, TODAY)
+    text = (project / "prefect.yaml").read_text()
+    (project / "prefect.yaml").write_text(text.replace("seed=1", "seed=2"))
+    server.bring_in_line(client, project)
+    for _ in range(2):
+        assert tick(client, project, TODAY) == []
+    (run,) = runs.waiting(client, deployment)
+    assert (run.expected_start_time, run.parameters["request"]["set"]) == (TODAY + HOUR, ["seed=2"])
+
+
+def test_a_deployment_that_goes_takes_its_waiting_runs_along(project: Path, client: Any, add: Any) -> None:
+    deployment = add(trigger={"cron": "0 * * * *"})
+    tick(client, project, TODAY)
+    deployments.remove(project, deployment.name)
+    server.bring_in_line(client, project)
+    assert runs.waiting(client, deployment) == []
+
+
 def test_another_cron_replaces_what_was_shown_and_has_missed_nothing(project: Path, client: Any, add: Any) -> None:
     deployment = add(trigger={"cron": "0 3 * * *"})
     tick(client, project, TODAY)

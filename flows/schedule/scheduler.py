@@ -62,7 +62,7 @@ def _serve(served: Served, now: datetime) -> list[str]:
     if served.deployment.paused:  # what a pause misses, nobody wants
         lines: list[str] = []
         memory = before.model_copy(update={"handled": max(before.handled, now)})
-        _keep_ahead(served, None, memory.handled)
+        _keep_ahead(served, None, before.handled)
     else:
         lines, memory = _follow_times(served, before, now)
         more, memory = _follow_source(served, memory, now)
@@ -89,12 +89,14 @@ def _follow_times(served: Served, memory: Memory, now: datetime) -> tuple[list[s
 
 def _keep_ahead(served: Served, following: datetime | None, settled: datetime) -> None:
     """Let just the run of `following` stand on Prefect's page, of all that are later than `settled`."""
+    parameters = served.deployment.parameters
     key = runs.key(served.deployment, following.isoformat()) if following else None
     ahead = [run for run in runs.waiting(served.client, served.deployment) if runs.is_timed(run)]
-    for run in ahead:  # of a schedule that is paused or changed
-        if run.idempotency_key != key and run.expected_start_time and run.expected_start_time > settled:
+    stays = [run for run in ahead if run.idempotency_key == key and run.parameters == parameters]
+    for run in ahead:  # of a deployment that is paused or changed
+        if run not in stays and run.expected_start_time and run.expected_start_time > settled:
             served.client.delete_flow_run(run.id)
-    if following and key not in [run.idempotency_key for run in ahead]:
+    if following and not stays:
         runs.ask(served.client, served.deployment, following.isoformat(), following)
 
 
