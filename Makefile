@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run setup test lint lock clean
+.PHONY: help run setup test quick lint lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -16,6 +16,9 @@ run: setup ## do the main job of params.yaml: only what changed is done again
 
 test: setup ## run the tests
 	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+quick: setup ## run the tests that a person runs while working: all but the slow ones
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(STAMP) ## check style, formatting, types and import layers
 	@$(BIN)/ruff check .

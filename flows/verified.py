@@ -9,15 +9,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from flows.finding import find
+from flows.terminal import safe
 from flows.verify import verify
-from pipeline.errors import UserError
-from pipeline.registry import runs
 from pipeline.registry.proof import Change, Proof, StageProof
 from pipeline.registry.runs import RunRecord
 
 DIFFERENT = 1
 """Exit status."""
 SHOWN = 10
+OF_PICTURES = ("content of ", "picture", "label of ", "split of ")
+"""How the causes begin that lie in the source of the data."""
 OUTPUTS = {
     "out/dataset": "dataset",
     "out/policy": "policy",
@@ -32,9 +34,7 @@ def verify_and_show(project: Path, name: str, as_json: bool) -> int:
     Raises:
         UserError: there is no such run, or it cannot be rebuilt.
     """
-    record = runs.named(name, runs.read_all())
-    if record is None:
-        raise UserError(f"No finished run {name!r} is known here.")
+    record = find(name)
     proof = verify(project, record, (lambda line: print(line, file=sys.stderr)) if as_json else print)
     if as_json:
         print(proof.model_dump_json(indent=2))
@@ -54,7 +54,7 @@ def show(record: RunRecord, proof: Proof) -> None:
                 state = "different" if changed else ("as recorded" if stage.outcome == "taken over" else "identical")
                 console.print(f"{OUTPUTS[path]:8} {digest[:12]}  {state}")
     for note in proof.notes:
-        console.print(escape(note))
+        console.print(escape(safe(note)))
     first = proof.first_difference
     if first is None:
         console.print(f"Run {record.id[:8]}: identical.", style="bold")
@@ -69,8 +69,10 @@ def show(record: RunRecord, proof: Proof) -> None:
 
 
 def _hint(first: StageProof, proof: Proof) -> str:
-    if first.causes:
+    if any(not change.what.startswith(OF_PICTURES) for change in first.causes):
         return "Code or params of this stage are not those that the run had: its record was changed."
+    if first.causes:
+        return "The source of the data is not what it was; code and params are."
     if proof.environment:
         return "Code, params and data of this stage are those that the run had; the cause is among the above."
     return "Nothing that is recorded is different: the source of the data was changed, or the machine is at fault."
@@ -82,6 +84,6 @@ def _list(console: Console, title: str, changes: Sequence[Change]) -> None:
     console.print(f"{title}:")
     for change in changes[:SHOWN]:
         before, after = change.before[:40] or "none", change.after[:40] or "none"
-        console.print(escape(f"  {change.what}: {before} -> {after}"))
+        console.print(escape(safe(f"  {change.what}: {before} -> {after}")))
     if len(changes) > SHOWN:
         console.print(f"  and {len(changes) - SHOWN} more; --json lists all")

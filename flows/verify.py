@@ -12,16 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows import worktrees
+from flows import outputs, worktrees
 from flows.run import device_of
 from flows.stage import LOCK, Graph
+from pipeline.dataset import DatasetInfo
 from pipeline.door import PARAMS, parse
 from pipeline.errors import ParamsError, UserError
 from pipeline.files import DATASET, write_text
 from pipeline.params import IngestParams
-from pipeline.registry import environment, proof
+from pipeline.registry import difference, environment, proof
 from pipeline.registry.environment import Environment
-from pipeline.registry.proof import Proof, StageProof
+from pipeline.registry.proof import Change, Proof, StageProof
 from pipeline.registry.runs import TRAINING, RunRecord
 
 Say = Callable[[str], None]
@@ -53,10 +54,13 @@ def verify(project: Path, record: RunRecord, say: Say = print) -> Proof:
                 notes.append(f"{name} was not rebuilt: {reason} The recorded data set was used.")
                 continue
             graph.run(name, anew=True)
-            stages.append(proof.compare_stage(name, recorded[name], proof.entries(LOCK.read_text())[name]))
-            say(f"verify: {name} is {stages[-1].outcome}")
-            if stages[-1].outcome == "different":
+            stage = proof.compare_stage(name, recorded[name], proof.entries(LOCK.read_text())[name])
+            say(f"verify: {name} is {stage.outcome}")
+            if stage.outcome == "different":
+                pictures = _pictures(record) if name == maker else []
+                stages.append(stage.model_copy(update={"causes": [*stage.causes, *pictures]}))
                 break
+            stages.append(stage)
         return Proof(
             run=record.id,
             identical=all(stage.outcome != "different" for stage in stages),
@@ -128,6 +132,30 @@ def _take_over_dataset(root: Path, record: RunRecord, say: Say) -> None:
     write_text(root / LOCK, record.lock_text)
     if not Graph(root).restore(DATASET):
         remote.fetch(root, [str(DATASET)], say)
+
+
+def _pictures(record: RunRecord) -> list[Change]:
+    """How the pictures at the source differ from those of the recorded data set, if that can be told."""
+    table = f"{DATASET}/samples.parquet"
+    try:
+        info = DatasetInfo.model_validate_json((DATASET / "dataset.json").read_bytes())
+        before, after = outputs.read(record, table), Path(table).read_bytes()
+        found = difference.images(before, after, record.data.classes, info.classes)
+    except UserError as error:
+        return [Change(what="pictures", before="", after=f"cannot be compared: {error}")]
+    went = {image.source: image for image in found.went}
+    replaced = [image for image in found.came if image.source in went]
+    return [
+        *(Change(what=f"content of {i.source}", before=went[i.source].id[:12], after=i.id[:12]) for i in replaced),
+        *(Change(what=f"picture {i.source}", before="", after=i.after) for i in found.came if i not in replaced),
+        *(
+            Change(what=f"picture {i.source}", before=i.before, after="")
+            for i in found.went
+            if i.source not in {image.source for image in replaced}
+        ),
+        *(Change(what=f"label of {i.source}", before=i.before, after=i.after) for i in found.relabelled),
+        *(Change(what=f"split of {i.source}", before=i.before, after=i.after) for i in found.moved),
+    ]
 
 
 def _environment(record: RunRecord) -> Environment:

@@ -39,13 +39,21 @@ def current(training: dict[str, Any]) -> Environment:
     chosen = ("device", "threads", "precision", "memory_format")
     return Environment(
         requirements=sha256_of(REQUIREMENTS) if REQUIREMENTS.exists() else "",
-        packages=dict(sorted((found.name.lower(), found.version) for found in distributions() if found.name)),
+        packages=_packages(),
         python=platform.python_version(),
         system=platform.platform(),
         processor=_processor(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         training={key: training[key] for key in chosen if key in training},
     )
+
+
+def _packages() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for distribution in distributions():
+        if distribution.name:
+            found.setdefault(distribution.name.lower(), distribution.version)  # of two, an import takes the first
+    return dict(sorted(found.items()))
 
 
 def _processor() -> str:
