@@ -68,7 +68,7 @@ class Worker:
         self._job: Job | None = None
         self._heartbeat, self._sweeps = Every(HEARTBEAT_SECONDS), Every(10)
         self._schedules, self._polls, self._cancellations = Every(5), Every(2), Every(2)
-        self._trouble = ""
+        self._trouble, self._in_doubt = "", False
 
     def serve(self) -> None:
         """Do what is due, again and again, through every absence of the server."""
@@ -94,17 +94,21 @@ class Worker:
             with pool.connected(api) as client:
                 pool.ensure(client)
                 automations.ensure(client)
-                say(f"Worker {self._name} serves the pool {pool.POOL!r} at {api}. Ctrl-C stops it.")
                 self._deploy(client)
+                if self._trouble or not self._in_doubt:
+                    say(f"Worker {self._name} serves the pool {pool.POOL!r} at {api}. Ctrl-C stops it.")
                 self._trouble = ""
                 while not told:
                     self._look_after(client, api)
+                    self._in_doubt = False
                     time.sleep(LOOK_SECONDS)
         except ObjectNotFound:
             pass  # a flow run was deleted on the page a moment ago; the next round knows
         except AWAY as error:
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            self._complain(f"The Prefect server at {api} is away ({reason}); the worker waits for it.")
+            if self._in_doubt:  # once is nothing: a server on SQLite is at times too busy for one request
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+                self._complain(f"The Prefect server at {api} is away ({reason}); the worker waits for it.")
+            self._in_doubt = True
 
     def _start_servers(self) -> None:
         try:
