@@ -134,14 +134,14 @@ def _began(milliseconds: int) -> str:
 def _score(run: Glance) -> str:
     if run.value is None:
         return ""
-    interval = f" ({run.low:.3f} to {run.high:.3f})" if run.low is not None and run.high is not None else ""
+    interval = f" ({run.low:.3f}-{run.high:.3f})" if run.low is not None and run.high is not None else ""
     return f"{run.value:.4f}{interval}"
 
 
 def _notes(run: Glance, reigns: bool) -> list[str]:
     notes = ["champion"] * reigns + ["dirty"] * run.dirty + [run.trigger] * bool(run.trigger)
     if run.experiment:
-        notes.append(run.experiment)
+        notes.append("experiment")  # its name would fold each line at 80 columns; `convoy show` has it
     if run.state == "stopped" and run.reason:
         notes.append(run.reason.splitlines()[0])
     return notes

@@ -44,10 +44,9 @@ def _place(record: RunRecord, path: Path) -> tuple[str, str]:
     """The md5 of an output, and what to take of it if it is a folder."""
     for stage in entries(record.lock_text).values():
         for out in stage.get("outs", []):
-            if Path(out["path"]) == path:
-                return str(out["md5"]), ""
-            if Path(out["path"]) in path.parents:
-                return str(out["md5"]), path.relative_to(out["path"]).as_posix()
+            if Path(out["path"]) in (path, *path.parents) and out.get("md5"):
+                inside = path.relative_to(out["path"])
+                return str(out["md5"]), "" if inside == Path() else inside.as_posix()
     raise UserError(f"The record of run {record.id[:8]} names no output {path}.")
 
 
@@ -55,7 +54,10 @@ def _through(fetch: Fetch, md5: str, inside: str) -> bytes | None:
     data = fetch(md5)
     if data is None or not inside:
         return data
-    listed = {file["relpath"]: str(file["md5"]) for file in json.loads(data)}
+    try:
+        listed = {file["relpath"]: str(file["md5"]) for file in json.loads(data)}
+    except (ValueError, LookupError, TypeError):  # some other file
+        return None
     return fetch(listed[inside]) if inside in listed else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,11 @@ from rich.text import Text
 from flows import finding
 from flows.processes import running
 from flows.settings import home
-from flows.terminal import console, day, grid, lines, plain, took
+from flows.terminal import console, day, grid, lines, plain, safe, took
 from pipeline.contracts import SPLITS
 from pipeline.errors import UserError
 from pipeline.registry import attempts, ledger
+from pipeline.registry.attempts import NO_MATTER
 from pipeline.registry.glances import SHOWN, Glance, flat, of_attempt
 from pipeline.registry.ledger import Entry
 
@@ -25,8 +27,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "torchvision", "timm", "albumentations", "numpy")
 PARTS = ("model", "data", "augment", "loss", "optimizer", "schedule", "task")
-UNLIKELY = ("flow", "notify")
-"""Sections that no result depends on; `--params` prints them."""
+CHOSEN = ("device", "threads", "precision", "memory_format")
 
 
 def show(name: str, as_json: bool, patch: bool, params: bool) -> None:
@@ -44,9 +45,9 @@ def show(name: str, as_json: bool, patch: bool, params: bool) -> None:
     if isinstance(found, Glance):
         _unfinished(found, as_json, patch or params)
     elif patch:
-        print(found.code.patch, end="")
+        _print_text(found.code.patch)
     elif params:
-        print(found.params_text, end="")
+        _print_text(found.params_text)
     elif as_json:
         moves = [entry.model_dump(mode="json") for entry in _moves(found)]
         print(
@@ -55,6 +56,13 @@ def show(name: str, as_json: bool, patch: bool, params: bool) -> None:
     else:
         out = console()
         out.print(grid(_rows(found)))
+
+
+def _print_text(text: str) -> None:
+    """As it is into a file or a pipe, for `git apply` to read; without control characters on a terminal."""
+    if sys.stdout.isatty():
+        text = "\n".join(map(safe, text.split("\n")))
+    sys.stdout.write(text)
 
 
 def _unfinished(run: Glance, as_json: bool, texts: bool) -> None:
@@ -134,7 +142,7 @@ def _params(record: RunRecord) -> Table:
     sections = sorted(record.params, key=lambda name: (*PARTS, name).index(name))
     single = [name for name in sections if not isinstance(record.params[name], dict) and name != "name"]
     for section in [*(name for name in sections if isinstance(record.params[name], dict)), *single]:
-        if section not in UNLIKELY:
+        if section not in NO_MATTER:
             table.add_row(plain(section), plain(_options(record.params[section])))
     table.add_row("", plain("with every default; --params prints the file"))
     return table
@@ -186,7 +194,8 @@ def _stages(record: RunRecord) -> Table:
 
 def _environment(record: RunRecord) -> Text:
     machine, training = record.environment, record.environment.training
-    chosen = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in training.items())
+    order = [*(key for key in CHOSEN if key in training), *sorted(training.keys() - set(CHOSEN))]
+    chosen = ", ".join(f"{key.replace('_', ' ')} {training[key]}" for key in order)
     versions = ", ".join(f"{name} {machine.packages[name]}" for name in PACKAGES if name in machine.packages)
     locked = f"; requirements.lock {machine.requirements[:12]}" if machine.requirements else ""
     return lines(

@@ -22,7 +22,7 @@ def plain(value: object, style: str = "") -> Text:
 
 def safe(text: str) -> str:
     """One line without control characters: an escape or a change of direction is shown as `\\x1b`."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return "".join(one if one.isprintable() or one == "\t" else one.encode("unicode_escape").decode() for one in text)
 
 
 def grid(rows: Iterable[tuple[str, Text | Table]]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from pipeline.errors import UserError
 from pipeline.registry.runs import CodeOf
 
 COMPARED_APART = ("params.yaml", "dvc.lock")
+COMMIT = re.compile("[0-9a-f]{40,64}")
 
 
 class CodeDifference(Options):
@@ -49,6 +51,8 @@ def _unknown(which: str, code: CodeOf, root: Path) -> str:
     """Why the commit cannot be looked at; empty if it can."""
     if not code.commit:
         return f"The {which} run was made outside a git repository."
+    if not COMMIT.fullmatch(code.commit):  # a record may come from elsewhere, and git would read an option
+        return f"The {which} record names {code.commit!r}, which is no commit."
     try:
         _git(root, "cat-file", "-e", f"{code.commit}^{{commit}}")
     except UserError:
@@ -70,9 +74,8 @@ def _stat(before: CodeOf, after: CodeOf, root: Path) -> str:
             _tree(code, top, store | {"GIT_INDEX_FILE": f"{folder}/index-{n}"})
             for n, code in enumerate((before, after))
         ]
-        shown = _git(
-            top, "-c", "core.quotePath=true", "diff", "--no-ext-diff", "--stat=80", *trees, "--", ":/", *apart, **store
-        )
+        options = ["--no-ext-diff", "--no-textconv", "--stat=80"]
+        shown = _git(top, "-c", "core.quotePath=true", "diff", *options, *trees, "--", ":/", *apart, **store)
     return shown.decode("utf-8", "replace").rstrip("\n")
 
 
@@ -86,7 +89,7 @@ def _tree(code: CodeOf, top: Path, environment: dict[str, str]) -> str:
 def _git(root: Path, *arguments: str, given: str = "", **environment: str) -> bytes:
     try:
         return subprocess.run(
-            ["git", *arguments],
+            ["git", "-c", "core.hooksPath=/dev/null", *arguments],
             cwd=root,
             env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", **environment},
             input=given.encode("utf-8", "surrogateescape"),

@@ -127,13 +127,13 @@ def resolve(name: str, known: Sequence[Glance], model: Callable[[], str]) -> Gla
     """
     if name == "latest":
         return max((one for one in known if one.ended), key=lambda one: one.ended, default=None)
-    version = name if "/" in name else f"{model()}/{name}" if name.isdecimal() else ""
-    # One version may be registered by one run and found again by a later one, which changed nothing: the first made it.
-    made = [one for one in known if version and one.version and version == f"{one.model}/{one.version}"][:1]
     found = [one for one in known if name in (*ids(one), one.experiment)]
     if not found and len(name) >= SHORTEST:
         found = [one for one in known if any(whole.startswith(name.lower()) for whole in ids(one))]
-    found = list({one.id: one for one in made + found}.values())
+    if not found and ("/" in name or name.isdecimal()):
+        version = name if "/" in name else f"{model()}/{name}"
+        # It may be registered by one run and found again by a later one, which changed nothing: the first made it.
+        found = [one for one in known if one.version and version == f"{one.model}/{one.version}"][:1]
     if len(found) > 1:
         listed = ", ".join(f"{one.id[:SHOWN]} ({_day(one)})" for one in found[:5])
         raise UserError(f"{name!r} fits {len(found)} runs: {listed}. Give more characters.")

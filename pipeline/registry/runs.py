@@ -18,7 +18,6 @@ from pydantic import Field, ValidationError
 from pipeline.contracts import Options
 from pipeline.dataset import DatasetInfo
 from pipeline.door import PARAMS
-from pipeline.errors import UserError
 from pipeline.files import DATASET, code_digest, write_json
 from pipeline.params import Params, described
 from pipeline.registry import attempts, environment, glances
@@ -32,8 +31,6 @@ RECORD = "record.json"
 ARTIFACT = RECORD
 SCORES = Path("out/evaluation/metrics.json")
 TRAINING = Path("out/training/training.json")
-SHORTEST = 4
-"""Characters of an id that name a run, if no other begins so."""
 
 
 class CodeOf(Options):
@@ -65,7 +62,8 @@ class DataOf(Options):
 class RunRecord(Options):
     """`record.json`."""
 
-    id: str
+    id: str = Field(pattern="^[0-9a-f]{32}$")
+    """A record may come from elsewhere, and its id becomes the name of a folder."""
     model: str
     started: int
     """Milliseconds since 1970."""
@@ -156,40 +154,3 @@ def read_all() -> list[RunRecord]:
     """Every finished run that is recorded here, oldest first."""
     found = (read(attempt.id) for attempt in attempts.read_all())
     return [record for record in found if record]
-
-
-def named(name: str, known: list[RunRecord]) -> RunRecord | None:
-    """The run that `name` means, of those `known`.
-
-    Args:
-        name: `latest`, or the id or first characters of the id of the run, its MLflow run, its Prefect flow run, its
-            DVC experiment, or a model version as `digits/3`.
-        known: oldest first.
-
-    Raises:
-        UserError: it fits several.
-    """
-    if name == "latest":
-        return known[-1] if known else None
-    found = [record for record in known if name in names(record)]
-    if not found and len(name) >= SHORTEST:
-        found = [record for record in known if any(whole.startswith(name) for whole in ids(record))]
-    # One version may be registered by one run and found again by a later one, which changed nothing: the first made it.
-    if len(found) > 1 and name not in {f"{record.model}/{record.version.version}" for record in found}:
-        listed = ", ".join(f"{record.id[:8]} ({_day(record)})" for record in found[:5])
-        raise UserError(f"{name!r} fits {len(found)} runs: {listed}. Give more characters.")
-    return found[0] if found else None
-
-
-def ids(record: RunRecord) -> list[str]:
-    """What may be shortened."""
-    return [one for one in (record.id, record.mlflow_run, record.flow_run) if one]
-
-
-def names(record: RunRecord) -> list[str]:
-    """Everything that names this run alone."""
-    return [*ids(record), record.tags.get("dvc.experiment", ""), f"{record.model}/{record.version.version}"]
-
-
-def _day(record: RunRecord) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(record.started / 1000))
