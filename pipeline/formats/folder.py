@@ -52,7 +52,7 @@ class Config(FormatConfig):
         yield from open_source(self.path).fingerprint()
 
     def listing(self) -> Iterator[str]:
-        """Name, size and time of each picture, by suffix; a zip's checksum, too. A compressed tar is read whole for it."""
+        """Name, size and time of each picture, by suffix, and a zip's checksum. A packed tar is read whole for it."""
         inside = _folder(self.inside)
         for entry in open_source(self.path).entries():
             if isinstance(entry, LeftOut) or not _below(entry.name, inside):
