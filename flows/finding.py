@@ -50,27 +50,19 @@ def find(name: str) -> RunRecord:
 def look_up(name: str) -> RunRecord | Glance:
     """As `find`; a run that has not finished is given as its glance."""
     known = glances.read_all()
-    try:
-        found = _champion(name, known) if _is_champion(name) else glances.resolve(name, known, _model)
-    except _Elsewhere as elsewhere:
-        found, asked = None, [elsewhere.args[0]]
-    else:
-        asked = []
+    found = _champion(name, known) if _is_champion(name) else glances.resolve(name, known, _model)
     if found and found.state != "finished":
         return found
     if found and (record := _read(found.id)):
         return record
+    asked = []
     for place in (_in_mlflow, _in_remote):
         try:
             if record := place(name):
                 return record
         except UserError as problem:
-            asked.append(str(problem))
+            asked.append(str(problem).splitlines()[0])  # what to do next is said for a run that stopped
     raise UserError(" ".join([_unknown(name, known), *asked]))
-
-
-class _Elsewhere(Exception):
-    """The run is none of those recorded here, and why."""
 
 
 def _read(run: str) -> RunRecord | None:
@@ -92,16 +84,12 @@ def _model() -> str:
     return load(Named).name
 
 
-def _champion(name: str, known: list[Glance]) -> Glance:
+def _champion(name: str, known: list[Glance]) -> Glance | None:
     """The run that made the champion: the first with its digest, for a later one found it again."""
     model = _model_of(name)
-    reigning = champion.current(model)
-    if reigning is None:
-        raise _Elsewhere(f"The ledger here names no champion of {model!r}.")
-    for glance in known:
-        if glance.model == model and glance.digest == reigning.version.digest:
-            return glance
-    raise _Elsewhere(f"The champion of {model!r} is version {reigning.version.version}, by a run not recorded here.")
+    if (reigning := champion.current(model)) is None:
+        return None
+    return next((run for run in known if run.model == model and run.digest == reigning.version.digest), None)
 
 
 def _in_mlflow(name: str) -> RunRecord | None:
@@ -192,8 +180,15 @@ def _parsed(data: bytes, where: str) -> RunRecord:
 
 
 def _unknown(name: str, known: list[Glance]) -> str:
+    if _is_champion(name):
+        reigning = champion.current(model := _model_of(name))
+        if reigning is None:
+            return f"{model!r} has no champion here: `convoy run` trains a model, and the gate decides."
+        return f"The champion of {model!r} is version {reigning.version.version}, and no run recorded here made it."
     if not known:
         return f"No run {name!r}: none is recorded here. `convoy run` makes one."
+    if name == "latest":
+        return f"No run has finished here yet; {len(known):,} stopped short or are at work: `convoy runs` lists them."
     called = {shown.lower(): shown for glance in known for shown in glances.names(glance)}
     near = [called[found] for found in get_close_matches(name.lower(), called, n=3, cutoff=0.5)]
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

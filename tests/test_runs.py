@@ -174,14 +174,21 @@ def test_a_name_that_fits_several_runs_or_none(project):
         finding.find("abc")
     with pytest.raises(UserError, match="Did you mean 'digits/3'.*`convoy runs` lists them"):
         finding.find("digit/3")
-    with pytest.raises(UserError, match="The ledger here names no champion of 'digits'"):
+    with pytest.raises(
+        UserError, match=r"'digits' has no champion here: `convoy run` trains a model, and the gate decides\."
+    ):
         finding.find("champion")
     with pytest.raises(UserError, match="No run '../../x'"):
         finding.find("../../x")
+    promoted(made_record(run_id(9), version__version="4", version__digest="9" * 64))
+    with pytest.raises(UserError, match="The champion of 'digits' is version 4, and no run recorded here made it"):
+        finding.find("champion")
 
 
 def test_a_run_without_a_record_is_shown_as_far_as_it_came(project, capsys):
     attempt = stopped(run_id(7), f"train: {HOSTILE}")
+    with pytest.raises(UserError, match="No run has finished here yet; 1 stopped short or are at work"):
+        finding.find("latest")
     with pytest.raises(
         UserError, match=r"Run 00070000 has no record yet: it stopped short \('train: .*convoy show 0007"
     ):
