@@ -27,6 +27,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
+MEMORY = "P30D"
+"""How long the server remembers that a heartbeat is due; by default a minute, and a run that died together with its
+server would be shown as running for ever."""
 QUIET = 0.4
 """Seconds that the server's queues must be empty before it may end: longer than the flush interval of a private one."""
 
@@ -37,6 +40,7 @@ def main() -> None:
     handle, *parent = (int(argument) for argument in sys.argv[1:])
     if parent:
         threading.Thread(target=end_with, args=parent, daemon=True).start()
+    os.environ.setdefault("PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER", MEMORY)
 
     import uvicorn
     from prefect.server.api.server import create_app
