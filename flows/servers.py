@@ -76,6 +76,7 @@ def up(root: Path, say: Say = print) -> dict[str, Server]:
             f"{servers[name].name + ':':8} {servers[name].url}{PAGE[name]}{'' if name in missing else '  (up already)'}"
         )
     if "prefect" in servers:
+        _apply_schedules(root, say)
         say(f"Prefect's page asks to log in, once: give it the line in {settings.password_file(root)}")
     return servers
 
@@ -88,6 +89,18 @@ def down(root: Path, say: Say = print) -> list[str]:
     names = [server.name for server in servers.values()]
     say(f"Stopped {' and '.join(names)}." if names else "No server of this project runs.")
     return names
+
+
+def _apply_schedules(root: Path, say: Say) -> None:
+    """Bring the server in line with prefect.yaml; a mistake in that file does not keep the dashboards down."""
+    from flows.schedule.server import bring_in_line, reachable
+
+    try:
+        with reachable(root) as client:
+            for line in bring_in_line(client, root) if client else ():
+                say(line)
+    except UserError as error:
+        say(f"The schedules are not applied. {error}")
 
 
 def _start_prefect(root: Path, variables: Mapping[str, str]) -> Server:
