@@ -12,6 +12,7 @@ from flows import finding, outputs
 from flows.terminal import console, day, grid, lines, plain
 from pipeline.errors import UserError
 from pipeline.registry import code_difference, difference
+from pipeline.registry.code_difference import CodeDifference
 from pipeline.registry.difference import DataDifference, Difference, Image
 from pipeline.registry.gate import PREDICTIONS, Comparison
 from pipeline.registry.proof import Change, compare_environments
@@ -27,9 +28,10 @@ def show(first: str, second: str, as_json: bool) -> None:
     """Print the difference from the run that `first` means to that of `second`.
 
     As JSON it is a `pipeline.registry.difference.Difference`: `before` and `after` (ids), `identical`, `code`
-    (`same`, `stat`, `note`), `params` and `environment` (lists of `what`, `before`, `after`), `data` (`same`, digests,
-    `classes_came`, `classes_went`, `images` with the lists `came`, `went`, `relabelled`, `moved`, or null and a
-    `note`), `same_model`, `scores` (of each metric the two values with `low` and `high`), `paired`, and `note`.
+    (`before` and `after`, commits; `same`, `stat`, `note`), `params` and `environment` (lists of `what`, `before`,
+    `after`), `data` (`same`, `before` and `after`, digests; `classes_came`, `classes_went`, `images` with the lists
+    `came`, `went`, `relabelled`, `moved`, or null and a `note`), `same_model`, `scores` (of each metric the two values
+    with `low` and `high`), `paired` (a `pipeline.registry.gate.Comparison`, or null), and `note`.
 
     Raises:
         UserError: one of them means no finished run.
@@ -95,20 +97,33 @@ def _data(before: RunRecord, after: RunRecord) -> DataDifference:
 
 def _runs(before: RunRecord, after: RunRecord) -> list[tuple[str, Text | Table]]:
     return [
-        (name, plain(f"{run.id[:8]}  {day(run.started)}  {run.model} version {run.version.version}"))
+        (name, plain(f"{run.id[:8]}  {day(run.started)}  {run.model} version {run.version.version}  {_commit(run)}"))
         for name, run in (("before", before), ("after", after))
     ]
 
 
+def _commit(run: RunRecord) -> str:
+    if not run.code.commit:
+        return "no commit"
+    return f"commit {run.code.commit[:8]}{' + patch' * bool(run.code.patch)}"
+
+
 def _differences(found: Difference) -> list[tuple[str, Text | Table]]:
-    code = "the same" if found.code.same else found.code.stat or "differs"
     return [
-        ("code", lines([code, *([found.code.note] if found.code.note else [])])),
+        ("code", _code(found.code)),
         ("params", _changes(found.params)),
         ("data", _data_words(found.data)),
         ("environment", _changes(found.environment)),
         ("model", plain("the same, byte for byte" if found.same_model else "another")),
     ]
+
+
+def _code(found: CodeDifference) -> Text:
+    files = [line.removeprefix(" ") for line in found.stat.splitlines()]
+    if len(files) > SHOWN + 2:
+        files = [*files[:SHOWN], f"and {len(files) - SHOWN - 1:,} more files", files[-1]]
+    said = files or ["the same" if found.same else "differs"]
+    return lines([*said, *([found.note] if found.note else [])])
 
 
 def _changes(changes: Sequence[Change]) -> Text | Table:

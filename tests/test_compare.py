@@ -20,6 +20,7 @@ from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.registry import code_difference, difference, runs
 
+pytestmark = pytest.mark.slow
 DARK = "[red]dark"
 """A class name that a terminal library would read as markup."""
 SOURCE = "data:\n  name: digits "
@@ -91,6 +92,7 @@ def test_all_that_was_planted_is_found(here, capsys):
         "train.epochs": ("3", "4"),
     }
     assert not found["code"]["same"]
+    assert found["code"]["before"] == found["code"]["after"] == runs.read_all()[0].code.commit
     stat = found["code"]["stat"].splitlines()
     assert stat[0].split() == ["flows/__init__.py", "|", "1", "+"]  # params.yaml is compared apart
     assert len(stat) == 2
@@ -120,7 +122,7 @@ def test_the_paired_difference_by_hand(here, capsys):
     assert turned["difference"] == pytest.approx(-paired["difference"])
     passed_over = len(answers[0].keys() & answers[1].keys()) - len(both)
     assert passed_over == 1  # the one that moved
-    assert found["note"] == "1 pictures that changed their label are passed over."
+    assert found["note"] == "Test pictures whose label changed are passed over: 1."
 
 
 def test_the_words_fit_a_terminal(here):

@@ -13,12 +13,17 @@ from pipeline.errors import UserError
 from pipeline.registry.runs import CodeOf
 
 COMPARED_APART = ("params.yaml", "dvc.lock")
+WIDTH = 64
+"""Of the table of files: an 80-column terminal, less what stands before it."""
 COMMIT = re.compile("[0-9a-f]{40,64}")
 
 
 class CodeDifference(Options):
     """Between the code of two runs, but for params.yaml and dvc.lock, which are compared on their own."""
 
+    before: str
+    """Commit; empty outside a git repository."""
+    after: str
     same: bool
     stat: str
     """As `git diff --stat` says it; empty where it is the same or cannot be told."""
@@ -29,7 +34,7 @@ class CodeDifference(Options):
 def compare(before: CodeOf, after: CodeOf, root: Path = Path()) -> CodeDifference:
     """Compare the states of two runs, as far as their commits are here."""
     if before == after and before.commit and not before.left_out:
-        return CodeDifference(same=True, stat="", note="")
+        return CodeDifference(before=before.commit, after=after.commit, same=True, stat="", note="")
     notes = [_unknown(which, code, root) for which, code in (("first", before), ("second", after))]
     notes += [
         f"New files were too large for the {which} patch: {', '.join(code.left_out)}."
@@ -38,13 +43,15 @@ def compare(before: CodeOf, after: CodeOf, root: Path = Path()) -> CodeDifferenc
     ]
     if not any(notes[:2]):
         try:
-            stat = _stat(before, after, root)
-            return CodeDifference(same=not stat and not any(notes), stat=stat, note=" ".join(filter(None, notes)))
+            stat, note = _stat(before, after, root), " ".join(filter(None, notes))
+            same = not stat and not note
+            return CodeDifference(before=before.commit, after=after.commit, same=same, stat=stat, note=note)
         except UserError as error:
             notes.append(str(error))
     same = before.digest == after.digest
     notes.append(f"The package `pipeline` {'is the same' if same else 'differs'}, by its digest.")
-    return CodeDifference(same=same, stat="", note=" ".join(filter(None, notes)))
+    note = " ".join(filter(None, notes))
+    return CodeDifference(before=before.commit, after=after.commit, same=same, stat="", note=note)
 
 
 def _unknown(which: str, code: CodeOf, root: Path) -> str:
@@ -74,7 +81,7 @@ def _stat(before: CodeOf, after: CodeOf, root: Path) -> str:
             _tree(code, top, store | {"GIT_INDEX_FILE": f"{folder}/index-{n}"})
             for n, code in enumerate((before, after))
         ]
-        options = ["--no-ext-diff", "--no-textconv", "--stat=80"]
+        options = ["--no-ext-diff", "--no-textconv", f"--stat={WIDTH}"]
         shown = _git(top, "-c", "core.quotePath=true", "diff", *options, *trees, "--", ":/", *apart, **store)
     return shown.decode("utf-8", "replace").rstrip("\n")
 

@@ -158,7 +158,7 @@ def paired(before: bytes, after: bytes, first: RunRecord, second: RunRecord) -> 
     left, right = (np.array([pair[side] for pair in shared], np.int64) for side in (0, 1))
     was, labels = (table["label"].to_numpy().astype(np.int64) for table in (old, new))
     kept = was[left] == labels[right] if shared else np.zeros(0, bool)
-    note = f"{int((~kept).sum())} pictures that changed their label are passed over." if not kept.all() else ""
+    note = f"Test pictures whose label changed are passed over: {int((~kept).sum())}." if not kept.all() else ""
     if not kept.any():
         return None, f"No test picture was answered by both. {note}".strip()
     left, right = left[kept], right[kept]
