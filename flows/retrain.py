@@ -22,6 +22,7 @@ from flows.heartbeat import beating
 from flows.recording import Recording
 from flows.result import Result
 from flows.schedule.request import Request
+from flows.schedule.wording import trigger_words
 from flows.stage import Died, Graph, StageRun, Stopped
 from pipeline.dataset import Dataset
 from pipeline.door import load
@@ -82,7 +83,7 @@ def _retrain(params: Params, request: Request) -> Any:
         version = register(recording)
         verdict = judge(recording, params, version)
         reigns = promote(recording, params, version, verdict)
-        tags = keep_as_experiment(recording) if in_worktree() else {}
+        tags = {"trigger": trigger_words(request.trigger)} | (keep_as_experiment(recording) if in_worktree() else {})
         record = recording.whole(version, verdict, tags)
         if request.push:
             push(record, reigns)

@@ -11,7 +11,10 @@ from rich.table import Table
 
 from flows.result import Result
 from pipeline.door import load
-from pipeline.params import EvaluateParams, Named
+from pipeline.files import in_worktree
+from pipeline.params import Named
+from pipeline.registry import attempts
+from pipeline.registry.attempts import Finished
 
 EVALUATION = Path("out/evaluation")
 TITLES = {"promote": "better", "hold": "held back", "reject": "rejected"}
@@ -23,26 +26,28 @@ def show(result: Result) -> None:
     place = "is the champion" if finished.champion else f"is not the champion: {TITLES[finished.outcome]}"
     table = Table.grid(padding=(0, 2))
     table.add_row("run", finished.id[:8])
-    table.add_row("score", _score())
+    table.add_row("score", _score(finished))
     table.add_row("model", f"{name} version {finished.version} {place}")
     table.add_row("why", "\n".join(finished.reasons[:2]))
     if result.experiment:
         table.add_row("home", f"git and DVC keep it as {result.experiment}: `dvc exp apply` or `dvc exp branch`")
-    else:
+    elif not in_worktree():
         table.add_row("report", str(EVALUATION / "report.html"))
     command = "convoy" if os.environ.get("VIRTUAL_ENV") else ".venv/bin/convoy"
     table.add_row("look", f"{command} up   starts the dashboards, Prefect and MLflow")
     console = Console(highlight=False)
     console.print()
     if not result.new:
-        console.print("Nothing to do: data, params and code are those of the last run.", style="bold")
+        which = f"run {finished.id[:8]}" if in_worktree() else "the last run"
+        console.print(f"Nothing to do: data, params and code are those of {which}.", style="bold")
     console.print(table)
 
 
-def _score() -> str:
-    found = json.loads((EVALUATION / "metrics.json").read_text())
-    name, images = load(EvaluateParams).task.score, found["images"]
-    score = found[name]
+def _score(finished: Finished) -> str:
+    """From the record: a run that was found to be done already has left nothing in its tree."""
+    record = json.loads((attempts.folder(finished.id) / "record.json").read_bytes())
+    name, images = record["params"]["task"]["score"], record["scores"]["images"]
+    score = record["scores"][name]
     return (
         f"{name.replace('_', ' ')} {score['value']:.4f} on {images:,} test images "
         f"(95 % interval {score['low']:.4f} to {score['high']:.4f})"

@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import pyarrow.parquet as pq
-from scipy.stats import binomtest
 
 from pipeline.bootstrap import paired
 from pipeline.bundle import Bundle
@@ -136,6 +135,8 @@ def compare(challenger: np.ndarray, champion: np.ndarray, champion_name: str, te
 
     def worth(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
         return sign * metric.score(probabilities, labels, weights)
+
+    from scipy.stats import binomtest  # its import takes a second, which those who only read verdicts need not wait
 
     found = paired(
         worth,
