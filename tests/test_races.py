@@ -54,10 +54,9 @@ def stages(projects: list[Path]) -> dict[int, str]:
 
 def at_work(projects: list[Path]) -> set[str]:
     """The stages that compute; one that waits for another's end does not."""
-    own = {pid: words for pid, words in stages(projects).items()}
     lock = of_device("cpu").with_suffix(".stage")
     now = lock.read_text().strip() if lock.exists() and holder(lock) else ""
-    return {words for pid, words in own.items() if str(pid) == now}
+    return {words for pid, words in stages(projects).items() if str(pid) == now}
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))
