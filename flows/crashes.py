@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
+from flows import announce, worktrees
 from flows.flow_runs import forget, lives, recall, remember, remembered, taken_here
 
 LIMIT = 3
@@ -68,6 +69,7 @@ def _judge(client: SyncPrefectClient, project: Path, flow_run_id: UUID, close: C
                 "Retry on this page starts it once you have found the reason."
             )
             client.set_flow_run_state(flow_run_id, Crashed(message=words), force=True)
+            announce.failed_early(worktrees.root_of(project, str(flow_run_id)), flow_run.name, words)
             line = f"Flow run {flow_run_id} died {LIMIT + 1} times; it stays crashed."
     close(str(flow_run_id))
     forget(project, flow_run_id)

@@ -37,7 +37,7 @@ def open_for(project: Path, name: str, ref: str, patch: str = "") -> Path:
     Raises:
         UserError: no git repository, no such commit, or a patch that does not fit.
     """
-    root = folder(project, name) / _git(project, "rev-parse", "--show-prefix").strip()
+    root = root_of(project, name)
     if not (root / SHARED).is_symlink():
         root = make(project, name, ref, patch)
         (root / SHARED).symlink_to((project / STATE).resolve())  # last: it says that the worktree is whole
@@ -46,8 +46,7 @@ def open_for(project: Path, name: str, ref: str, patch: str = "") -> Path:
 
 def make(project: Path, name: str, ref: str, patch: str = "") -> Path:
     """A new worktree that shares DVC's cache with the project and no state: as a fresh clone. See `open_for`."""
-    place = folder(project, name)
-    root = place / _git(project, "rev-parse", "--show-prefix").strip()
+    place, root = folder(project, name), root_of(project, name)
     close(project, name)
     commit = resolve(project, ref)
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -79,11 +78,16 @@ def close(project: Path, name: str) -> None:
 
 def sweep(project: Path) -> list[str]:
     """Remove the worktrees that nobody works in and that were left alone for `KEPT_DAYS`; their names."""
-    oldest = time.time() - KEPT_DAYS * 86400
-    left = [name for name in idle(project) if folder(project, name).stat().st_mtime < oldest]
-    for name in left:
+    names = left(project)
+    for name in names:
         close(project, name)
-    return left
+    return names
+
+
+def left(project: Path) -> list[str]:
+    """The worktrees that nobody works in and that were left alone for `KEPT_DAYS`."""
+    oldest = time.time() - KEPT_DAYS * 86400
+    return [name for name in idle(project) if folder(project, name).stat().st_mtime < oldest]
 
 
 def idle(project: Path) -> list[str]:
@@ -91,6 +95,11 @@ def idle(project: Path) -> list[str]:
     prefix = _git(project, "rev-parse", "--show-prefix").strip()
     places = sorted((project / HOME).glob("*"))
     return [place.name for place in places if holder(place / prefix / LOCK) is None]
+
+
+def root_of(project: Path, name: str) -> Path:
+    """The project's root in the worktree `name`: the project may lie in a subfolder of its repository."""
+    return folder(project, name) / _git(project, "rev-parse", "--show-prefix").strip()
 
 
 def folder(project: Path, name: str) -> Path:

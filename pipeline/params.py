@@ -202,12 +202,17 @@ class Named(Options):
     """Of the model in the registry and of the MLflow experiment."""
 
 
-class Params(Named, IngestParams, AugmentParams, TrainParams, EvaluateParams):
+class Told(Named):
+    """Who hears of it."""
+
+    notify: NotifyOptions = NotifyOptions()
+
+
+class Params(Told, IngestParams, AugmentParams, TrainParams, EvaluateParams):
     """The whole of `params.yaml`."""
 
     gate: GateOptions
     flow: FlowOptions
-    notify: NotifyOptions = NotifyOptions()
 
 
 def part_name(part: Options) -> str:
