@@ -212,6 +212,45 @@ def compare(
 
 
 @app.command()
+def keep(
+    run: Annotated[str, typer.Argument(metavar="RUN", help=RUN)],
+    off: Annotated[bool, typer.Option("--off", help="Take the mark off again.")] = False,
+) -> None:
+    """Keep a run, whatever becomes of its model: `convoy gc` frees nothing of it."""
+    from flows.housekeeping.marks import keep as keep_run
+
+    _enter_project()
+    keep_run(run, off)
+
+
+@app.command()
+def gc(
+    yes: Annotated[bool, typer.Option("--yes", help="Free it; without this it is only shown.")] = False,
+    newest: Annotated[
+        int, typer.Option(min=0, metavar="N", help="So many finished runs of each model stay in any case.")
+    ] = 3,
+    grace: Annotated[
+        float, typer.Option(min=0, metavar="MINUTES", help="What came into DVC's cache so lately stays.")
+    ] = 60,
+    json: Annotated[bool, typer.Option("--json", help="Everything by its name, as one JSON object.")] = False,
+) -> None:
+    """Show what no registered model, no kept run and no branch needs; with --yes, free it.
+
+    DVC's cache, MLflow runs and models, experiments, worktrees, checkpoints and caches. What stays can be verified as
+    before. The ledger, the sources of the data, working files and the DVC remote are never touched.
+    """
+    from flows.housekeeping.plan import Limits
+    from flows.housekeeping.show import gc as collect
+
+    root = settings.home(_enter_project())
+    os.chdir(root)
+    try:
+        collect(root, Limits(newest, grace * 60), yes, json)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@app.command()
 def doctor() -> None:
     """Check that every part is here, of a version that works, reachable and safe; say what to do if not."""
     from flows.doctor import show_diagnosis

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from flows import published, remote, settings
 from flows.alone import alone, of_device
 from flows.edits import edited, replace_params
+from flows.housekeeping.turns import run_at_work
 from flows.result import Result
 from flows.servers import prefect_for_run
 from flows.stage import Graph, in_git
@@ -40,7 +41,7 @@ def run(root: Path, request: Request, params_file: Path | None) -> Result:
     Raises:
         UserError: a mistake in the params, the data or the machine; nothing that was done is lost.
     """
-    with alone(LOCK, _wait_for):
+    with run_at_work(), alone(LOCK, _wait_for):
         change_params(request.set, params_file)
         if finished := nothing_to_do(root):
             if request.push and not in_worktree():

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from flows import settings
 from flows.alone import alone
+from flows.housekeeping.turns import run_at_work
 from flows.prefect_server import Prefect
 from flows.run import change_params, device_of, finished_before, polite_kill, prepared
 from flows.worktrees import LOCK
@@ -38,7 +39,7 @@ def run(flow_run_id: UUID) -> None:
     from flows.schedule.request import Request
 
     root = Path.cwd()
-    with held(settings.home(root), flow_run_id), alone(LOCK, lambda _: None):
+    with run_at_work(), held(settings.home(root), flow_run_id), alone(LOCK, lambda _: None):
         with get_client(sync_client=True) as client:
             flow_run = client.read_flow_run(flow_run_id)
             try:

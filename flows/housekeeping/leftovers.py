@@ -1,0 +1,104 @@
+"""What runs leave in `.convoy/` beside their records, and what of it nobody needs any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from flows import worktrees
+from flows.alone import holder
+from flows.edits import KEPT
+from flows.flow_runs import HOME as FLOW_RUNS
+from flows.housekeeping.group import Group, changed, of_paths, size
+from pipeline.files import shared
+from pipeline.journal import trainings
+from pipeline.registry import attempts, champion, ledger, needed
+from pipeline.registry.attempts import Finished
+from pipeline.registry.glances import Glance
+from pipeline.registry.needed import DAY, IDLE_DAYS
+
+TRAINING_LOCK = "lock"
+"""As `pipeline.train.checkpoint` has it, whose import takes seconds."""
+IDLE = f"unused for {IDLE_DAYS} days"
+
+
+def outcomes(going: Sequence[Glance], staying: Iterable[str]) -> Group:
+    """What would make a later run believe that there is nothing to do, and what names runs that are no more."""
+    ids, mlflow_runs = {run.id for run in going}, {run.mlflow_run for run in going if run.mlflow_run}
+    finished = [path for path in (shared() / "finished").glob("*.json") if _finished(path) in ids]
+    computed = [path for path in (shared() / "computed").glob("*") if path.read_text().strip() in mlflow_runs]
+    texts = {_params_text(run) for run in ids} - {_params_text(run) for run in staying} - {""}
+    params = [path for path in KEPT.glob("*.yaml") if path.read_text(encoding="utf-8", errors="replace") in texts]
+    return of_paths("notes of outcomes", "of runs that go", [*finished, *computed, *params])
+
+
+def records(going: Sequence[Glance]) -> Group:
+    """All that the project itself remembers of the runs."""
+    return of_paths("records of runs", "nobody needs the runs", [attempts.folder(run.id) for run in going])
+
+
+def trees(project: Path) -> Group:
+    """Worktrees that nobody works in and that were left alone, by the rule of `flows.worktrees`."""
+    names = worktrees.left(project)
+    places = {name: worktrees.folder(project, name) for name in names}
+
+    def free() -> None:
+        for name in names:
+            worktrees.close(project, name)
+
+    why = f"left alone for {worktrees.KEPT_DAYS} days"
+    return Group("worktrees", why, names, sum(map(size, places.values())), free)
+
+
+def caches(known: Sequence[Glance], staying: Sequence[str], now: float) -> list[Group]:
+    """Checkpoints, packed pictures, fetched champions, locks of flow runs.
+
+    Args:
+        known: all runs.
+        staying: the ids of those that are needed.
+        now: seconds since 1970.
+    """
+    folders = [path for path in trainings().glob("*") if path.is_dir() and holder(path / TRAINING_LOCK) is None]
+    done = [path for path in folders if not needed.training(_checkpoint(path), known, staying, now)]
+    packed = (shared() / "cache" / "packed").glob("*.npy")
+    unused = [path for path in packed if now - path.stat().st_mtime > IDLE_DAYS * DAY]
+    locks = [path for path in FLOW_RUNS.glob("*.lock") if not path.with_suffix(".json").exists()]
+    idle = [path for path in locks if now - path.stat().st_mtime > DAY and holder(path) is None]
+    return [
+        of_paths("checkpoints", f"of finished runs, or {IDLE}", done),
+        of_paths("packed pictures", IDLE, unused),
+        of_paths("models fetched from MLflow", "not the champion's", _fetched(known)),
+        of_paths("locks of flow runs", "the flow runs have ended", idle),
+    ]
+
+
+def ledger_digests(known: Sequence[Glance]) -> frozenset[str]:
+    """Of every model that the ledger names."""
+    models = {run.model for run in known}
+    return frozenset(entry.model_digest for model in models for entry in ledger.history(model))
+
+
+def _fetched(known: Sequence[Glance]) -> list[Path]:
+    """Files of models that runs of this project made; of any other nobody here knows whether it reigns."""
+    reigning = {champ.version.digest for model in {run.model for run in known} if (champ := champion.current(model))}
+    digests = {run.digest for run in known if run.digest} | ledger_digests(known)
+    return [path for digest in digests - reigning if (path := champion.fetched(digest)).exists()]
+
+
+def _checkpoint(folder: Path) -> float:
+    """When the training last came further; taking its lock, and looking, leave that as it is."""
+    return max((changed(path) for path in folder.iterdir() if path.name != TRAINING_LOCK), default=0.0)
+
+
+def _finished(path: Path) -> str:
+    try:
+        return Finished.model_validate_json(path.read_bytes()).id
+    except (OSError, ValueError):
+        return ""
+
+
+def _params_text(run: str) -> str:
+    from pipeline.registry import runs
+
+    record = runs.read(run)
+    return record.params_text if record else ""
