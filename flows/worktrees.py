@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from flows.alone import holder
+from flows.stage import in_git
 from pipeline.errors import UserError
 from pipeline.files import PROJECT, SHARED, STATE
 
@@ -98,7 +99,13 @@ def idle(project: Path) -> list[str]:
 
 
 def root_of(project: Path, name: str) -> Path:
-    """The project's root in the worktree `name`: the project may lie in a subfolder of its repository."""
+    """The project's root in the worktree `name`: the project may lie in a subfolder of its repository.
+
+    Raises:
+        UserError: it lies in none.
+    """
+    if not in_git(project.absolute()):
+        raise UserError("A run in a tree of its own needs git: `git init`, then commit the project.")
     return folder(project, name) / _git(project, "rev-parse", "--show-prefix").strip()
 
 
@@ -115,8 +122,6 @@ def resolve(project: Path, ref: str) -> str:
     Raises:
         UserError: there is none.
     """
-    if not (project / ".git").exists() and not any((above / ".git").exists() for above in project.absolute().parents):
-        raise UserError("A run of its own tree needs git: `git init`, then commit the project.")
     try:
         return _git(project, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").strip()
     except UserError:
