@@ -16,10 +16,11 @@ import pytest
 import yaml
 from small_project import command, commit, convoy, environment, git, make, make_pictures
 
-from flows.housekeeping import cache, group, leftovers, references, turns
+from flows.housekeeping import cache, group, leftovers, marks, references, turns
 from flows.housekeeping.show import human
 from pipeline.errors import UserError
-from pipeline.registry import needed
+from pipeline.files import write_json
+from pipeline.registry import attempts, needed
 from pipeline.registry.glances import Glance
 from pipeline.registry.needed import DAY, Facts, Registered
 
@@ -258,6 +259,20 @@ def test_the_lock_of_a_training_has_the_name_that_training_gives_it() -> None:
     assert leftovers.TRAINING_LOCK == LOCK
 
 
+def test_a_run_is_kept_until_the_mark_is_taken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    identity = "0123456789abcdef" * 2
+    attempt = attempts.Attempt(id=identity, key="k", model="digits", started=1)
+    write_json(attempts.folder(identity) / "attempt.json", attempt.model_dump())
+    assert not marks.marked(identity)
+    for _ in range(2):
+        marks.keep(identity[:8], off=False)
+        assert marks.marked(identity)
+    for _ in range(2):
+        marks.keep(identity[:8], off=True)
+        assert not marks.marked(identity)
+
+
 WORKS = "from flows.housekeeping.turns import run_at_work\nwith run_at_work():\n    print('works', flush=True); input()"
 
 
@@ -334,23 +349,15 @@ def test_a_deleted_version_goes_and_the_other_still_verifies(tmp_path: Path) -> 
     (project / "dvc.lock").write_text(lock_text)
     (project / "params.yaml").write_text(params_text)
     options = ("--newest", "0", "--grace", "0")
-    found = json.loads(convoy(project, "gc", *options, "--json"))
-    assert found["kept"] == {needed.REGISTERED: 2}  # both versions are registered: only checkpoints are left over
-    assert [one["what"] for one in found["groups"]] == ["checkpoints"]
     command(project, "-c", DELETE)
-    assert "1 with a registered model, 1 among the newest" in convoy(project, "gc")
-    convoy(project, "keep", second.name[:8])
-    assert "1 kept by `convoy keep`" in convoy(project, "gc", *options)
-    convoy(project, "keep", second.name[:8], "--off")
-
     before = files(project)
     shown = convoy(project, "gc", *options)
     assert "`convoy gc --yes` frees it" in shown
     assert files(project) == before
-    plan = json.loads(convoy(project, "gc", *options, "--json"))
-    assert not plan["freed"]
     used = group.size(project / ".convoy/mlartifacts") + group.size(objects)
-    assert "freed" in convoy(project, "gc", *options, "--yes")
+    plan = json.loads(convoy(project, "gc", *options, "--yes", "--json"))
+    assert plan["freed"]
+    assert plan["kept"] == {needed.REGISTERED: 1}
     assert {f"{path.parent.name}{path.name}" for path in objects.glob("*/*")} == stay
     assert [path.name for path in (project / ".convoy/runs").iterdir()] == [first.name]
     of = {one["what"]: one["bytes"] for one in plan["groups"]}
@@ -359,7 +366,6 @@ def test_a_deleted_version_goes_and_the_other_still_verifies(tmp_path: Path) -> 
     assert freed == cached + of["MLflow runs"] + of["logged models in MLflow"]
     assert not any(mlflow_run in path for path in files(project))
     assert len(list((project / ".convoy/mlartifacts/shades/models").iterdir())) == 1
-    assert "Nothing to free" in convoy(project, "gc", *options)
 
     shutil.rmtree(project / "out")
     pictures.rename(tmp_path / "away")

@@ -19,6 +19,7 @@ from flows.housekeeping.marks import going as begun
 from flows.housekeeping.marks import marked
 from flows.housekeeping.stores import Store
 from flows.stage import in_git
+from pipeline.files import shared
 from pipeline.registry import attempts, glances, needed, runs
 from pipeline.registry.glances import Glance
 from pipeline.registry.needed import Facts, Registered
@@ -124,7 +125,9 @@ def _named(
     root: Path, staying: Sequence[Glance], going: Sequence[Glance], places: Sequence[tuple[Store, Sequence[Registered]]]
 ) -> set[str]:
     """Every md5 that must stay."""
-    texts = [_record_text(run.id) for run in staying]
+    gone = {run.id for run in going}
+    # Of every run that does not go, also of one that cannot be read: another version of this project may have made it.
+    texts = [_record_text(place.name) for place in (shared() / "runs").glob("*") if place.name not in gone]
     here = {run.mlflow_run for run in staying}
     for store, versions in places:
         texts += stores.locks_of(store, {version.run for version in versions if version.run} - here)
@@ -132,14 +135,17 @@ def _named(
     if not in_git(root):
         return md5s | references.working_tree(root)
     closed = [worktrees.folder(root, name) for name in worktrees.left(root)]
-    return md5s | references.md5s(root, [run.id for run in going], closed)
+    return md5s | references.md5s(root, gone, closed)
 
 
 def _record_text(run: str) -> str:
-    """The record as it lies there: one of another version of this project still names its data."""
+    """The record as it lies there, whatever its schema."""
     try:
-        return (attempts.folder(run) / runs.RECORD).read_text(encoding="utf-8")
-    except FileNotFoundError:  # it has not finished; its data are named by the tree that it works in
+        return (attempts.folder(run) / runs.RECORD).read_text(encoding="utf-8", errors="replace")
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+    ):  # not finished: its tree names its data
         return ""
 
 

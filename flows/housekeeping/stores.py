@@ -115,9 +115,10 @@ def _of_models(store: Store, models: Sequence[LoggedModel]) -> Group:
     def free() -> None:
         with tracking.reaching(store.uri):
             for model, place in places.items():
+                # Files first: MLflow lists no model that is marked as deleted, so nobody would find them again.
+                _remove(place.parent if place and place.name == "artifacts" else place)
                 store.client.delete_logged_model(model)
                 _purge(store, methodcaller("_hard_delete_logged_model", model))
-                _remove(place.parent if place and place.name == "artifacts" else place)
 
     return Group(
         "logged models in MLflow",
