@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,7 @@ def run_isolated(project: Path, wish: Wish, assignments: Sequence[str]) -> int:
     """
     worktrees.sweep(project)
     patch = "" if wish.ref else _changes(project)
-    name = f"by-hand-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    name = worktrees.named_here("by-hand")
     root = worktrees.open_for(project, name, wish.ref or "HEAD", patch)
     try:
         os.chdir(root)

@@ -91,7 +91,7 @@ def _alone_on_device(record: RunRecord) -> Iterator[None]:
 @contextmanager
 def _clean_tree(project: Path, record: RunRecord) -> Iterator[Path]:
     """The run's code and params in a worktree of its own, which is the current folder meanwhile."""
-    name = f"verify-{record.id[:8]}-{os.getpid()}"
+    name = worktrees.named_here(f"verify-{record.id[:8]}")
     chosen = record.environment.training
     given = {
         "CONVOY_FLOW_PID": str(os.getpid()),  # a stage ends itself when this process is gone

@@ -3,17 +3,21 @@
     .convoy/worktrees/NAME/          the whole repository at one commit; DVC's cache is the project's
     .convoy/worktrees/NAME/.convoy/  the tree's own state, with a link `project` to the project
 
-A worktree is removed when its run has ended. One whose run was killed is kept, for the run to go on in it, and removed
-when it has been left alone for `KEPT_DAYS`.
+A worktree is removed when its run has ended. One whose scheduled run was killed is kept, for the flow run to go on at
+the same commit, and removed when it has been left alone for `KEPT_DAYS`. One that a person asked for ends with that
+process: what was done lies in the state that all trees share, and another tree goes on with it.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import time
 from pathlib import Path
+
+import psutil
 
 from flows.alone import holder
 from flows.stage import in_git
@@ -86,9 +90,19 @@ def sweep(project: Path) -> list[str]:
 
 
 def left(project: Path) -> list[str]:
-    """The worktrees that nobody works in and that were left alone for `KEPT_DAYS`."""
+    """The worktrees that nobody works in, and whose process has ended or that were left alone for `KEPT_DAYS`."""
     oldest = time.time() - KEPT_DAYS * 86400
-    return [name for name in idle(project) if folder(project, name).stat().st_mtime < oldest]
+    return [name for name in idle(project) if folder(project, name).stat().st_mtime < oldest or _is_orphan(name)]
+
+
+def named_here(what: str) -> str:
+    """A name for a worktree that ends with this process."""
+    return f"{what}-{time.strftime('%Y%m%d-%H%M%S')}-pid{os.getpid()}"
+
+
+def _is_orphan(name: str) -> bool:
+    _, marked, process = name.rpartition("-pid")
+    return bool(marked) and process.isdecimal() and not psutil.pid_exists(int(process))
 
 
 def idle(project: Path) -> list[str]:

@@ -8,7 +8,26 @@ import tempfile
 
 import pytest
 
-LONGEST = ("test_flow", "test_resume", "test_servers", "test_record", "test_models", "test_evaluate")
+LONGEST = (
+    "test_verify",
+    "test_experiments",
+    "test_killed",
+    "test_away",
+    "test_worker",
+    "test_races",
+    "test_gc",
+    "test_compare",
+    "test_flow",
+    "test_resume",
+    "test_schedule_server",
+    "test_servers",
+    "test_remote",
+    "test_notify",
+    "test_record",
+    "test_models",
+    "test_evaluate",
+    "test_schedule_times",
+)
 
 
 def pytest_configure() -> None:

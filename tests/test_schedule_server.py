@@ -22,6 +22,8 @@ from flows.schedule.request import Request
 from flows.schedule.scheduler import tick
 from pipeline.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 TODAY = datetime(2031, 5, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -20,6 +20,8 @@ from flows import flow_runs, servers, settings
 from flows.heartbeat import MESSAGE
 from flows.schedule.server import project_tag
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 STEPS = 8
 STAND_IN = f"""

@@ -118,6 +118,12 @@ def test_old_trees_are_swept_unless_a_run_works_in_them(project: Path) -> None:
     assert sorted(path.name for path in (project / ".convoy/worktrees").iterdir()) == ["busy", "new"]
 
 
+def test_a_tree_whose_process_was_killed_is_swept_at_once(project: Path) -> None:
+    for name in (worktrees.named_here("by-hand"), "verify-1-pid4194305"):  # above the kernel's largest number
+        worktrees.open_for(project, name, "main")
+    assert worktrees.sweep(project) == ["verify-1-pid4194305"]
+
+
 @pytest.mark.parametrize("ref", ["nowhere", "--help", "main:vision", "a" * 40, ""])
 def test_what_is_no_commit_is_refused(project: Path, ref: str) -> None:
     with pytest.raises(UserError, match="git knows no commit"):
