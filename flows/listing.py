@@ -13,6 +13,7 @@ from typing import Any, get_args
 import yaml
 from rich.table import Table
 
+from flows.housekeeping.marks import marked
 from flows.terminal import console, plain
 from pipeline.errors import UserError, did_you_mean
 from pipeline.registry import champion, glances
@@ -140,6 +141,8 @@ def _score(run: Glance) -> str:
 
 def _notes(run: Glance, reigns: bool) -> list[str]:
     notes = ["champion"] * reigns + ["dirty"] * run.dirty + [run.trigger] * bool(run.trigger)
+    if marked(run.id):
+        notes.append("kept")
     if run.experiment:
         notes.append("experiment")  # its name would fold each line at 80 columns; `convoy show` has it
     if run.state == "stopped" and run.reason:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows import outputs, worktrees
+from flows.housekeeping.turns import run_at_work
 from flows.run import device_of
 from flows.stage import LOCK, Graph
 from pipeline.dataset import DatasetInfo
@@ -40,7 +41,7 @@ def verify(project: Path, record: RunRecord, say: Say = print) -> Proof:
         UserError: the record does not hold all that is needed, a stage fails, or the data are nowhere.
     """
     _refuse_incomplete(record)
-    with _alone_on_device(record), _clean_tree(project, record) as root:
+    with run_at_work(), _alone_on_device(record), _clean_tree(project, record) as root:
         graph, recorded = Graph(root), proof.entries(record.lock_text)
         maker = graph.maker(DATASET)
         stages: list[StageProof] = []
