@@ -18,6 +18,7 @@ from flows.schedule import deployments
 from flows.schedule.deployments import ENTRYPOINT, POOL, TAG, Deployment
 from flows.schedule.prefect_yaml import FILE
 from flows.schedule.request import Request
+from flows.schedule.wording import trigger_words
 from pipeline.errors import UserError
 from pipeline.files import STATE
 
@@ -123,7 +124,7 @@ def _fields(entry: Deployment, project: Path) -> dict[str, Any]:
     """What the server is to hold of a deployment, beside whether it is paused."""
     return {
         "version": version(entry),
-        "description": entry.description or "",  # Prefect 3.8 makes the word None of a None
+        "description": _description(entry),
         "tags": sorted({*entry.tags, project_tag(project)}),
         "parameters": {"request": entry.request.model_dump(mode="json")},
         "work_pool_name": POOL,
@@ -131,6 +132,11 @@ def _fields(entry: Deployment, project: Path) -> dict[str, Any]:
         "entrypoint": ENTRYPOINT,
         "enforce_parameter_schema": True,
     }
+
+
+def _description(entry: Deployment) -> str:
+    """With the trigger in words: Prefect's page shows none of its own, for the times are ours."""
+    return f"{entry.description or ''}\n\nSet off: {trigger_words(entry.request.trigger)}.".strip()
 
 
 def _schema() -> dict[str, Any]:
