@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 
 from prefect import get_run_logger
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from flows.stage import StageRun
+from flows.untold import Shown
 from pipeline.params import Params
 from pipeline.plugin import metrics_for
 from pipeline.registry.champion import Version
@@ -30,8 +30,8 @@ def stage_done(done: StageRun) -> None:
     get_run_logger().info("%s: %s in %.1f s", done.name, done.outcome, done.seconds)
 
 
-def publish(params: Params, version: Version, verdict: Verdict, reigns: bool) -> None:
-    """Put scores, verdict and pictures on the page of the flow run."""
+def of_run(params: Params, version: Version, verdict: Verdict, reigns: bool) -> list[Shown]:
+    """Scores, verdict and pictures, for the page of the flow run."""
     found = json.loads(SCORES.read_text())
     rows = [
         {
@@ -42,21 +42,21 @@ def publish(params: Params, version: Version, verdict: Verdict, reigns: bool) ->
         for name, metric in metrics_for(params.task).items()
     ]
     model = re.sub(r"[^a-z0-9]+", "-", params.name.lower()).strip("-")  # all that Prefect takes in a key
-    create_table_artifact(
-        rows, key=f"{model}-scores", description=f"{params.name} version {version.version} on the test images"
-    )
+    title = f"{params.name} version {version.version} on the test images"
+    scores = Shown(type="table", key=f"{model}-scores", description=title, data=json.dumps(rows))
     place = "is the champion now" if reigns else "is not the champion"
     reasons = "\n".join(f"- {reason}" for reason in verdict.reasons)
-    create_markdown_artifact(
-        f"## {verdict.outcome}: version {version.version} {place}\n\n{reasons}\n",
-        key=f"{model}-gate",
-        description=f"The gate's verdict on {params.name} version {version.version}",
-    )
-    for key, (title, path) in PICTURES.items():
-        data = path.read_bytes()
-        inside = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-        picture = f"![{title}]({inside})" if len(data) <= LARGEST else f"`{path}`"
-        create_markdown_artifact(f"## {title}\n\n{picture}\n", key=f"{model}-{key}", description=title)
+    text = f"## {verdict.outcome}: version {version.version} {place}\n\n{reasons}\n"
+    title = f"The gate's verdict on {params.name} version {version.version}"
+    gate = Shown(type="markdown", key=f"{model}-gate", description=title, data=text)
+    return [scores, gate, *(_picture(f"{model}-{key}", title, path) for key, (title, path) in PICTURES.items())]
+
+
+def _picture(key: str, title: str, path: Path) -> Shown:
+    data = path.read_bytes()
+    inside = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    picture = f"![{title}]({inside})" if len(data) <= LARGEST else f"`{path}`"
+    return Shown(type="markdown", key=key, description=title, data=f"## {title}\n\n{picture}\n")
 
 
 def _number(value: float | None) -> str:

@@ -15,7 +15,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
-from flows import announce, worktrees
+from flows import announce, untold, worktrees
 from flows.flow_runs import forget, lives, recall, remember, remembered, taken_here
 
 LIMIT = 3
@@ -36,8 +36,9 @@ def sweep(client: SyncPrefectClient, project: Path, at_work: UUID | None, close:
     Returns:
         A line for each flow run that was dead.
     """
+    told = untold.tell(client)
     left = [one for one in remembered(project) if one != at_work and not lives(project, one)]
-    return [line for flow_run_id in left if (line := _judge(client, project, flow_run_id, close))]
+    return told + [line for flow_run_id in left if (line := _judge(client, project, flow_run_id, close))]
 
 
 def put_back(client: SyncPrefectClient, flow_run: FlowRun, message: str) -> None:
@@ -56,7 +57,10 @@ def _judge(client: SyncPrefectClient, project: Path, flow_run_id: UUID, close: C
     if state and (state.is_scheduled() or state.is_paused()):
         return None
     if flow_run and state and _has_died(state) and taken_here(client, project, flow_run_id):
-        if state.is_cancelling():
+        if end := untold.finished(flow_run_id):  # it died, or the server was away, after everything was done
+            untold.set_end(client, flow_run_id, end)
+            line = f"Flow run {flow_run_id} had finished; Prefect knows it now."
+        elif state.is_cancelling():
             client.set_flow_run_state(flow_run_id, Cancelled(message="Its process has ended."), force=True)
         elif (taken := recall(project, flow_run_id)).resumed < LIMIT:
             count = taken.resumed + 1

@@ -16,6 +16,8 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed
 
+from flows import untold
+
 GRACE = 30.0
 """Seconds that a process gets to keep its checkpoint; then it is ended by force."""
 
@@ -72,6 +74,7 @@ def conclude(client: SyncPrefectClient, job: Job, status: int) -> str:
         job: whose process has ended.
         status: its exit status.
     """
+    untold.tell(client)
     try:
         state = client.read_flow_run(job.flow_run_id).state
     except ObjectNotFound:

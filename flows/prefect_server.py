@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from flows import settings
 from flows.databases import prepare
 from flows.processes import HOST, PATIENCE, Server, answers, listen, running, start, stop, wait_ready
 from pipeline.errors import UserError
 from pipeline.files import STATE
+
+REQUEST_SECONDS = 5.0
+"""For the server to answer one request of a flow run."""
+RETRIES = 2
+"""Of a request, before a flow begins; when it ends, what the server does not take at once is kept for later."""
+DRAIN_SECONDS = 10.0
+"""For events and logs to be sent when a run has ended."""
+CHATTY = {
+    "EventsWorker": logging.ERROR,  # they count aloud what is left
+    "APILogWorker": logging.ERROR,
+    "prefect._internal.concurrency": logging.CRITICAL,
+}
 
 
 def start_prefect(root: Path, variables: Mapping[str, str], port: int, parent: int | None = None) -> Server:
@@ -67,18 +82,68 @@ class Prefect:
     def client(self) -> Iterator[None]:
         """Inside, Prefect talks to this server; at the end, events and logs that it still holds are sent."""
         self.wait_ready()
-        from prefect.events.worker import EventsWorker
-        from prefect.logging.handlers import APILogWorker
-        from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+        from prefect.settings import (
+            PREFECT_API_REQUEST_TIMEOUT,
+            PREFECT_API_URL,
+            PREFECT_CLIENT_MAX_RETRIES,
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+            temporary_settings,
+        )
 
-        # A flow waits up to a second for the thread of its heartbeat to end. No variable can switch it off.
-        with temporary_settings({PREFECT_API_URL: self.api, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        own = {
+            PREFECT_API_URL: self.api,
+            PREFECT_API_REQUEST_TIMEOUT: REQUEST_SECONDS,
+            PREFECT_CLIENT_MAX_RETRIES: RETRIES,
+            # A flow waits up to a second for the thread of its heartbeat to end. No variable can switch it off.
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        }
+        with temporary_settings(own), _quiet():
             try:
                 yield
             finally:
-                logging.getLogger("prefect.EventsWorker").setLevel(logging.ERROR)  # it counts aloud what is left
-                EventsWorker.drain_all(timeout=10)
-                APILogWorker.drain_all(timeout=10)
+                _send_rest(self.api)
+
+
+def _send_rest(api: str) -> None:
+    """Send the events and logs that Prefect still holds; while the server is away, give them up.
+
+    Else the interpreter would not end before Prefect has tried each of them for ten seconds and more.
+    """
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    patience = DRAIN_SECONDS if answers(f"{api}/health", 2.0) else 0.0
+    sent = [cast(Any, worker.drain_all(timeout=patience)) for worker in (EventsWorker, APILogWorker)]
+    if left := [future for futures in sent for future in futures.not_done]:
+        _end_services()
+        wait(left, timeout=2.0)
+
+
+def _end_services() -> None:
+    """End what sends events and logs, wherever it waits; Prefect has no other door to that."""
+    from prefect._internal.concurrency.threads import get_global_loop
+
+    loop = get_global_loop()._loop
+    assert loop is not None
+
+    def end() -> None:
+        for task in asyncio.all_tasks(loop):
+            if "QueueService" in getattr(task.get_coro(), "__qualname__", ""):
+                task.cancel()
+
+    loop.call_soon_threadsafe(end)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, Prefect does not say for each event and each batch of logs that a server is away: it is said once."""
+    aloud, logging.raiseExceptions = logging.raiseExceptions, False
+    for name, level in CHATTY.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        yield
+    finally:
+        logging.raiseExceptions = aloud
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Importing MLflow and opening its database takes seconds, and a server may be awa
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from flows.stage import StageRun
 from pipeline.door import PARAMS
-from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.registry import attempts, code
 from pipeline.registry.attempts import Attempt, Finished, Work
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pipeline.registry.drain import Drain
     from pipeline.registry.record import Run
     from pipeline.registry.runs import RunRecord
+
+RETRY_SECONDS = 2.0
+"""Between two tries to reach a store that was away when the run began."""
 
 
 class Recording:
@@ -132,11 +135,21 @@ class Recording:
     def _opened(self) -> tuple[Run, Drain]:
         """The open run; waits for it."""
         assert self._opening is not None, "the run begins when its data are known"
-        try:
-            return self._opening.result()
-        except UserError:  # MLflow was away when the run began; training did not wait, and it may be back
+        from pipeline.registry.tracking import Away, patience
+
+        until, waits = time.monotonic() + patience(), False
+        while True:
+            try:
+                return self._opening.result()
+            except Away:  # when the run began; training did not wait, and it may be back
+                if waits and time.monotonic() > until:
+                    raise
+            if waits:
+                time.sleep(RETRY_SECONDS)
+            else:
+                print(f"MLflow was away when the run began; this waits for it {patience():.0f} s at most.", flush=True)
+            waits = True
             self._opening = self._thread.submit(self._open)
-            return self._opening.result()
 
     def _open(self) -> tuple[Run, Drain]:
         from pipeline.registry import record, tracking
@@ -145,14 +158,18 @@ class Recording:
         assert self._work is not None
         client = tracking.connect()
         run = record.open_run(client, self._work, self._params, self._code, self._tags)
-        return run, Drain(client, run.id, self._work.attempt.started).start()
+        with tracking.reaching(tracking.address()):
+            return run, Drain(client, run.id, self._work.attempt.started).start()
 
     def _interrupt(self, error: BaseException) -> None:
         from pipeline.registry import record
+        from pipeline.registry.tracking import Away
 
         assert self._work is not None and self._opening is not None
         words = str(error).strip() or type(error).__name__
         self._work.stopped(words, told=False)
+        if isinstance(error, Away):  # the next run tells it
+            return
         with suppress(Exception):  # the error that ends the flow is the one to tell
             run, drain = self._opening.result()
             drain.stop()

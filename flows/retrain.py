@@ -10,20 +10,25 @@ import os
 import time
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import flow, task
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Completed
 from prefect.task_engine import TaskRunTimeoutError
 
-from flows import announce, artifacts
+from flows import announce, artifacts, untold
 from flows.heartbeat import beating
+from flows.prefect_server import REQUEST_SECONDS
 from flows.recording import Recording
 from flows.result import Result
 from flows.schedule.request import Request
 from flows.schedule.wording import trigger_words
 from flows.stage import Died, Graph, StageRun, Stopped
+from flows.untold import Shown
 from pipeline.dataset import Dataset
 from pipeline.door import load
 from pipeline.errors import UserError
@@ -33,6 +38,7 @@ from pipeline.registry import attempts, champion, experiment, gate
 from pipeline.registry.champion import Version
 from pipeline.registry.gate import Verdict
 from pipeline.registry.runs import RunRecord
+from pipeline.registry.tracking import address, reaching
 from pipeline.score import answers
 
 BY_HAND = Request.model_validate({})
@@ -87,7 +93,7 @@ def _retrain(params: Params, request: Request) -> Any:
         record = recording.whole(version, verdict, tags)
         if request.push:
             push(record, reigns)
-        artifacts.publish(params, version, verdict, reigns)
+        show(artifacts.of_run(params, version, verdict, reigns))
         finished = recording.conclude(record, reigns)
     announce.ended(params, finished.id, version, verdict, reigns)
     return Result(finished, new=True, experiment=tags.get("dvc.experiment", ""))
@@ -145,10 +151,11 @@ def judge(recording: Recording, params: Params, version: Version) -> Verdict:
 @task(persist_result=False, task_run_name="promote")
 def promote(recording: Recording, params: Params, version: Version, verdict: Verdict) -> bool:
     """Move the champion if gate and params say so; whether the version is the champion now."""
-    if verdict.outcome == "promote" and params.gate.promote == "auto":
-        champion.promote(recording.client, version, verdict.epoch, " ".join(verdict.reasons))
-    else:
-        champion.reconcile(recording.client, params.name)
+    with reaching(address()):
+        if verdict.outcome == "promote" and params.gate.promote == "auto":
+            champion.promote(recording.client, version, verdict.epoch, " ".join(verdict.reasons))
+        else:
+            champion.reconcile(recording.client, params.name)
     reigning = champion.current(params.name)
     return reigning is not None and reigning.version.digest == version.digest
 
@@ -167,6 +174,13 @@ def push(record: RunRecord, reigns: bool) -> None:
     from flows import published
 
     published.push(Path.cwd(), record, reigns)
+
+
+def show(shown: list[Shown]) -> None:
+    """Put the run on Prefect's page; a server that is away hears of it later."""
+    with get_client(sync_client=True, httpx_settings={"timeout": REQUEST_SECONDS}) as client:
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            untold.show(client, UUID(str(flow_run.id)), shown)
 
 
 def _prefect_tags() -> dict[str, str]:

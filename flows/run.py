@@ -7,9 +7,9 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from flows import published, remote, settings
 from flows.alone import alone, of_device
@@ -21,7 +21,7 @@ from flows.stage import Graph, in_git
 from flows.worktrees import LOCK
 from pipeline.door import PARAMS, load, parse
 from pipeline.errors import ParamsError, UserError
-from pipeline.files import DATASET, in_worktree
+from pipeline.files import DATASET, in_worktree, shared
 from pipeline.params import IngestParams, Params
 from pipeline.registry import attempts
 from pipeline.registry.attempts import Finished
@@ -46,6 +46,7 @@ def run(root: Path, request: Request, params_file: Path | None) -> Result:
         if finished := nothing_to_do(root):
             if request.push and not in_worktree():
                 published.push_again(root, finished)
+            _tell_prefect(root)
             return Result(finished, new=False)
         _look_at_source()
         if request.push:
@@ -54,10 +55,35 @@ def run(root: Path, request: Request, params_file: Path | None) -> Result:
             print("Not in a git repository: the run is recorded without the code that made it. `git init` mends that.")
         with prefect_for_run(settings.home(root)) as prefect, device_of(prepared()):
             with prefect.client(), polite_kill():
-                from flows.retrain import retrain
+                return _as_flow_run(request)
 
-                found: Any = retrain(request)
-                return cast(Result, found)
+
+def _as_flow_run(request: Request) -> Result:
+    """Run the flow, once Prefect knows how the flow runs before it ended."""
+    from prefect.client.orchestration import get_client
+
+    from flows import engine, untold
+    from flows.retrain import retrain
+
+    with get_client(sync_client=True) as client:
+        with suppress(*untold.AWAY):  # its next request says so
+            for line in untold.tell(client):
+                print(line, flush=True)
+        return cast(Result, engine.run(client, retrain, {"request": request}))
+
+
+def _tell_prefect(root: Path) -> None:
+    """Where nothing is to be run: tell Prefect what it has not heard, if there is such a thing and it is back."""
+    if not any((shared() / settings.UNTOLD).glob("*.json")):
+        return
+    from flows import untold
+
+    with suppress(UserError), prefect_for_run(settings.home(root)) as prefect, prefect.client():
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client, suppress(*untold.AWAY):
+            for line in untold.tell(client):
+                print(line, flush=True)
 
 
 def nothing_to_do(root: Path) -> Finished | None:

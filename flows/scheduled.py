@@ -56,11 +56,10 @@ def run(flow_run_id: UUID) -> None:
                 print(f"Nothing to do: {message}")
                 return
         with device_of(device), Prefect(os.environ["PREFECT_API_URL"]).client(), polite_kill():
-            from prefect.flow_engine import run_flow
-
+            from flows import engine
             from flows.retrain import retrain
 
-            run_flow(retrain, flow_run=flow_run)
+            engine.run_as(flow_run, retrain)
 
 
 def _end_with(parent: int) -> None:

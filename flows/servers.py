@@ -93,10 +93,13 @@ def down(root: Path, say: Say = print) -> list[str]:
 
 def _apply_schedules(root: Path, say: Say) -> None:
     """Bring the server in line with prefect.yaml; a mistake in that file does not keep the dashboards down."""
+    from flows import untold
     from flows.schedule.server import bring_in_line, reachable
 
     try:
         with reachable(root) as client:
+            for line in untold.tell(client) if client else ():
+                say(line)
             for line in bring_in_line(client, root) if client else ():
                 say(line)
     except UserError as error:

@@ -38,6 +38,8 @@ TELEMETRY = (
     "NO_ALBUMENTATIONS_UPDATE",
     "PREFECT_SERVER_ANALYTICS_ENABLED",
 )
+UNTOLD = "untold"
+"""Folder of the shared state for what Prefect has not heard (flows/untold.py): looked at often, empty nearly always."""
 
 
 def project_root(start: Path | None = None) -> Path:

@@ -21,7 +21,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Failed
 from pydantic import ValidationError
 
-from flows import automations, crashes, due, flow_runs, pool, servers, worktrees
+from flows import automations, crashes, due, flow_runs, pool, servers, untold, worktrees
 from flows.alone import alone
 from flows.duties import Every, told_to_stop
 from flows.heartbeat import beating
@@ -194,6 +194,7 @@ class Worker:
         self._job = None
         try:
             with pool.connected(api or "") as client:
+                untold.tell(client)
                 flow_run = client.read_flow_run(job.flow_run_id)
                 if job.cancelled or flow_run.state_type == StateType.COMPLETED:
                     say(conclude(client, job, status))

@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import UserError
 from pipeline.journal import POINTER, Row, current, read
+from pipeline.registry.tracking import Away, reason
+from pipeline.registry.tracking import patience as usual_patience
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -55,16 +56,17 @@ class Drain:
         self._thread.start()
         return self
 
-    def finish(self, patience: float = 60) -> None:
+    def finish(self, patience: float | None = None) -> None:
         """Send the rest, from the journal and then from the stage's files, until MLflow has every step.
 
         Args:
-            patience: seconds for a server that is away.
+            patience: seconds for a server that is away; by default those of `tracking.patience`.
 
         Raises:
-            UserError: it stays away; nothing is lost.
+            Away: it stays away; nothing is lost.
         """
         self.stop()
+        patience = usual_patience() if patience is None else patience
         until, wait = time.monotonic() + patience, POLL_SECONDS
         while True:
             try:
@@ -73,10 +75,12 @@ class Drain:
                 return
             except Exception as error:  # whatever the client raises while its server is away
                 if time.monotonic() > until:
-                    raise UserError(
-                        f"MLflow does not take the metrics: {str(error).splitlines()[0][:200]}\nNothing is lost: start "
+                    raise Away(
+                        f"MLflow does not take the metrics: {reason(error)}\nNothing is lost: start "
                         "its server and run the same command again; it sends what is missing."
                     ) from error
+                if wait == POLL_SECONDS:
+                    print(f"MLflow is away; this waits for it {patience:.0f} s at most.", flush=True)
                 time.sleep(min(wait, max(0.0, until - time.monotonic())))
                 wait = min(2 * wait, LONGEST_WAIT)
 
@@ -84,8 +88,9 @@ class Drain:
         """Stop following, with the rest unsent."""
         self._stop.set()
         if self._thread.is_alive():
+            # Not waited for: what it has in hand is a courtesy, and a server that hangs would hold it for long.
+            threading.Thread(target=self._monitor.finish, name="monitor", daemon=True).start()
             self._thread.join()
-            self._monitor.finish()  # type: ignore[no-untyped-call]
 
     def _follow(self) -> None:
         wait = POLL_SECONDS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import math
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -26,8 +27,30 @@ SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # The client's own patience is four minutes a call; ours tries again by itself and loses nothing meanwhile.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
+PATIENCE = "CONVOY_MLFLOW_PATIENCE"
+"""Variable: the seconds, 60 by default, for which a run that has computed everything waits for a store that is away."""
+
+
+class Away(UserError):
+    """The store does not answer. What was computed is kept, and the next run sends it."""
+
+
+def patience() -> float:
+    """Seconds for a store that is away.
+
+    Raises:
+        UserError: the variable is no such number.
+    """
+    given = os.environ.get(PATIENCE, "60")
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise UserError(f"{PATIENCE}={given}: expected seconds, 0 or more. Set a number, or unset it for 60.")
+    return seconds
 
 
 def address() -> str:
@@ -84,25 +107,31 @@ def reaching(uri: str) -> Iterator[None]:
     """Turn MLflow's failure into words.
 
     Raises:
-        UserError: whatever MLflow raised inside.
+        Away: it does not answer, or not as it should.
+        UserError: whatever else MLflow raised inside.
     """
+    import requests
     from mlflow.exceptions import MlflowException
 
     try:
         yield
-    except MlflowException as error:
-        text = str(error).strip().splitlines()[0]
-        if "Max retries exceeded" in text:  # of the four exceptions in one another, the innermost says it
-            text = text.rpartition(": ")[2].rstrip("\"')")
-        text = text[:300]
+    except (MlflowException, requests.RequestException) as error:  # the latter from its stores of files
         if "out-of-date database schema" in str(error):
             raise UserError(
                 f"{uri} was made by another version of MLflow. Copy it, then: .venv/bin/mlflow db upgrade {uri}"
             ) from error
-        raise UserError(
-            f"MLflow at {uri} does not answer: {text}\n"
+        raise Away(
+            f"MLflow at {uri} does not answer: {reason(error)}\n"
             "Start its server, or unset MLFLOW_TRACKING_URI, and run again: the run goes on where it stopped."
         ) from error
+
+
+def reason(error: Exception) -> str:
+    """Why a call to MLflow failed, in a line."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if "Max retries exceeded" in text:  # of the four exceptions in one another, the innermost says it
+        text = text.rpartition(": ")[2].rstrip("\"')")
+    return text[:300]
 
 
 def _ours() -> str:
