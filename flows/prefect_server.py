@@ -24,11 +24,8 @@ RETRIES = 2
 """Of a request, before a flow begins; when it ends, what the server does not take at once is kept for later."""
 DRAIN_SECONDS = 10.0
 """For events and logs to be sent when a run has ended."""
-CHATTY = {
-    "EventsWorker": logging.ERROR,  # they count aloud what is left
-    "APILogWorker": logging.ERROR,
-    "prefect._internal.concurrency": logging.CRITICAL,
-}
+CHATTY = ("EventsWorker", "APILogWorker")
+"""Loggers that count aloud what is left to be sent."""
 
 
 def start_prefect(root: Path, variables: Mapping[str, str], port: int, parent: int | None = None) -> Server:
@@ -138,8 +135,8 @@ def _end_services() -> None:
 def _quiet() -> Iterator[None]:
     """Inside, Prefect does not say for each event and each batch of logs that a server is away: it is said once."""
     aloud, logging.raiseExceptions = logging.raiseExceptions, False
-    for name, level in CHATTY.items():
-        logging.getLogger(name).setLevel(level)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         yield
     finally:

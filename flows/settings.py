@@ -23,6 +23,7 @@ SWITCHES = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven processes that nothing here uses
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the terminal is ours; Prefect's page still gets every line
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # that a server is away is said once, not for each event
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",

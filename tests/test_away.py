@@ -98,6 +98,7 @@ def ended(process: subprocess.Popen[str], status: int = 0) -> str:
     said, _ = process.communicate(timeout=120)
     assert process.returncode == status, said
     assert "Traceback" not in said
+    assert "ERROR" not in said
     return said
 
 
