@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from uuid import UUID
 
-from flows import settings
+from flows import announce, settings
 from flows.alone import alone
 from flows.housekeeping.turns import run_at_work
 from flows.prefect_server import Prefect
@@ -49,6 +49,7 @@ def run(flow_run_id: UUID) -> None:
                 device = prepared()
             except UserError as error:
                 client.set_flow_run_state(flow_run_id, Failed(message=str(error)), force=True)
+                announce.failed_early(root, flow_run.name, str(error))
                 raise
             if before:
                 message = f"Data, params and code are those of run {before.id[:8]}."
