@@ -71,5 +71,5 @@ $(STAMP): requirements.lock pyproject.toml
 # Beside the databases, what a run imports is compiled; else the first run would do it and take longer.
 .convoy/.prepared: $(STAMP)
 	@$(BIN)/python -c 'import albumentations, dvc.repo, sklearn.metrics, timm, torchvision' >/dev/null 2>&1 & \
-		$(BIN)/python -m flows.servers prepare && wait
+		$(BIN)/python -m flows.servers.dashboards prepare && wait
 	@touch $@

@@ -152,7 +152,7 @@ def project(home: Path) -> Path:
         assert old in text, f"params.yaml has no {old!r} any more"
         text = text.replace(old, new)
     (home / "params.yaml").write_text(text)
-    run(home, "-m", "flows.servers", "prepare")
+    run(home, "-m", "flows.servers.dashboards", "prepare")
     return home
 
 

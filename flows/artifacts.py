@@ -10,7 +10,7 @@ from pathlib import Path
 from prefect import get_run_logger
 
 from flows.stage import StageRun
-from flows.untold import Shown
+from flows.worker.untold import Shown
 from pipeline.params import Params
 from pipeline.plugin import metrics_for
 from pipeline.registry.champion import Version

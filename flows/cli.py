@@ -97,7 +97,7 @@ def run(
 @app.command()
 def up() -> None:
     """Start the dashboards: Prefect's and MLflow's servers, on this machine only, in the background."""
-    from flows import servers
+    from flows.servers import dashboards as servers
 
     servers.up(_enter_project())
 
@@ -105,7 +105,7 @@ def up() -> None:
 @app.command()
 def down() -> None:
     """Stop the dashboards."""
-    from flows import servers
+    from flows.servers import dashboards as servers
 
     servers.down(_enter_project())
 
@@ -120,7 +120,7 @@ def worker(
     Each run gets a git worktree of its own, so that nobody's working files are touched. A run that dies with its
     process, its worker or its machine goes on where it was.
     """
-    from flows.worker import work
+    from flows.worker.serving import work
 
     work(_enter_project(), name, keep_up)
 
@@ -160,7 +160,7 @@ def verify(
     policy, weights and scores are identical, and 1 if not; then the first stage that differs is named, and what was
     different before it.
     """
-    from flows.verified import verify_and_show
+    from flows.records.verified import verify_and_show
 
     raise typer.Exit(verify_and_show(_enter_project(), run, json))
 
@@ -178,7 +178,7 @@ def runs(
     json: Annotated[bool, typer.Option("--json", help="A list of JSON objects.")] = False,
 ) -> None:
     """List the runs of this project, newest first; no server is asked."""
-    from flows import listing
+    from flows.records import listing
 
     _enter_project()
     listing.show(listing.Filter(model, state, since, verdict, tuple(param or ())), limit, json)
@@ -192,7 +192,7 @@ def show(
     params: Annotated[bool, typer.Option("--params", help="The text of its params.yaml.")] = False,
 ) -> None:
     """Show what a run was made of and what came of it: code, params, data, environment, scores, verdict."""
-    from flows.show import show as show_run
+    from flows.records.show import show as show_run
 
     _enter_project()
     show_run(run, json, patch, params)
@@ -205,7 +205,7 @@ def compare(
     json: Annotated[bool, typer.Option("--json", help="Every difference as one JSON object.")] = False,
 ) -> None:
     """Say what two runs differ in, in code, params, data and environment, and whether one is better."""
-    from flows.compare import show as show_difference
+    from flows.records.compare import show as show_difference
 
     _enter_project()
     show_difference(before, after, json)
@@ -253,7 +253,7 @@ def gc(
 @app.command()
 def doctor() -> None:
     """Check that every part is here, of a version that works, reachable and safe; say what to do if not."""
-    from flows.doctor import show_diagnosis
+    from flows.health.doctor import show_diagnosis
 
     raise typer.Exit(show_diagnosis(_enter_project()))
 

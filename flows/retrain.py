@@ -20,15 +20,16 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Completed
 from prefect.task_engine import TaskRunTimeoutError
 
-from flows import announce, artifacts, untold
-from flows.heartbeat import beating
-from flows.prefect_server import REQUEST_SECONDS
+from flows import announce, artifacts
 from flows.recording import Recording
 from flows.result import Result
 from flows.schedule.request import Request
 from flows.schedule.wording import trigger_words
+from flows.servers.prefect_server import REQUEST_SECONDS
 from flows.stage import Died, Graph, StageRun, Stopped
-from flows.untold import Shown
+from flows.worker import untold
+from flows.worker.heartbeat import beating
+from flows.worker.untold import Shown
 from pipeline.dataset import Dataset
 from pipeline.door import load
 from pipeline.errors import UserError
@@ -171,7 +172,7 @@ def keep_as_experiment(recording: Recording) -> dict[str, str]:
 @task(persist_result=False, task_run_name="push")
 def push(record: RunRecord, reigns: bool) -> None:
     """Data, models and the record of the run to the DVC remote: enough for a fresh clone to rebuild the run."""
-    from flows import published
+    from flows.remote import published
 
     published.push(Path.cwd(), record, reigns)
 

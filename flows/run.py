@@ -11,12 +11,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from flows import published, remote, settings
+from flows import settings
 from flows.alone import alone, of_device
 from flows.edits import edited, replace_params
 from flows.housekeeping.turns import run_at_work
+from flows.remote import moving as remote
+from flows.remote import published
 from flows.result import Result
-from flows.servers import prefect_for_run
+from flows.servers.dashboards import prefect_for_run
 from flows.stage import Graph, in_git
 from flows.worktrees import LOCK
 from pipeline.door import PARAMS, load, parse
@@ -62,8 +64,8 @@ def _as_flow_run(request: Request) -> Result:
     """Run the flow, once Prefect knows how the flow runs before it ended."""
     from prefect.client.orchestration import get_client
 
-    from flows import engine, untold
     from flows.retrain import retrain
+    from flows.worker import engine, untold
 
     with get_client(sync_client=True) as client:
         with suppress(*untold.AWAY):  # its next request says so
@@ -76,7 +78,7 @@ def _tell_prefect(root: Path) -> None:
     """Where nothing is to be run: tell Prefect what it has not heard, if there is such a thing and it is back."""
     if not any((shared() / settings.UNTOLD).glob("*.json")):
         return
-    from flows import untold
+    from flows.worker import untold
 
     with suppress(UserError), prefect_for_run(settings.home(root)) as prefect, prefect.client():
         from prefect.client.orchestration import get_client

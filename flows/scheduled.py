@@ -17,8 +17,8 @@ from uuid import UUID
 from flows import announce, settings
 from flows.alone import alone
 from flows.housekeeping.turns import run_at_work
-from flows.prefect_server import Prefect
 from flows.run import change_params, device_of, finished_before, polite_kill, prepared
+from flows.servers.prefect_server import Prefect
 from flows.worktrees import LOCK
 from pipeline.errors import UserError
 from pipeline.interrupts import EXIT_CODE
@@ -35,8 +35,8 @@ def run(flow_run_id: UUID) -> None:
     from prefect.client.orchestration import get_client
     from prefect.states import Completed, Failed
 
-    from flows.flow_runs import held
     from flows.schedule.request import Request
+    from flows.worker.flow_runs import held
 
     root = Path.cwd()
     with run_at_work(), held(settings.home(root), flow_run_id), alone(LOCK, lambda _: None):
@@ -57,8 +57,8 @@ def run(flow_run_id: UUID) -> None:
                 print(f"Nothing to do: {message}")
                 return
         with device_of(device), Prefect(os.environ["PREFECT_API_URL"]).client(), polite_kill():
-            from flows import engine
             from flows.retrain import retrain
+            from flows.worker import engine
 
             engine.run_as(flow_run, retrain)
 

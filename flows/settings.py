@@ -29,7 +29,7 @@ SWITCHES = {
     "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
     "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "true",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",  # no server behind our back: flows/servers.py starts the one there is
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",  # no server behind our back: flows/servers starts the one there is
     "PYDANTIC_DISABLE_PLUGINS": "__all__",  # the search for them reads the metadata of every installed package
 }
 TELEMETRY = (
@@ -40,7 +40,7 @@ TELEMETRY = (
     "PREFECT_SERVER_ANALYTICS_ENABLED",
 )
 UNTOLD = "untold"
-"""Folder of the shared state for what Prefect has not heard (flows/untold.py): looked at often, empty nearly always."""
+"""Folder of the shared state for what Prefect has not heard (flows/worker/untold.py): often looked at, mostly empty."""
 
 
 def project_root(start: Path | None = None) -> Path:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from flows.alone import holder
 from flows.run import up_to_date
-from flows.servers import running
+from flows.servers.dashboards import running
 from flows.worktrees import LOCK
 from pipeline.door import load
 from pipeline.errors import UserError

@@ -15,7 +15,7 @@ import pytest
 from faulty_proxy import FaultyProxy, Mode
 from small_project import convoy, environment, make, make_pictures
 
-from flows.processes import running
+from flows.servers.processes import running
 
 pytestmark = pytest.mark.slow
 
@@ -203,7 +203,7 @@ import json, sys
 from pathlib import Path
 from flows import settings
 settings.apply(Path.cwd())
-from flows import crashes, flow_runs, pool, untold
+from flows.worker import crashes, flow_runs, pool, untold
 from flows.schedule.server import project_tag
 from prefect.states import Running
 from pipeline.registry import attempts

@@ -15,7 +15,7 @@ from PIL import Image
 from test_flow import convoy, make_project
 from test_runs import ESCAPED, HOSTILE, made_record, run_id
 
-from flows import compare, finding, outputs
+from flows.records import compare, finding, outputs
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.registry import code_difference, difference, runs

@@ -14,9 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import checks_of_servers, doctor, processes, settings
-from flows.checks import FAILED, OK, WARNING, Check
-from flows.processes import Server
+from flows import settings
+from flows.health import checks_of_servers, doctor
+from flows.health.checks import FAILED, OK, WARNING, Check
+from flows.servers import processes
+from flows.servers.processes import Server
 from pipeline.files import write_json
 
 
@@ -210,6 +212,8 @@ def test_servers_of_the_user(root: Path, monkeypatch: pytest.MonkeyPatch, open_s
 
 
 def test_the_doctor_imports_nothing_heavy() -> None:
-    words = "import sys, flows.doctor; print([m for m in ('torch', 'prefect', 'mlflow', 'dvc') if m in sys.modules])"
+    words = (
+        "import sys, flows.health.doctor; print([m for m in ('torch', 'prefect', 'mlflow', 'dvc') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", words], cwd=Path(__file__).parents[1], capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr

@@ -19,8 +19,9 @@ import psutil
 import pytest
 from small_project import convoy, environment, git, make, make_pictures
 
-from flows import pool, settings
-from flows.processes import running
+from flows import settings
+from flows.servers.processes import running
+from flows.worker import pool
 
 pytestmark = pytest.mark.slow
 

@@ -18,9 +18,10 @@ import requests
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from flows import remote, settings
-from flows.remote import Moved
-from flows.remote_access import opened
+from flows import settings
+from flows.remote import moving as remote
+from flows.remote.access import opened
+from flows.remote.moving import Moved
 from pipeline.errors import UserError
 
 FILES = {"out/data/a.txt": b"a" * 1000, "out/data/b.txt": b"b" * 2000, "out/model.bin": b"m" * 4000}

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from flows import finding, listing
-from flows.listing import Filter
-from flows.show import show
+from flows.records import finding, listing
+from flows.records.listing import Filter
+from flows.records.show import show
 from pipeline.errors import UserError
 from pipeline.files import write_json, write_text
 from pipeline.registry import attempts, glances, ledger, runs

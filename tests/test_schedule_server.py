@@ -14,12 +14,13 @@ from uuid import uuid4
 
 import pytest
 
-from flows import pool, settings
-from flows.prefect_server import start_prefect
-from flows.processes import PATIENCE, stop, wait_ready
+from flows import settings
 from flows.schedule import deployments, runs, server
 from flows.schedule.request import Request
 from flows.schedule.scheduler import tick
+from flows.servers.prefect_server import start_prefect
+from flows.servers.processes import PATIENCE, stop, wait_ready
+from flows.worker import pool
 from pipeline.errors import UserError
 
 pytestmark = pytest.mark.slow

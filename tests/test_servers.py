@@ -23,10 +23,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import processes, servers, settings
-from flows.checks_of_servers import check_databases, check_servers
-from flows.databases import prepare
-from flows.processes import Server, listen
+from flows import settings
+from flows.health.checks_of_servers import check_databases, check_servers
+from flows.servers import dashboards as servers
+from flows.servers import processes
+from flows.servers.databases import prepare
+from flows.servers.processes import Server, listen
 from pipeline.errors import UserError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -34,7 +36,7 @@ FLOW = """
     import os, signal, sys
     from pathlib import Path
     from flows import settings
-    from flows.servers import prefect_for_run
+    from flows.servers.dashboards import prefect_for_run
 
     root = Path(sys.argv[1])
     settings.apply(root)

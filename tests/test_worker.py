@@ -16,9 +16,11 @@ from uuid import UUID
 import psutil
 import pytest
 
-from flows import flow_runs, servers, settings
-from flows.heartbeat import MESSAGE
+from flows import settings
 from flows.schedule.server import project_tag
+from flows.servers import dashboards as servers
+from flows.worker import flow_runs
+from flows.worker.heartbeat import MESSAGE
 
 pytestmark = pytest.mark.slow
 
@@ -43,8 +45,8 @@ STAND_IN = f"""
     from prefect import flow
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow
-    from flows.flow_runs import held
-    from flows.heartbeat import beating
+    from flows.worker.flow_runs import held
+    from flows.worker.heartbeat import beating
 
     with get_client(sync_client=True) as client:
         flow_run = client.read_flow_run(UUID(sys.argv[1]))
@@ -78,8 +80,8 @@ FLOWS = """
     settings.apply(Path(sys.argv[1]))
     from prefect import flow
     from prefect.runtime import flow_run
-    from flows.heartbeat import beating
-    from flows.prefect_server import Prefect
+    from flows.worker.heartbeat import beating
+    from flows.servers.prefect_server import Prefect
 
     @flow(persist_result=False, flow_run_name=sys.argv[2])
     def lives_for(seconds):
@@ -329,7 +331,7 @@ def test_a_branch_that_is_not_there_is_told_on_prefects_page(scene: Scene) -> No
 def test_what_another_machine_has_taken_is_left_alone(scene: Scene, tmp_path: Path) -> None:
     from prefect.states import Pending
 
-    from flows.crashes import sweep
+    from flows.worker.crashes import sweep
 
     with scene.client() as client:
         flow = client.create_flow_from_name("elsewhere")
@@ -347,7 +349,7 @@ def test_what_another_machine_has_taken_is_left_alone(scene: Scene, tmp_path: Pa
 def test_what_a_later_run_does_as_well_is_called_off_but_not_what_has_begun(scene: Scene) -> None:
     from prefect.states import Scheduled
 
-    from flows.due import belongs_here, called_off, request_of
+    from flows.worker.due import belongs_here, called_off, request_of
 
     now = datetime.now(UTC)
     with scene.client() as client:

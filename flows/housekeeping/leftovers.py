@@ -8,8 +8,8 @@ from pathlib import Path
 from flows import worktrees
 from flows.alone import holder
 from flows.edits import KEPT
-from flows.flow_runs import HOME as FLOW_RUNS
 from flows.housekeeping.group import Group, changed, of_paths, size
+from flows.worker.flow_runs import HOME as FLOW_RUNS
 from pipeline.files import shared
 from pipeline.journal import trainings
 from pipeline.registry import attempts, champion, ledger, needed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from flows.finding import look_up
-from flows.terminal import safe
+from flows.records.finding import look_up
+from flows.records.terminal import safe
 from pipeline.errors import UserError
 from pipeline.files import write_text
 from pipeline.registry import attempts

@@ -13,7 +13,7 @@ from rich.table import Table
 from flows.housekeeping import marks, plan, references
 from flows.housekeeping.plan import Limits, Plan
 from flows.housekeeping.turns import alone_in_project, at_work
-from flows.terminal import console, plain
+from flows.records.terminal import console, plain
 from pipeline.errors import UserError
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB")

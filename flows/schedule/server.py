@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows import pool
-from flows.processes import answers
 from flows.schedule import deployments
 from flows.schedule.deployments import ENTRYPOINT, POOL, TAG, Deployment
 from flows.schedule.prefect_yaml import FILE
 from flows.schedule.request import Request
 from flows.schedule.wording import trigger_words
+from flows.servers.processes import answers
+from flows.worker import pool
 from pipeline.errors import UserError
 from pipeline.files import STATE
 

@@ -14,8 +14,8 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import FlowRunEngine
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from flows import untold
-from flows.untold import AWAY, End
+from flows.worker import untold
+from flows.worker.untold import AWAY, End
 from pipeline.errors import UserError
 
 

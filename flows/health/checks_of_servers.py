@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 from flows import settings
-from flows.checks import FAILED, OK, WARNING, Check
-from flows.processes import HOST, Server, answers, running
+from flows.health.checks import FAILED, OK, WARNING, Check
+from flows.servers.processes import HOST, Server, answers, running
 from pipeline.files import STATE
 
 STRANGER = "https://stranger.example"

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from flows import settings
-from flows.processes import last_lines, start
+from flows.servers.processes import last_lines, start
 from pipeline.errors import UserError
 from pipeline.files import STATE
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from flows import finding
-from flows.processes import running
+from flows.records import finding
+from flows.records.terminal import console, day, grid, lines, plain, safe, took
+from flows.servers.processes import running
 from flows.settings import home
-from flows.terminal import console, day, grid, lines, plain, safe, took
 from pipeline.contracts import SPLITS
 from pipeline.errors import UserError
 from pipeline.registry import attempts, ledger

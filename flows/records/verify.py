@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows import outputs, worktrees
+from flows import worktrees
 from flows.housekeeping.turns import run_at_work
+from flows.records import outputs
 from flows.run import device_of
 from flows.stage import LOCK, Graph
 from pipeline.dataset import DatasetInfo
@@ -128,7 +129,7 @@ def _source_is_gone(record: RunRecord) -> str:
 
 def _take_over_dataset(root: Path, record: RunRecord, say: Say) -> None:
     """Put the recorded data set in place, from the cache or from the remote."""
-    from flows import remote
+    from flows.remote import moving as remote
 
     write_text(root / LOCK, record.lock_text)
     if not Graph(root).restore(DATASET):

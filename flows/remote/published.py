@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows import remote
+from flows.remote import moving as remote
 from pipeline.registry import champion, runs
 from pipeline.registry.attempts import Finished
 from pipeline.registry.runs import RunRecord

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from flows.heartbeat import EVENT, MESSAGE, SILENCE
+from flows.worker.heartbeat import EVENT, MESSAGE, SILENCE
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

@@ -16,7 +16,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed
 
-from flows import untold
+from flows.worker import untold
 
 GRACE = 30.0
 """Seconds that a process gets to keep its checkpoint; then it is ended by force."""

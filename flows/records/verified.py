@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from flows.finding import find
-from flows.terminal import safe
-from flows.verify import verify
+from flows.records.finding import find
+from flows.records.terminal import safe
+from flows.records.verify import verify
 from pipeline.registry.proof import Change, Proof, StageProof
 from pipeline.registry.runs import RunRecord
 

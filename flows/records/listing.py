@@ -14,7 +14,7 @@ import yaml
 from rich.table import Table
 
 from flows.housekeeping.marks import marked
-from flows.terminal import console, plain
+from flows.records.terminal import console, plain
 from pipeline.errors import UserError, did_you_mean
 from pipeline.registry import champion, glances
 from pipeline.registry.glances import SHOWN, Glance, State

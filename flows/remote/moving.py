@@ -15,7 +15,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from flows.remote_access import Access, Say, opened
+from flows.remote.access import Access, Say, opened
 from pipeline.errors import UserError, did_you_mean
 from pipeline.files import write_bytes
 

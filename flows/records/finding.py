@@ -149,7 +149,7 @@ def _in_remote(name: str) -> RunRecord | None:
 
     if not Config(".dvc", validate=False).get("core", {}).get("remote") or not (wanted := _published_as(name)):
         return None
-    from flows import remote
+    from flows.remote import moving as remote
 
     pattern, root = wanted, Path.cwd()
     names = [pattern] if pattern.endswith(".json") else remote.list_published(root, pattern)

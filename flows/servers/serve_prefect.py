@@ -1,4 +1,4 @@
-"""The process behind a Prefect server of ours: `python -m flows.serve_prefect FILE_DESCRIPTOR [PARENT]`.
+"""The process behind a Prefect server of ours: `python -m flows.servers.serve_prefect FILE_DESCRIPTOR [PARENT]`.
 
 It serves on a socket that is already open, so its address is known, and can be connected to, before it is ready. With
 the id of a parent it is a private server: only what a flow run needs, and it ends when the parent does.
@@ -20,7 +20,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from flows.processes import HOST
+from flows.servers.processes import HOST
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.processes import running
+from flows.servers.processes import running
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

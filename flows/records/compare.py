@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from flows import finding, outputs
-from flows.terminal import console, day, grid, lines, plain
+from flows.records import finding, outputs
+from flows.records.terminal import console, day, grid, lines, plain
 from pipeline.errors import UserError
 from pipeline.registry import code_difference, difference
 from pipeline.registry.code_difference import CodeDifference

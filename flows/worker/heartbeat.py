@@ -1,6 +1,6 @@
 """The heartbeat of a flow run: as long as its process lives, Prefect's server hears so every ten seconds.
 
-A process that is killed cannot say so itself; the automation of flows/automations.py concludes it from the silence.
+A process that is killed cannot say so itself; the automation beside this concludes it from the silence.
 
 Prefect's own heartbeat beats every 30 s at most, and a flow waits a second for its thread to end. This one has an event
 name of its own, so that the automation judges none of the flows that other people run on the same server.

@@ -21,13 +21,15 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Failed
 from pydantic import ValidationError
 
-from flows import automations, crashes, due, flow_runs, pool, servers, untold, worktrees
+from flows import worktrees
 from flows.alone import alone
-from flows.duties import Every, told_to_stop
-from flows.heartbeat import beating
-from flows.job import Job, conclude, unwanted
 from flows.schedule import scheduler
 from flows.schedule.server import bring_in_line
+from flows.servers import dashboards as servers
+from flows.worker import automations, crashes, due, flow_runs, pool, untold
+from flows.worker.duties import Every, told_to_stop
+from flows.worker.heartbeat import beating
+from flows.worker.job import Job, conclude, unwanted
 from pipeline.errors import UserError
 from pipeline.files import STATE
 

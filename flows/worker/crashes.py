@@ -15,8 +15,9 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
-from flows import announce, untold, worktrees
-from flows.flow_runs import forget, lives, recall, remember, remembered, taken_here
+from flows import announce, worktrees
+from flows.worker import untold
+from flows.worker.flow_runs import forget, lives, recall, remember, remembered, taken_here
 
 LIMIT = 3
 """How often a flow run is taken up again after a crash: one that always dies must not keep a machine for ever."""

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import settings
-from flows.checks import FAILED, OK, WARNING, Check
-from flows.checks_of_servers import check_databases, check_servers
+from flows.health.checks import FAILED, OK, WARNING, Check
+from flows.health.checks_of_servers import check_databases, check_servers
 from pipeline.door import PARAMS, load
 from pipeline.errors import ParamsError
 from pipeline.files import STATE

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from flows import settings
-from flows.databases import prepare
-from flows.processes import HOST, PATIENCE, Server, answers, listen, running, start, stop, wait_ready
+from flows.servers.databases import prepare
+from flows.servers.processes import HOST, PATIENCE, Server, answers, listen, running, start, stop, wait_ready
 from pipeline.errors import UserError
 from pipeline.files import STATE
 
@@ -47,7 +47,7 @@ def start_prefect(root: Path, variables: Mapping[str, str], port: int, parent: i
         }
         if parent:  # it lives shortly: events are written now, not every five seconds
             own["PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL"] = "0.2"
-        command = ["-m", "flows.serve_prefect", str(door.fileno()), *([str(parent)] if parent else [])]
+        command = ["-m", "flows.servers.serve_prefect", str(door.fileno()), *([str(parent)] if parent else [])]
         log = root / STATE / "logs" / ("prefect-of-run.log" if parent else "prefect.log")
         process, started = start(command, {**own, **variables}, root, log, handle=door.fileno())
     return Server(name="Prefect", pid=process.pid, started=started, port=port, health="/api/health", log=log)

@@ -20,9 +20,9 @@ from uuid import UUID
 import httpx
 from pydantic import Field, ValidationError
 
-from flows import flow_runs
 from flows.alone import alone
 from flows.settings import UNTOLD
+from flows.worker import flow_runs
 from pipeline.contracts import Options
 from pipeline.files import project, shared, write_json
 from pipeline.registry import attempts

@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows import automations, settings
-from flows.databases import prepare
-from flows.prefect_server import prefect_for_run, start_prefect
-from flows.processes import HOST, PATIENCE, Server, listen, record, running, start, stop, wait_ready
+from flows import settings
+from flows.servers.databases import prepare
+from flows.servers.prefect_server import prefect_for_run, start_prefect
+from flows.servers.processes import HOST, PATIENCE, Server, listen, record, running, start, stop, wait_ready
+from flows.worker import automations
 from pipeline.errors import UserError
 from pipeline.files import STATE, write_json
 
@@ -93,11 +94,13 @@ def down(root: Path, say: Say = print) -> list[str]:
 
 def _apply_schedules(root: Path, say: Say) -> None:
     """Bring the server in line with prefect.yaml; a mistake in that file does not keep the dashboards down."""
-    from flows import untold
+    from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
+
     from flows.schedule.server import bring_in_line, reachable
+    from flows.worker import untold
 
     try:
-        with reachable(root) as client:
+        with temporary_settings({PREFECT_API_AUTH_STRING: settings.password(root)}), reachable(root) as client:
             for line in untold.tell(client) if client else ():
                 say(line)
             for line in bring_in_line(client, root) if client else ():
@@ -145,7 +148,7 @@ def _locked(root: Path) -> Iterator[None]:
 
 if __name__ == "__main__":
     if sys.argv[1:] != ["prepare"]:
-        sys.exit("usage: python -m flows.servers prepare")
+        sys.exit("usage: python -m flows.servers.dashboards prepare")
     try:
         prepare(Path.cwd())
     except UserError as error:

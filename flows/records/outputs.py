@@ -84,7 +84,7 @@ def _from_tree(record: RunRecord, path: Path, md5: str) -> bytes | None:
 
 
 def _from_remote(record: RunRecord, path: str, cached: Fetch) -> bytes:
-    from flows.remote_access import opened
+    from flows.remote.access import opened
 
     with opened(Path.cwd(), lambda _: None, ()) as access:
         remote = access.remote

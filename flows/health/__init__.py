@@ -1,0 +1,1 @@
+"""`convoy doctor`: whether every part is here, works and is safe."""

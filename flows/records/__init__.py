@@ -1,0 +1,1 @@
+"""What runs left: shown, listed, compared, and rebuilt as a proof."""
