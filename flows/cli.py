@@ -5,7 +5,6 @@ Everything heavy is imported by the command that needs it: `--help` costs a tent
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,11 +12,11 @@ from typing import Annotated
 import typer
 
 from flows import settings
+from flows.records.commands import COMMANDS
 from flows.schedule import commands
 from pipeline.errors import UserError
 
 INTERRUPTED = 130
-RUN = "An id or its beginning, a version as `digits/3`, a DVC experiment, `latest`, `champion`."
 
 app = typer.Typer(
     name="convoy",
@@ -74,7 +73,7 @@ def run(
     from flows.summary import show
 
     params = params and params.absolute()  # typed relative to where the user stands
-    root = _enter_project()
+    root = settings.enter_project()
     if ref and not isolated:
         raise UserError("--ref says what to run in a tree of its own: add --isolated.")
     from flows.edits import combinations
@@ -99,7 +98,7 @@ def up() -> None:
     """Start the dashboards: Prefect's and MLflow's servers, on this machine only, in the background."""
     from flows.servers import dashboards as servers
 
-    servers.up(_enter_project())
+    servers.up(settings.enter_project())
 
 
 @app.command()
@@ -107,7 +106,7 @@ def down() -> None:
     """Stop the dashboards."""
     from flows.servers import dashboards as servers
 
-    servers.down(_enter_project())
+    servers.down(settings.enter_project())
 
 
 @app.command()
@@ -122,7 +121,7 @@ def worker(
     """
     from flows.worker.serving import work
 
-    work(_enter_project(), name, keep_up)
+    work(settings.enter_project(), name, keep_up)
 
 
 @app.command()
@@ -130,7 +129,7 @@ def status() -> None:
     """What runs, who is champion, and whether anything is to do."""
     from flows.status import show
 
-    show(_enter_project())
+    show(settings.enter_project())
 
 
 @app.command()
@@ -143,111 +142,12 @@ def predict(
     from flows.predict import show_predictions
 
     pictures = [picture.absolute() for picture in pictures]  # typed relative to where the user stands
-    _enter_project()
+    settings.enter_project()
     show_predictions(pictures, top, json)
 
 
-@app.command()
-def verify(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run's id, a version as `digits/3`, `latest`, `champion`.")
-    ],
-    json: Annotated[bool, typer.Option("--json", help="Everything that was compared, as one JSON object.")] = False,
-) -> None:
-    """Rebuild a recorded run in a clean git worktree and compare it with its record, digest by digest.
-
-    Nothing but the data is taken over from this project: no cache, no checkpoint. The exit status is 0 if dataset,
-    policy, weights and scores are identical, and 1 if not; then the first stage that differs is named, and what was
-    different before it.
-    """
-    from flows.records.verified import verify_and_show
-
-    raise typer.Exit(verify_and_show(_enter_project(), run, json))
-
-
-@app.command()
-def runs(
-    model: Annotated[str, typer.Option(help="Of this model alone.")] = "",
-    state: Annotated[str, typer.Option(metavar="finished|stopped|working", help="In this state.")] = "",
-    since: Annotated[str, typer.Option(metavar="DAY", help="Begun since then: 2026-11-01, or so long ago: 7d.")] = "",
-    verdict: Annotated[str, typer.Option(metavar="promote|hold|reject", help="That the gate judged so.")] = "",
-    param: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="With this param, as `train.epochs=5`. Repeatable.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="At most so many; 0 is all.")] = 20,
-    json: Annotated[bool, typer.Option("--json", help="A list of JSON objects.")] = False,
-) -> None:
-    """List the runs of this project, newest first; no server is asked."""
-    from flows.records import listing
-
-    _enter_project()
-    listing.show(listing.Filter(model, state, since, verdict, tuple(param or ())), limit, json)
-
-
-@app.command()
-def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help=RUN)],
-    json: Annotated[bool, typer.Option("--json", help="The whole record as one JSON object.")] = False,
-    patch: Annotated[bool, typer.Option("--patch", help="What was not committed, as a patch.")] = False,
-    params: Annotated[bool, typer.Option("--params", help="The text of its params.yaml.")] = False,
-) -> None:
-    """Show what a run was made of and what came of it: code, params, data, environment, scores, verdict."""
-    from flows.records.show import show as show_run
-
-    _enter_project()
-    show_run(run, json, patch, params)
-
-
-@app.command()
-def compare(
-    before: Annotated[str, typer.Argument(metavar="RUN", help=RUN)],
-    after: Annotated[str, typer.Argument(metavar="RUN", help="The other one.")],
-    json: Annotated[bool, typer.Option("--json", help="Every difference as one JSON object.")] = False,
-) -> None:
-    """Say what two runs differ in, in code, params, data and environment, and whether one is better."""
-    from flows.records.compare import show as show_difference
-
-    _enter_project()
-    show_difference(before, after, json)
-
-
-@app.command()
-def keep(
-    run: Annotated[str, typer.Argument(metavar="RUN", help=RUN)],
-    off: Annotated[bool, typer.Option("--off", help="Take the mark off again.")] = False,
-) -> None:
-    """Keep a run, whatever becomes of its model: `convoy gc` frees nothing of it."""
-    from flows.housekeeping.marks import keep as keep_run
-
-    _enter_project()
-    keep_run(run, off)
-
-
-@app.command()
-def gc(
-    yes: Annotated[bool, typer.Option("--yes", help="Free it; without this it is only shown.")] = False,
-    newest: Annotated[
-        int, typer.Option(min=0, metavar="N", help="So many finished runs of each model stay in any case.")
-    ] = 3,
-    grace: Annotated[
-        float, typer.Option(min=0, metavar="MINUTES", help="What came into DVC's cache so lately stays.")
-    ] = 60,
-    json: Annotated[bool, typer.Option("--json", help="Everything by its name, as one JSON object.")] = False,
-) -> None:
-    """Show what no registered model, no kept run and no branch needs; with --yes, free it.
-
-    DVC's cache, MLflow runs and models, experiments, worktrees, checkpoints and caches. What stays can be verified as
-    before. The ledger, the sources of the data, working files and the DVC remote are never touched.
-    """
-    from flows.housekeeping.plan import Limits
-    from flows.housekeeping.show import gc as collect
-
-    root = settings.home(_enter_project())
-    os.chdir(root)
-    try:
-        collect(root, Limits(newest, grace * 60), yes, json)
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+for command in COMMANDS:
+    app.command()(command)
 
 
 @app.command()
@@ -255,7 +155,7 @@ def doctor() -> None:
     """Check that every part is here, of a version that works, reachable and safe; say what to do if not."""
     from flows.health.doctor import show_diagnosis
 
-    raise typer.Exit(show_diagnosis(_enter_project()))
+    raise typer.Exit(show_diagnosis(settings.enter_project()))
 
 
 def main() -> None:
@@ -265,14 +165,6 @@ def main() -> None:
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(error.status)
-
-
-def _enter_project() -> Path:
-    """Go to the project that the current folder belongs to, with its settings in the environment."""
-    root = settings.project_root()
-    settings.apply(root)
-    os.chdir(root)
-    return root
 
 
 if __name__ == "__main__":

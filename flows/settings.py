@@ -88,6 +88,14 @@ def apply(root: Path) -> None:
     os.environ.update(environment(root))
 
 
+def enter_project() -> Path:
+    """Go to the project that the current folder belongs to, with its settings in the environment; its root."""
+    root = project_root()
+    apply(root)
+    os.chdir(root)
+    return root
+
+
 def password(root: Path) -> str:
     """Name and password of the project's Prefect server, `convoy:...`; made once, for the owner's eyes alone."""
     path = password_file(root)

@@ -5,7 +5,6 @@ Everything heavy is imported by the command that needs it.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,7 +47,7 @@ def add(
     from flows.schedule import deployments, prefect_yaml, wording
     from flows.schedule.branches import current, existing
 
-    root = _project()
+    root = settings.enter_project()
     request = _request(
         trigger={"cron": cron, "zone": zone, "new_data": new_data, "every_minutes": every},
         branch=current(root) if branch is None else branch,
@@ -71,7 +70,7 @@ def list_(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False
 
     from flows.schedule import listing, wording
 
-    found = listing.listed(_project())
+    found = listing.listed(settings.enter_project())
     if json:
         print(dumps([row.model_dump(mode="json") for row in found], indent=2))
         return
@@ -100,7 +99,7 @@ def remove(name: Name) -> None:
     """Take a deployment out of prefect.yaml and off the server; its runs stay."""
     from flows.schedule import deployments, prefect_yaml
 
-    root = _project()
+    root = settings.enter_project()
     deployments.remove(root, name)
     print(f"{name} is no longer in {prefect_yaml.FILE}.")
     _apply(root)
@@ -111,7 +110,7 @@ def run(name: Name) -> None:
     """Ask for a run of a deployment, now."""
     from flows.schedule import deployments, runs, server
 
-    root = _project()
+    root = settings.enter_project()
     deployments.find(root, name)
     with server.reachable(root) as client:
         if client is None:
@@ -126,7 +125,7 @@ def run(name: Name) -> None:
 def _set_paused(name: str, paused: bool) -> None:
     from flows.schedule import deployments, server
 
-    root = _project()
+    root = settings.enter_project()
     deployments.set_paused(root, name, paused)
     print(f"{name} {'is paused' if paused else 'is awake'}.")
     with server.reachable(root) as client:
@@ -172,10 +171,3 @@ def _request(**fields: Any) -> Request:
                 said = f"{said[0].lower()}{said[1:]}; found {problem['input']!r}"
             lines.append(f"{option}: {said}")
         raise UserError("\n".join(line if line.endswith("?") else f"{line}." for line in lines)) from None
-
-
-def _project() -> Path:
-    root = settings.project_root()
-    settings.apply(root)
-    os.chdir(root)
-    return root
