@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from flows import mending
 from pipeline.errors import UserError
 from pipeline.interrupts import EXIT_CODE
 
@@ -65,6 +66,7 @@ class Graph:
         if not os.environ.get("PATH", "").startswith(str(Path(sys.executable).parent)):
             # `python` in dvc.yaml is the one that runs here, whether or not its environment is activated.
             os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        mending.mend(root)
         try:
             self._repo: Repo = Repo(str(root), config=None if in_git(root) else {"core": {"no_scm": True}})
         except DvcException as error:
@@ -108,6 +110,7 @@ class Graph:
         from dvc.exceptions import DvcException
         from dvc.lock import LockError
 
+        mending.keep_lock(self._root)
         before, last = self.locked(name), _last_process()
         start = time.perf_counter()
         # In a thread: in the main one, DVC would ignore Ctrl-C, and one that comes while a stage ends would be lost.
@@ -148,7 +151,7 @@ class Graph:
             lock = yaml.safe_load((self._root / LOCK).read_text())
         except FileNotFoundError:
             return None
-        return lock["stages"].get(name)
+        return (lock.get("stages") or {}).get(name)
 
 
 def in_git(root: Path) -> bool:

@@ -9,7 +9,8 @@ from dvc.exceptions import ReproductionError
 from dvc.lock import LockError
 from dvc.stage.exceptions import StageCmdFailedError
 
-from flows.stage import Died, Mistake, Stopped, _explained
+from flows import mending
+from flows.stage import Died, Graph, Mistake, Stopped, _explained
 from pipeline import __main__ as stages
 from pipeline.errors import UserError
 
@@ -68,3 +69,47 @@ def test_a_full_disk_is_a_mistake_in_words(monkeypatch, tmp_path, capsys) -> Non
     assert stages.main(["train"]) == 1
     words = "train: cannot write: No space left on device. Make room, then run again; nothing is lost.\n"
     assert capsys.readouterr().err == words
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """One stage that copies a file, run once."""
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text("[core]\n    analytics = false\n    no_scm = true\n")
+    (tmp_path / "dvc.yaml").write_text("stages: {copy: {cmd: cp a b, deps: [a], outs: [b]}}\n")
+    (tmp_path / ".convoy").mkdir()
+    (tmp_path / "a").write_text("1")
+    monkeypatch.chdir(tmp_path)
+    assert Graph(tmp_path).run("copy").name == "copy"
+    return tmp_path
+
+
+@pytest.mark.parametrize("left", ["", '{"out/x": {"read": [{"pid": 12'])
+def test_a_table_of_locks_that_a_kill_cut_short_is_removed(project, left: str) -> None:
+    (project / ".dvc/tmp/rwlock").write_text(left)
+    assert Graph(project).changed() == {}
+    (project / "a").write_text("2")
+    Graph(project).run("copy")
+    assert (project / "b").read_text() == "2"
+
+
+def test_a_lock_that_a_kill_cut_short_anywhere_hinders_no_later_run(project, capsys) -> None:
+    (project / "a").write_text("2")
+    Graph(project).run("copy")
+    after = (project / "dvc.lock").read_text()
+    kept = (project / ".convoy/dvc.lock.before").read_text()
+    assert "c4ca4238a0b923820dcc509a6f75849b" in kept  # of "1"
+    told = 0
+    for length in range(0, len(after), 7):
+        (project / "dvc.lock").write_text(after[:length])
+        (project / ".convoy/dvc.lock.before").write_text(kept)
+        Graph(project).run("copy")
+        assert (project / "dvc.lock").read_text() == after
+        told += "dvc.lock was cut short by a kill; it is put back" in capsys.readouterr().out
+    assert told > 10
+
+
+def test_a_lock_of_dvc_that_is_whole_is_left_alone(project) -> None:
+    (project / ".dvc/tmp/rwlock").write_text("{}")
+    mending.mend(project)
+    assert (project / ".dvc/tmp/rwlock").read_text() == "{}"

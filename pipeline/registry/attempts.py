@@ -203,8 +203,8 @@ def close_stopped(tell: Callable[[Attempt], None]) -> None:
 def stage_digests(lock: Path = LOCK) -> dict[str, str]:
     """Each stage's entry in `dvc.lock` as a digest: what it was computed from, and what came out."""
     try:
-        stages = yaml.safe_load(lock.read_text())["stages"]
-    except OSError:
+        stages = yaml.safe_load(lock.read_text()).get("stages") or {}
+    except (OSError, yaml.YAMLError, AttributeError):  # none yet, or one that a kill has cut short
         return {}
     return {name: _digest(entry) for name, entry in stages.items()}
 
