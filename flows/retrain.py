@@ -90,7 +90,7 @@ def _retrain(params: Params, request: Request) -> Any:
         version = register(recording)
         verdict = judge(recording, params, version)
         reigns = promote(recording, params, version, verdict)
-        tags = {"trigger": trigger_words(request.trigger)} | (keep_as_experiment(recording) if in_worktree() else {})
+        tags = _origin(request) | (keep_as_experiment(recording) if in_worktree() else {})
         record = recording.whole(version, verdict, tags)
         if request.push:
             push(record, reigns)
@@ -182,6 +182,13 @@ def show(shown: list[Shown]) -> None:
     with get_client(sync_client=True, httpx_settings={"timeout": REQUEST_SECONDS}) as client:
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
             untold.show(client, UUID(str(flow_run.id)), shown)
+
+
+def _origin(request: Request) -> dict[str, str]:
+    """What set the run off and which branch it is of, where that was no person at the working tree."""
+    set_off = request.trigger.cron or request.trigger.new_data
+    tags = {"trigger": trigger_words(request.trigger)} if set_off else {}
+    return tags | ({"git.branch": request.branch} if request.branch else {})
 
 
 def _prefect_tags() -> dict[str, str]:

@@ -17,6 +17,7 @@ from uuid import UUID
 from flows import announce, settings
 from flows.alone import alone
 from flows.housekeeping.turns import run_at_work
+from flows.remote import moving as remote
 from flows.run import change_params, device_of, finished_before, polite_kill, prepared
 from flows.servers.prefect_server import Prefect
 from flows.worktrees import LOCK
@@ -46,6 +47,8 @@ def run(flow_run_id: UUID) -> None:
                 request = Request.model_validate(flow_run.parameters.get("request", {}))
                 change_params(request.set, None)
                 before = finished_before()
+                if request.push and not before:
+                    remote.check(root)
                 device = prepared()
             except UserError as error:
                 client.set_flow_run_state(flow_run_id, Failed(message=str(error)), force=True)

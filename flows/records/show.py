@@ -126,7 +126,8 @@ def _code(record: RunRecord) -> Text:
     code = record.code
     if not code.commit:
         return plain(f"in no git repository; package pipeline {code.digest[:12]}")
-    said = [f"commit {code.commit[:12]}" + f" on {code.branch}" * bool(code.branch)]
+    branch = record.tags.get("git.branch") or code.branch
+    said = [f"commit {code.commit[:12]}" + f" on {branch}" * bool(branch)]
     if code.patch:
         changed = [line for line in code.patch.splitlines() if line[:1] in "+-" and line[:4] not in ("+++ ", "--- ")]
         files = sum(line.startswith("diff --git ") for line in code.patch.splitlines())
