@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -19,6 +21,7 @@ from flows.servers.processes import running
 
 pytestmark = pytest.mark.slow
 
+ROUNDS = int(os.environ.get("CONVOY_ROUNDS", "2"))
 EPOCHS = 40
 WAS_AWAY = "was away when the run ended. What it has not heard is told by the next `convoy run`"
 LATER = "Prefect now knows that flow run 'shades'"
@@ -196,6 +199,34 @@ def test_prefect_away_at_the_start_is_named(scene: Scene) -> None:
     scene.prefect.switch(Mode.REFUSE)
     said = convoy(scene.root, "run", "--set", "seed=5", status=1, **scene.variables())
     assert f"The Prefect server at {scene.prefect.url}/api does not answer. Start it, or unset PREFECT_API_URL" in said
+
+
+@pytest.mark.skipif(
+    int(os.environ.get("CONVOY_ROUNDS", "2")) < 10, reason="takes minutes; CONVOY_ROUNDS=10 asks for it"
+)
+@pytest.mark.parametrize("back", [True, False], ids=["back", "never"])
+@pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.HANG, Mode.FAIL])
+@pytest.mark.parametrize("away", ["prefect", "mlflow"])
+def test_every_way_to_be_away(scene: Scene, away: str, mode: Mode, back: bool) -> None:
+    seed = 100 + 10 * list(Mode).index(mode) + 2 * (away == "mlflow") + back
+    proxy = getattr(scene, away)
+    process = scene.train(seed)
+    proxy.switch(mode)
+    since = time.monotonic()
+    assert process.stdout
+    next(line for line in process.stdout if line.startswith("train: kept"))
+    assert time.monotonic() - since < 15  # it takes some 4 s where nothing is away
+    if back:
+        proxy.switch(Mode.PASS)
+    said = ended(process, status=1 if away == "mlflow" and not back else 0)
+    assert (WAS_AWAY in said) == (away == "prefect" and not back)
+    proxy.switch(Mode.PASS)
+    said = scene.again()
+    assert "train: epoch" not in said
+    ((run, status),) = scene.mlflow_runs(seed)
+    assert status == "FINISHED"
+    assert scene.steps(run) == list(range(EPOCHS))
+    assert scene.flow_run()[1] == "Completed"
 
 
 TOLD = """
