@@ -40,8 +40,10 @@ from pipeline.registry.champion import Version
 from pipeline.registry.gate import Verdict
 from pipeline.registry.runs import RunRecord
 from pipeline.registry.tracking import address, reaching
-from pipeline.score import answers
+from pipeline.score import Killed, answers
 
+DIED = (Died, Killed)
+"""A process ended without a word."""
 BY_HAND = Request.model_validate({})
 
 
@@ -68,10 +70,10 @@ def retrain(request: Request = BY_HAND) -> Any:
     with beating(flow_run.id):
         try:
             return _retrain(params, request)
-        except Stopped:
-            raise
         except Exception as error:
-            announce.failed(params, flow_run.name or "", str(error) or type(error).__name__)
+            goes_on = isinstance(error, Stopped) or (isinstance(error, DIED) and flow_run.deployment_id)
+            if not goes_on:  # the worker takes a scheduled run up again whose process died
+                announce.failed(params, flow_run.name or "", str(error) or type(error).__name__)
             raise
 
 
@@ -88,7 +90,7 @@ def _retrain(params: Params, request: Request) -> Any:
                     return Completed(name="NothingToDo", message=message, data=Result(before, new=False))
                 recording.begin(dataset)
         version = register(recording)
-        verdict = judge(recording, params, version)
+        verdict: Verdict = _as_often_as_stages(judge, params)(recording, params, version)
         reigns = promote(recording, params, version, verdict)
         tags = _origin(request) | (keep_as_experiment(recording) if in_worktree() else {})
         record = recording.whole(version, verdict, tags)
@@ -102,12 +104,8 @@ def _retrain(params: Params, request: Request) -> Any:
 
 def _brought_up_to_date(graph: Graph, stage: str, params: Params) -> StageRun:
     """The stage as a Prefect task of its own name."""
-    as_task = bring_up_to_date.with_options(
-        name=stage,
-        task_run_name=stage,
-        retries=params.flow.retries,
-        retry_condition_fn=_worth_another_try,
-        timeout_seconds=params.flow.timeout_seconds or None,
+    as_task = _as_often_as_stages(bring_up_to_date, params).with_options(
+        name=stage, task_run_name=stage, timeout_seconds=params.flow.timeout_seconds or None
     )
     try:
         # A task that is called gives its result, but one that names its own state (`Cached`) gives that state.
@@ -128,9 +126,13 @@ def bring_up_to_date(graph: Graph, stage: str) -> Any:
     return done if done.outcome == "ran" else Completed(name="Cached", message=f"{done.outcome} by DVC", data=done)
 
 
+def _as_often_as_stages(of_it: Any, params: Params) -> Any:
+    return of_it.with_options(retries=params.flow.retries, retry_condition_fn=_worth_another_try)
+
+
 def _worth_another_try(_: Any, __: TaskRun, state: State[Any]) -> bool:
-    """A stage that died may live the next time; a mistake or an interruption stays one."""
-    return isinstance(state.result(raise_on_failure=False), Died)
+    """A process that died may live the next time; a mistake or an interruption stays one."""
+    return isinstance(state.result(raise_on_failure=False), DIED)
 
 
 @task(persist_result=False, task_run_name="register")

@@ -34,7 +34,7 @@ def run(flow_run_id: UUID) -> None:
         UserError: what the user should mend; Prefect has been told.
     """
     from prefect.client.orchestration import get_client
-    from prefect.states import Completed, Failed
+    from prefect.states import Completed, Crashed, Failed
 
     from flows.schedule.request import Request
     from flows.worker.flow_runs import held
@@ -60,10 +60,15 @@ def run(flow_run_id: UUID) -> None:
                 print(f"Nothing to do: {message}")
                 return
         with device_of(device), Prefect(os.environ["PREFECT_API_URL"]).client(), polite_kill():
-            from flows.retrain import retrain
+            from flows.retrain import DIED, retrain
             from flows.worker import engine
 
-            engine.run_as(flow_run, retrain)
+            try:
+                engine.run_as(flow_run, retrain)
+            except DIED as error:  # to Prefect that is a failure of the flow, which nobody would take up again
+                with get_client(sync_client=True) as client:
+                    client.set_flow_run_state(flow_run_id, Crashed(message=str(error)), force=True)
+                raise
 
 
 def _end_with(parent: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,10 @@ from pipeline.packed import packed
 from pipeline.params import ComputeOptions
 
 
+class Killed(UserError):
+    """The process was ended from outside; trying again may help."""
+
+
 def answers(bundle: Path, compute: ComputeOptions) -> np.ndarray:
     """Probabilities of the bundle in the folder `bundle` for every test image, in the order of their ids.
 
@@ -29,17 +34,25 @@ def answers(bundle: Path, compute: ComputeOptions) -> np.ndarray:
         float64 [N, K].
 
     Raises:
-        UserError: the process failed; with its last words.
+        Killed: the process was ended by a signal.
+        UserError: it failed; with its last words.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "answers.npy"
         command = [sys.executable, "-m", "pipeline.score", str(bundle), compute.device, str(compute.threads), str(out)]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+        if done.returncode < 0:
+            raise Killed(f"The process that asks the model in {bundle} was ended by {_signal(-done.returncode)}.")
         if done.returncode:
             words = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
             raise UserError(f"The model in {bundle} gives no answers: {words[0]}")
         found: np.ndarray = np.load(out, allow_pickle=False)
         return found
+
+
+def _signal(number: int) -> str:
+    hint = " (the system kills so when memory runs out)" if number == signal.SIGKILL else ""
+    return f"signal {signal.Signals(number).name}{hint}"
 
 
 def main(folder: str, device: str, threads: str, out: str) -> None:
