@@ -13,6 +13,8 @@ from flows import mending
 from flows.stage import Died, Graph, Mistake, Stopped, _explained
 from pipeline import __main__ as stages
 from pipeline.errors import UserError
+from pipeline.params import ComputeOptions
+from pipeline.score import Killed, answers
 
 
 def explained(cause: Exception) -> Exception:
@@ -113,3 +115,12 @@ def test_a_lock_of_dvc_that_is_whole_is_left_alone(project) -> None:
     (project / ".dvc/tmp/rwlock").write_text("{}")
     mending.mend(project)
     assert (project / ".dvc/tmp/rwlock").read_text() == "{}"
+
+
+def test_a_process_that_is_killed_while_it_asks_a_model_may_be_tried_again(tmp_path, monkeypatch) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -9 $$\n")
+    python.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(python))
+    with pytest.raises(Killed, match=r"was ended by signal SIGKILL \(the system kills so when memory runs out\)\.$"):
+        answers(tmp_path, ComputeOptions.model_validate({}))
