@@ -15,8 +15,6 @@ from flows import settings
 from flows.alone import alone, of_device
 from flows.edits import edited, replace_params
 from flows.housekeeping.turns import run_at_work
-from flows.remote import moving as remote
-from flows.remote import published
 from flows.result import Result
 from flows.servers.dashboards import prefect_for_run
 from flows.stage import Graph, in_git
@@ -47,12 +45,16 @@ def run(root: Path, request: Request, params_file: Path | None) -> Result:
         change_params(request.set, params_file)
         if finished := nothing_to_do(root):
             if request.push and not in_worktree():
+                from flows.remote import published
+
                 published.push_again(root, finished)
             _tell_prefect(root)
             return Result(finished, new=False)
         _look_at_source()
         if request.push:
-            remote.check(root)
+            from flows.remote import moving
+
+            moving.check(root)
         if not in_git(root):
             print("Not in a git repository: the run is recorded without the code that made it. `git init` mends that.")
         with prefect_for_run(settings.home(root)) as prefect, device_of(prepared()):
