@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -61,6 +61,8 @@ class Found:
     """`train`, `val` or `test` where the source says so."""
     group: str | None = None
     """Pictures of one group (a person, a patient) are never parted between splits."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What else is known of it, to slice the scores by: text under each name, empty where nothing is known."""
 
 
 @dataclass(frozen=True)

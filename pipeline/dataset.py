@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pipeline.contracts import Options
 from pipeline.errors import UserError
@@ -34,7 +34,7 @@ SAMPLE_COLUMNS = {
     "shard": pa.int32(),
     "row": pa.int32(),
 }
-"""Columns of every task; the task's own (`label`) follow them."""
+"""Columns of every task; the task's own (`label`) follow them, and then the metadata of the source, if it has any."""
 REJECTED_COLUMNS = {"source": pa.string(), "reason": pa.string()}
 SHARD_COLUMNS = {"id": pa.string(), "data": pa.large_binary()}
 
@@ -53,7 +53,9 @@ class DatasetInfo(Options):
     bytes: int
     rejected: int
     digest: str
-    """sha256 over ids, splits and annotations: equal digests are equal datasets."""
+    """sha256 over ids, splits, annotations and metadata: equal digests are equal datasets."""
+    metadata: list[str] = Field(default_factory=list)
+    """Columns of `samples.parquet` that the source adds: float64 where each value is a number, else text."""
 
 
 @dataclass(frozen=True)

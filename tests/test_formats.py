@@ -6,6 +6,7 @@ import io
 import tarfile
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def test_a_format_keeps_its_contract(form: str, options: dict[str, Any]):
             assert isinstance(item.data, bytes)
             assert item.annotation.keys() == config.gives
             assert item.split in (None, *SPLITS)
+            assert all(isinstance(text, str) for pair in item.metadata.items() for text in pair)
         else:
             assert item.reason
 
@@ -240,6 +242,125 @@ def test_the_x_ray_archive_asks_which_of_two_and_then_reads_it():
         found, left_out = read("folder", path=path, inside=inside)
         assert Counter(label for label, _ in found.values()) == {"Covid-19": 124, "No_findings": 500, "Pneumonia": 500}
         assert len(left_out) == 12
+
+
+# folder: metadata
+
+
+def with_metadata(
+    path: Path, text: str | bytes, names: Sequence[str] = ("ants/1.png", "ants/2.png", "bees/1.png")
+) -> Path:
+    tree(path, [*names])
+    (path / "facts.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def told(path: Path, **options: Any) -> dict[str, tuple[dict[str, str], str | None, str | None]]:
+    """Metadata, group and split of each sample."""
+    items = made("folder", {"path": str(path), "metadata": "facts.csv", **options}).read()
+    return {i.name: (dict(i.metadata), i.group, i.split) for i in items if isinstance(i, Found)}
+
+
+def test_metadata_comes_with_its_picture(tmp_path: Path):
+    text = '\ufefffile,camera, age ,group,split\r\nants/1.png, north ,3,g1,TRAIN\r\n\r\nbees/1.png,,"1,5",,dev\r\n'
+    source = with_metadata(tmp_path, text)
+    assert told(source) == {
+        "ants/1.png": ({"camera": "north", "age": "3"}, "g1", "train"),
+        "ants/2.png": ({"camera": "", "age": ""}, None, None),  # it has no row
+        "bees/1.png": ({"camera": "", "age": "1,5"}, None, "val"),
+    }
+    _, left_out = read("folder", path=str(source), metadata="./facts.csv")
+    assert left_out == {"facts.csv": "the metadata of the others (data.metadata)"}
+
+
+def test_metadata_may_speak_of_what_is_left_out_and_lie_among_the_pictures(tmp_path: Path):
+    names = ["d/ants/1.png", "d/bees/1.png", "README", "d/ants/.hidden.png"]
+    tree(tmp_path, names)
+    (tmp_path / "d/ants/facts.csv").write_text("file,camera\n" + "".join(f"{name},x\n" for name in names))
+    assert sorted(told(tmp_path, metadata="d/ants/facts.csv")) == ["d/ants/1.png", "d/bees/1.png"]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_metadata_in_an_archive(tmp_path: Path, kind: str):
+    folder = with_metadata(tmp_path / "pets", "file,camera\nants/1.png,north\n")
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    archive = tmp_path / f"pets.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as packed:
+            for file in files:
+                packed.write(file, file.relative_to(folder))
+    else:
+        with tarfile.open(archive, "w:gz") as packed_tar:
+            packed_tar.add(folder, ".")
+    assert told(archive) == told(folder)
+    assert list(made("folder", {"path": str(archive), "metadata": "facts.csv"}).listing())
+
+
+def test_metadata_and_folders_agree_on_the_split(tmp_path: Path):
+    names = ["train/ants/1.png", "train/bees/1.png", "test/ants/1.png", "test/bees/1.png"]
+    source = with_metadata(tmp_path, "file,split\ntest/ants/1.png,test\ntrain/ants/1.png,\n", names)
+    assert {split for _, _, split in told(source).values()} == {"train", "test"}
+    (source / "facts.csv").write_text("file,split\ntest/ants/1.png,train\n")
+    words = r"test/ants/1\.png lies in 'test', but the metadata puts it in 'train'\. Move the picture"
+    with pytest.raises(UserError, match=words):
+        told(source)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"", r"facts\.csv in .* is empty\. Expected a first line such as 'file,camera'\."),
+        (b"file,camera\nants/1.png,\xff\n", r"is not UTF-8 \(byte 23\)\. Save it as UTF-8\."),
+        ("name,camera\n", r"its first column is 'name'; expected 'file', and commas between the columns\."),
+        ("file;camera\n", r"its first column is 'file;camera'; expected 'file', and commas"),
+        ("\n", r"its first column is ''; expected 'file'"),
+        ("file\nants/1.png\n", r"it has no column beside 'file'\."),
+        ("file," + ",".join(f"c{k}" for k in range(51)), r"51 columns beside 'file'; the limit is 50\."),
+        ("file,,b\n", r"a column is named ''; expected 1 to 64 characters"),
+        ("file," + "n" * 65, r"a column is named 'n+'; expected 1 to 64"),
+        ("file,a\x1bb\n", r"a column is named 'a\\x1bb'; expected .*, and no control characters"),
+        ("file,a,b,a\n", r"two columns are named 'a'; keep one"),
+        ("file,a,file\n", r"two columns are named 'file'; keep one"),
+        ('file,a\nants/1.png,"north\n', r"is no CSV: line 2: unexpected end of data\. Mend it"),
+        (f"file,a\n{'x' * 200_000},north\n", r"is no CSV: line 2: field larger than field limit"),
+        ("file,a\nants/1.png,north,1\n", r"1 problem\. Line 2: 3 values; the first line has 2\. Mend these rows"),
+        ("file,a\nants/1.png\n", r"1 problem\. Line 2: 1 values; the first line has 2\."),
+        ("file,a\nants/1.png,x\nants/1.png,x\n", r"1 problem\. Line 3: a second row for 'ants/1\.png'\."),
+        (f"file,a\nants/1.png,{'x' * 201}\n", r"Line 2: 201 characters under 'a'; the limit is 200\."),
+        ('file,a\nants/1.png,"north\nsouth"\n', r"Line 3: line ends or control characters under 'a'\."),
+        ("file,split\nants/1.png,tets\n", r"Line 2: no split is named 'tets'\. Did you mean 'test'\? Mend"),
+        ("file,split\nants/1.png,3\n", r"no split is named '3'\. Expected train, val or test, or nothing\."),
+        (
+            "file,a\n" + "".join(f"ants/{k}.png,x\n" for k in range(9)),
+            r"7 problems\. Line 2: the source has no file 'ants/0\.png'\. Line 5: .* 'ants/3\.png'\. "
+            r"Line 6: .* 'ants/4\.png'\. And 4 more\. Mend these rows or take them out; a file is named as it lies",
+        ),
+        ("file,a\n/ants/1.png,x\n", "the source has no file '/ants/1.png'"),
+        ("file,a\n../pets/ants/1.png,x\n", "the source has no file '../pets/ants/1.png'"),
+    ],
+)  # fmt: skip
+def test_metadata_that_is_wrong_says_where(tmp_path: Path, text: str | bytes, words: str):
+    with pytest.raises(UserError, match=words):
+        told(with_metadata(tmp_path, text))
+
+
+def test_metadata_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pipeline.formats._metadata.MAX_BYTES", 20)
+    with pytest.raises(UserError, match=r"28 bytes in facts\.csv; the limit is 20"):
+        told(with_metadata(tmp_path, "file,camera\nants/1.png,north"))
+
+
+def test_metadata_that_is_not_there(tmp_path: Path):
+    source = with_metadata(tmp_path / "pets", "file,camera\n")
+    with pytest.raises(
+        UserError, match=r"data\.metadata: .*pets has no file 'fact\.csv'\. Did you mean 'facts\.csv'\?"
+    ):
+        told(source, metadata="fact.csv")
+    with pytest.raises(UserError, match=r"has no file '\.\./\.\./etc/passwd'\. Its CSV files: facts\.csv\."):
+        told(source, metadata="../../etc/passwd")
+    (source / "out.csv").symlink_to("/etc/hostname")
+    with pytest.raises(UserError, match=r"out\.csv in .*pets cannot be read: a link that leads out of the source"):
+        told(source, metadata="out.csv")
 
 
 # digits

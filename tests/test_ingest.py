@@ -25,7 +25,7 @@ import pytest
 from PIL import Image
 
 from pipeline.contracts import Found, LeftOut, Target
-from pipeline.dataset import Dataset
+from pipeline.dataset import SAMPLE_COLUMNS, Dataset
 from pipeline.door import parse
 from pipeline.errors import UserError
 from pipeline.files import replacing_folder
@@ -147,6 +147,105 @@ def test_channels_are_one_only_if_every_picture_is_grey():
     lay({"a/colour.png": picture(99)})
     stage.run(params(), OUT)
     assert Dataset.open(OUT).info.channels == 3
+
+
+# Metadata
+
+
+FACTS = "{name: folder, path: source, metadata: facts.csv}"
+
+
+def facts(*columns: str, rows: Iterable[tuple[str, ...]]) -> bytes:
+    return "".join(",".join(cells) + "\n" for cells in [("file", *columns), *rows]).encode()
+
+
+def test_metadata_becomes_columns():
+    files = pets()
+    told = {name: (f"site {k % 3}", str(k / 2), "" if k else "1e3", f"00{k}") for k, name in enumerate(files)}
+    del told["ants/7.png"]
+    lay({**files, "facts.csv": facts("site", "age", "dose", "code", rows=((n, *v) for n, v in told.items()))})
+    stage.run(params(FACTS), OUT)
+    info = Dataset.open(OUT).info
+    assert info.metadata == ["site", "age", "dose", "code"]
+    table = pq.read_table(OUT / "samples.parquet")
+    assert [str(table.schema.field(name).type) for name in info.metadata] == ["string", "double", "double", "double"]
+    for row in rows():
+        site, age, dose, code = told.get(row["source"], ("",) * 4)
+        numbers = [float(text) if text else None for text in (age, dose, code)]
+        assert [row[name] for name in info.metadata] == [site or None, *numbers]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        *((text, "double") for text in ("1", "-2.5", "+.5", "3.", "1e-3", "0007")),
+        *((text, "string") for text in ("nan", "inf", "1e999", "1_000", "0x1", "1,5", "\u0661", "1 m")),
+    ],
+)
+def test_what_counts_as_a_number(text: str, kind: str):
+    lay(
+        {**pets(), "facts.csv": facts("a", rows=[("ants/0.png", f'"{text}"'), ("ants/1.png", "1"), ("bees/0.png", "")])}
+    )
+    stage.run(params(FACTS), OUT)
+    assert str(pq.read_table(OUT / "samples.parquet").schema.field("a").type) == kind
+
+
+def test_without_metadata_a_dataset_is_what_it_was_before_there_was_any():
+    lay(pets())
+    stage.run(params(), OUT)
+    assert pq.read_schema(OUT / "samples.parquet").names == [*SAMPLE_COLUMNS, "label"]
+    # Noted at commit 4a91a56; the bytes of samples.parquet name the version of pyarrow.
+    assert Dataset.open(OUT).info.digest[:16] == "3457842f6b9f673a"
+    assert outputs()["dataset.json"][:16] == "06e3eed23a9e333e"
+
+
+def test_the_digest_covers_metadata_and_groups():
+    lay(pets())
+    seen = {stage.run(params(), OUT).digest}
+    for column, value in (("site", "a"), ("site", "b"), ("place", "b"), ("place", ""), ("group", "b"), ("group", "c")):
+        lay({"facts.csv": facts(column, rows=[("ants/0.png", value)])})
+        seen.add(stage.run(params(FACTS), OUT).digest)
+    assert len(seen) == 7
+    assert not stage.run(params(FACTS), OUT).new
+    assert Dataset.open(OUT).info.metadata == []
+
+
+def test_groups_and_splits_of_the_metadata_decide():
+    files = pets()
+    told = [(name, f"colony {k % 8}", "test" if k in (3, 23) else "") for k, name in enumerate(files)]
+    lay({**files, "facts.csv": facts("group", "split", rows=told)})
+    stage.run(params(FACTS), OUT)
+    homes: dict[str, set[str]] = {}
+    for row in rows():
+        homes.setdefault(row["group"], set()).add(row["split"])
+    assert all(len(splits) == 1 for splits in homes.values()), "a group lies in one split"
+    assert homes["colony 3"] == homes["colony 7"] == {"test"}  # 3 and 23 are of these, and take their groups along
+    assert sum(splits == {"test"} for splits in homes.values()) == 2
+
+
+def test_a_group_that_the_source_parts_is_refused():
+    told = [("ants/0.png", "g", "test"), ("ants/1.png", "g", "train"), ("bees/1.png", "h", "train")]
+    lay({**pets(), "facts.csv": facts("group", "split", rows=told)})
+    words = r"1 group of pictures in several splits, 'g' for one \(test: ants/0\.png; train: ants/1\.png\)\. Put each"
+    with pytest.raises(UserError, match=words):
+        stage.run(params(FACTS), OUT)
+
+
+def test_a_column_of_the_dataset_s_own_is_refused():
+    lay({**pets(), "facts.csv": facts("width", "site", "label", rows=[("ants/0.png", "1", "a", "2")])})
+    words = r"columns of its own that are named 'width', 'label'\. Give those of the metadata other names"
+    with pytest.raises(UserError, match=words):
+        stage.run(params(FACTS), OUT)
+    assert not OUT.exists()
+
+
+def test_other_metadata_makes_a_source_new():
+    lay({**pets(), "facts.csv": facts("site", rows=[("ants/0.png", "north")])})
+    stage.run(params(FACTS), OUT)
+    assert stage.unchanged(params(FACTS), OUT)
+    assert not stage.unchanged(params(), OUT)
+    lay({"facts.csv": facts("site", rows=[("ants/0.png", "south")])})
+    assert not stage.unchanged(params(FACTS), OUT)
 
 
 # Nothing new

@@ -19,13 +19,9 @@ from pydantic import Field
 
 from pipeline.contracts import FormatConfig, Found, LeftOut, Target
 from pipeline.errors import UserError, did_you_mean
-from pipeline.source import open_source
+from pipeline.formats._metadata import NOTHING, SPLIT_NAMES, Metadata, find
+from pipeline.source import Entry, open_source
 
-SPLIT_FOLDERS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 PICTURES = frozenset(
     ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm", "pnm")
 )
@@ -46,13 +42,18 @@ class Config(FormatConfig):
     """A folder, .zip, .tar, .tar.gz (.tgz), .tar.bz2 or .tar.xz; `~` is your home."""
     inside: str = ""
     """A folder within it, where it holds several data sets."""
+    metadata: str = ""
+    """A CSV file within it: `file` (the name within it), and columns to slice by; `group` and `split` count as such."""
 
     def fingerprint(self) -> Iterator[str]:
         """Name, size and time of each file, or of the archive."""
         yield from open_source(self.path).fingerprint()
 
     def listing(self) -> Iterator[str]:
-        """Name, size and time of each picture, by suffix, and a zip's checksum. A packed tar is read whole for it."""
+        """Name, size and time of each picture, by suffix, and a zip's checksum. A packed tar is read whole for it.
+
+        Metadata is not learnt from: another value makes no picture new.
+        """
         inside = _folder(self.inside)
         for entry in open_source(self.path).entries():
             if isinstance(entry, LeftOut) or not _below(entry.name, inside):
@@ -63,9 +64,14 @@ class Config(FormatConfig):
     def read(self) -> Iterator[Found | LeftOut]:
         """Every file of the source once."""
         source = open_source(self.path)
+        entries = list(source.entries())
+        beside = _folder(self.metadata)
+        metadata = find(self.path, beside, entries) if beside else NOTHING
         names = []
-        for entry in source.entries():
-            if isinstance(entry, LeftOut):
+        for entry in entries:
+            if beside and entry.name == beside:
+                yield LeftOut(entry.name, "the metadata of the others (data.metadata)")
+            elif isinstance(entry, LeftOut):
                 yield entry
             elif reason := _clutter(entry.name):
                 yield LeftOut(entry.name, reason)
@@ -76,10 +82,8 @@ class Config(FormatConfig):
         for item in source.stream({name for name in names if _parent(name) in layout.folders}):
             if isinstance(item, LeftOut):
                 yield item
-                continue
-            entry, data = item
-            label, split = layout.folders[_parent(entry.name)]
-            yield Found(entry.name, data, {Target.LABEL: label}, split)
+            else:
+                yield _sample(*item, layout, metadata)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,22 @@ class Layout:
     def reason(self, name: str) -> str:
         """Why a file outside the class folders is left out."""
         return "outside any class folder" if _below(name, self.inside) else f"outside data.inside ({self.inside})"
+
+
+def _sample(entry: Entry, data: bytes, layout: Layout, metadata: Metadata) -> Found:
+    """One picture, with what its folder and its metadata say.
+
+    Raises:
+        UserError: they name different splits.
+    """
+    label, split = layout.folders[_parent(entry.name)]
+    values, group, said = metadata.of(entry.name)
+    if split and said and split != said:
+        raise UserError(
+            f"data.metadata: {entry.name} lies in {split!r}, but the metadata puts it in {said!r}. "
+            "Move the picture, or leave its split empty."
+        )
+    return Found(entry.name, data, {Target.LABEL: label}, split or said, group, values)
 
 
 def lay_out(names: Iterable[str], inside: str, path: str) -> Layout:
@@ -110,7 +130,7 @@ def lay_out(names: Iterable[str], inside: str, path: str) -> Layout:
     places: dict[str, dict[str, tuple[str, str | None]]] = defaultdict(dict)
     for home in homes - _above_all(homes):
         above, label = _parent(home), _base(home)
-        split = SPLIT_FOLDERS.get(_base(above).lower())
+        split = SPLIT_NAMES.get(_base(above).lower())
         places[_parent(above) if split else above][home] = (label, split)
     if not places or (places.keys() == {""} and places[""].keys() == {""}):
         raise UserError(
@@ -127,7 +147,7 @@ def _settled(folders: dict[str, tuple[str, str | None]], path: str) -> dict[str,
     splits = {split for _, split in folders.values() if split}
     if splits:  # folders beside the split folders are no classes
         folders = {home: found for home, found in folders.items() if found[1]}
-    elif len(folders) > 1 and all(label.lower() in SPLIT_FOLDERS for label, _ in folders.values()):
+    elif len(folders) > 1 and all(label.lower() in SPLIT_NAMES for label, _ in folders.values()):
         raise UserError(
             f"{path}: the pictures lie directly in {', '.join(sorted(map(repr, folders)))}. Expected a folder per "
             "class in each, as in train/ants/1.jpg."

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.params import IngestParams
 
 RECORD = STATE / "ingest" / "fingerprint.json"
-CODE = ("archives.py", "dataset.py", "images.py", "source.py", "ingest/*.py")
+CODE = ("archives.py", "dataset.py", "images.py", "source.py", "formats/_*.py", "ingest/*.py")
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pipeline.contracts import Found, LeftOut, Target
@@ -30,6 +30,7 @@ class Picture:
     width: int
     height: int
     grey: bool
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 class Rejected(NamedTuple):
@@ -45,6 +46,7 @@ class _File(NamedTuple):
     annotation: Any
     split: str | None
     group: str | None
+    metadata: Mapping[str, str]
 
 
 def sift(
@@ -79,7 +81,7 @@ def sift(
                 rejected.append(Rejected(item.name, item.reason))
                 continue
             content = hashlib.sha256(item.data).hexdigest()
-            files.append(_File(content, item.name, item.annotation[target], item.split, item.group))
+            files.append(_File(content, item.name, item.annotation[target], item.split, item.group, item.metadata))
             if content not in spool:
                 spool.add(content, item.data)
                 if content not in verdicts:
@@ -97,7 +99,7 @@ def sift(
         else:
             kept = copies[0]
             rejected += [Rejected(file.name, f"the same bytes as {kept.name}") for file in copies[1:]]
-            pictures.append(Picture(*kept, verdict.width, verdict.height, verdict.grey))
+            pictures.append(Picture(*kept[:-1], verdict.width, verdict.height, verdict.grey, kept.metadata))
     rejected.sort()
     _check_left(pictures, files, rejected)
     return pictures, rejected

@@ -35,7 +35,7 @@ def assign(pictures: Sequence[Picture], options: SplitOptions, stratum: Callable
     """
     given = {picture.split for picture in pictures}
     taken = [split for split in ("test", "val") if split not in given]
-    fixed = {picture.id: picture.split for picture in pictures if picture.split in ("val", "test")}
+    fixed = _fixed(pictures)
     pool = [picture for picture in pictures if picture.id not in fixed]
     if not pool:
         raise UserError("The source has pictures to validate and test with, but none to train on.")
@@ -91,6 +91,23 @@ def _too_few(few: dict[str, int], wanted: list[str]) -> str:
         f"Too few usable pictures of {listed}{more}: each class needs {len(wanted)} or more, one for each of {splits}. "
         "Add pictures or leave the class out."
     )
+
+
+def _fixed(pictures: Sequence[Picture]) -> dict[str, str | None]:
+    """The pictures that the source puts into `val` or `test`, themselves or by another of their group."""
+    homes: dict[str, dict[str, str]] = defaultdict(dict)
+    for picture in pictures:
+        if picture.group is not None and picture.split is not None:
+            homes[picture.group][picture.split] = picture.name
+    parted = [group for group, places in homes.items() if len(places) > 1]
+    if parted:
+        places = "; ".join(f"{split}: {name}" for split, name in sorted(homes[min(parted)].items()))
+        raise UserError(
+            f"{len(parted):,} group{'s' * (len(parted) > 1)} of pictures in several splits, {min(parted)!r} for one "
+            f"({places}). Put each group into one split, or leave its splits empty."
+        )
+    splits = {picture.id: picture.split or next(iter(homes.get(picture.group or "", {})), None) for picture in pictures}
+    return {content: split for content, split in splits.items() if split in ("val", "test")}
 
 
 def _check_known(known: set[str], fixed: dict[str, str | None]) -> None:
