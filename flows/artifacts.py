@@ -14,7 +14,7 @@ from flows.worker.untold import Shown
 from pipeline.params import Params
 from pipeline.plugin import metrics_for
 from pipeline.registry.champion import Version
-from pipeline.registry.gate import Verdict
+from pipeline.registry.verdict import Verdict
 
 SCORES = Path("out/evaluation/metrics.json")
 PICTURES = {

@@ -36,8 +36,12 @@ class Paired(NamedTuple):
     """Two-sided, at `confidence`."""
     lower: float
     """One-sided bound: with `confidence`, the true difference is not below it."""
+    upper: float
+    """Likewise: it is not above it."""
     better: float
     """Share of the resamples in which the challenger scores higher."""
+    spread: float
+    """Standard error of the difference; 0 if the models never differ."""
     detectable: float
     """Smallest true difference that these images show in 80 of 100 such tests; 0 if the models never differ."""
 
@@ -105,15 +109,29 @@ def paired(
     gap = _plain(score, challenger, labels) - _plain(score, champion, labels)
     known = gaps[~np.isnan(gaps)]
     if not len(known):
-        return Paired(Interval(gap, np.nan, np.nan), np.nan, np.nan, np.nan)
+        return Paired(Interval(gap, np.nan, np.nan), np.nan, np.nan, np.nan, np.nan, np.nan)
     normal = NormalDist()
     spread = float(known.std(ddof=1)) if len(known) > 1 else np.nan
     return Paired(
         difference=Interval(gap, *_bounds(known, confidence)),
         lower=float(np.quantile(known, 1 - confidence)),
+        upper=float(np.quantile(known, confidence)),
         better=float((known > 0).mean()),
+        spread=spread,
         detectable=(normal.inv_cdf(confidence) + normal.inv_cdf(POWER)) * spread,
     )
+
+
+def power(spread: float, difference: float, confidence: float) -> float:
+    """How often such a test says that a challenger is better that is better by `difference`; nan without a spread.
+
+    Args:
+        spread: standard error of the difference, as `paired` found it.
+        difference: a true one.
+        confidence: of the test, as 0.95.
+    """
+    normal = NormalDist()
+    return normal.cdf(difference / spread - normal.inv_cdf(confidence)) if spread > 0 else float("nan")
 
 
 def _draw(images: int, seed: int, row: int) -> np.ndarray:

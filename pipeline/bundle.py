@@ -105,7 +105,9 @@ class Bundle:
 
         network = self._program(str(device or "cpu"))
         answers = []
-        with torch.inference_mode():
+        # A GPU would round float32 to TF32, and a picture's answer would depend on the size of its batch.
+        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+        with torch.inference_mode(), exact:
             for start in range(0, len(pictures), batch):
                 seen = np.array(center_crop(pictures[start : start + batch], self.info.size))
                 # A lone picture goes in twice: an exported program takes batches of two or more.

@@ -95,10 +95,35 @@ class EvaluateOptions(Options):
 class GateOptions(Options):
     """What a model must show before it becomes champion."""
 
-    promote: Literal["auto", "never"] = "auto"
-    """`auto` moves the champion when the test says so; `never` only reports."""
+    promote: Literal["auto", "ask", "never"] = "auto"
+    """`auto` moves the champion when the test says so; `ask` waits for a person; `never` only reports."""
+    decide_within_hours: float = Field(72, gt=0, allow_inf_nan=False)
+    """How long `ask` waits; silence is a no."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Of the paired test on the same test images."""
+    baseline: Literal["class_means", "largest_class"] = "class_means"
+    """What a first model has to beat: the better of the largest class and the nearest class mean of 8 x 8 pictures, or
+    the largest class alone, for a task that is known to be easy."""
+    class_floor: float = Field(0, ge=0, le=1)
+    """Share of each class's test images that must be answered rightly; 0 asks nothing."""
+    slices: tuple[str, ...] = ()
+    """Columns of `samples.parquet` by which the test images are told apart: group, width, height, source, ..."""
+    slice_floor: float = Field(0, ge=0, le=1)
+    """Share of each slice's test images that must be answered rightly; 0 asks nothing."""
+    smallest_slice: int = Field(10, ge=1)
+    """Classes and slices of fewer test images are shown, and held to no floor."""
+    latency_ms: float = Field(0, ge=0, allow_inf_nan=False)
+    """Median time from one encoded picture to its answer, on the compute device; 0 is no limit."""
+    size_mb: float = Field(0, ge=0, allow_inf_nan=False)
+    """Of the model's files; 0 is no limit."""
+
+    @field_validator("slices")
+    @classmethod
+    def _are_different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"the column {name!r} stands twice; keep one")
+        return names
 
 
 class FlowOptions(Options):

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from pipeline import bootstrap
-from pipeline.bootstrap import draws, interval, paired
+from pipeline.bootstrap import draws, interval, paired, power
 from pipeline.metrics.accuracy import Config as Accuracy
 from pipeline.metrics.roc_auc import Config as RocAuc
 
@@ -74,6 +74,8 @@ def test_paired_is_the_bootstrap_of_the_differences():
     assert test.difference[1:] == pytest.approx(theirs.confidence_interval, abs=0.005)
     error = gaps.std() / 20
     assert test.lower == pytest.approx(gaps.mean() - 1.645 * error, abs=0.005)
+    assert test.upper == pytest.approx(gaps.mean() + 1.645 * error, abs=0.005)
+    assert test.spread == pytest.approx(error, rel=0.05)
     assert test.better == pytest.approx(NormalDist().cdf(gaps.mean() / error), abs=0.02)
     assert test.detectable == pytest.approx((1.645 + 0.842) * error, rel=0.05)
 
@@ -93,10 +95,17 @@ def test_what_is_called_detectable_is_found_four_times_in_five():
     assert found / rounds == pytest.approx(0.8, abs=3 * np.sqrt(0.8 * 0.2 / rounds))
 
 
+def test_power_by_hand():
+    assert power(0.01, 0, 0.95) == pytest.approx(0.05)
+    assert power(0.01, 0.01645, 0.95) == pytest.approx(0.5, abs=1e-3)
+    assert power(0.01, (1.6449 + 0.8416) * 0.01, 0.95) == pytest.approx(0.8, abs=1e-4)
+
+
 def test_a_model_against_itself_is_not_better():
     answers, labels = told(np.arange(100) % 4 > 0)
     test = paired(ACCURACY, answers, answers, labels, resamples=200, confidence=0.95, seed=0)
-    assert test == ((0, 0, 0), 0, 0, 0)
+    assert test == ((0, 0, 0), 0, 0, 0, 0, 0)
+    assert np.isnan(power(test.spread, 0.1, 0.95))
 
 
 def test_undefined_scores_stay_undefined_and_undefined_resamples_are_passed_over():

@@ -55,7 +55,7 @@ def test_options_of_parts_have_their_place():
         ("name: convnet", "name: _private", "no model named '_private'."),
         ("name: convnet", "name: [1]", "expected a part by its name, as in {name: convnet}; found {'name': [1]"),
         ("device: auto", "device: gpu", "compute.device: string should match pattern"),
-        ("promote: auto", "promote: maybe", "gate.promote: input should be 'auto' or 'never'; found 'maybe'."),
+        ("promote: auto", "promote: maybe", "gate.promote: input should be 'auto', 'ask' or 'never'; found 'maybe'."),
         ("val: 0.15", "val: 0.9", "split: val + test is 1.1, which leaves nothing to train on."),
         ("score: accuracy", "score: acuracy", "Did you mean 'accuracy'?"),
         ("name: convnet", "name: timm\n  architecture: resnet81", "named 'resnet81'. Did you mean 'resnet18'?"),

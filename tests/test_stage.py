@@ -14,7 +14,7 @@ from flows.stage import Died, Graph, Mistake, Stopped, _explained
 from pipeline import __main__ as stages
 from pipeline.errors import UserError
 from pipeline.params import ComputeOptions
-from pipeline.score import Killed, answers
+from pipeline.score import Killed, ask
 
 
 def explained(cause: Exception) -> Exception:
@@ -123,4 +123,4 @@ def test_a_process_that_is_killed_while_it_asks_a_model_may_be_tried_again(tmp_p
     python.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(python))
     with pytest.raises(Killed, match=r"was ended by signal SIGKILL \(the system kills so when memory runs out\)\.$"):
-        answers(tmp_path, ComputeOptions.model_validate({}))
+        ask(tmp_path, ComputeOptions.model_validate({}))

@@ -14,9 +14,10 @@ from pipeline.errors import UserError
 from pipeline.registry import code_difference, difference
 from pipeline.registry.code_difference import CodeDifference
 from pipeline.registry.difference import DataDifference, Difference, Image
-from pipeline.registry.gate import PREDICTIONS, Comparison
+from pipeline.registry.fitness import PREDICTIONS
 from pipeline.registry.proof import Change, compare_environments
 from pipeline.registry.runs import RunRecord
+from pipeline.registry.verdict import Comparison
 
 SAMPLES = "out/dataset/samples.parquet"
 SHOWN = 10
@@ -31,7 +32,7 @@ def show(first: str, second: str, as_json: bool) -> None:
     (`before` and `after`, commits; `same`, `stat`, `note`), `params` and `environment` (lists of `what`, `before`,
     `after`), `data` (`same`, `before` and `after`, digests; `classes_came`, `classes_went`, `images` with the lists
     `came`, `went`, `relabelled`, `moved`, or null and a `note`), `same_model`, `scores` (of each metric the two values
-    with `low` and `high`), `paired` (a `pipeline.registry.gate.Comparison`, or null), and `note`.
+    with `low` and `high`), `paired` (a `pipeline.registry.verdict.Comparison`, or null), and `note`.
 
     Raises:
         UserError: one of them means no finished run.

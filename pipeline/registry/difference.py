@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 from pipeline.contracts import Options
 from pipeline.dataset import SAMPLE_COLUMNS
 from pipeline.errors import UserError
-from pipeline.registry import gate
 from pipeline.registry.code_difference import CodeDifference
-from pipeline.registry.gate import Comparison, Trial
 from pipeline.registry.glances import flat
 from pipeline.registry.proof import Change
 from pipeline.registry.runs import RunRecord
+from pipeline.registry.trial import Trial, compare
+from pipeline.registry.verdict import Comparison
 
 SEED = 0
 """Of the resamples: the same two runs compare the same way every time."""
@@ -139,7 +139,7 @@ def scores(before: RunRecord, after: RunRecord) -> dict[str, list[dict[str, floa
 
 
 def paired(before: bytes, after: bytes, first: RunRecord, second: RunRecord) -> tuple[Comparison | None, str]:
-    """The paired bootstrap of the second run's score over the test pictures that both answered, and what to note.
+    """The paired test of the second run's score over the test pictures that both answered, and what to note.
 
     Args:
         before: `predictions.parquet` of the first run.
@@ -169,7 +169,7 @@ def paired(before: bytes, after: bytes, first: RunRecord, second: RunRecord) -> 
         resamples=second.params["evaluate"]["resamples"],
         seed=SEED,
     )
-    found = gate.compare(_probabilities(new)[right], _probabilities(old)[left], f"run {first.id[:8]}", trial)
+    found = compare(_probabilities(new)[right], _probabilities(old)[left], f"run {first.id[:8]}", trial)
     return found, note
 
 

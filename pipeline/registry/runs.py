@@ -25,7 +25,7 @@ from pipeline.registry.attempts import LOCK, Attempt
 from pipeline.registry.champion import Version
 from pipeline.registry.code import Code
 from pipeline.registry.environment import Environment
-from pipeline.registry.gate import Verdict
+from pipeline.registry.verdict import Verdict
 
 RECORD = "record.json"
 ARTIFACT = RECORD

@@ -14,7 +14,7 @@ from pipeline.params import Params, described
 from pipeline.plugin import metrics_for
 from pipeline.registry.champion import Version
 from pipeline.registry.code import Code
-from pipeline.registry.gate import Verdict
+from pipeline.registry.verdict import Verdict
 
 SCORES = Path("out/evaluation/metrics.json")
 MODEL = Path("out/model/bundle.json")

@@ -1,0 +1,98 @@
+"""What the gate says of a model, and all that it rests on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from pipeline.contracts import Options
+
+Outcome = Literal["promote", "hold", "reject"]
+
+
+class Comparison(Options):
+    """Challenger and champion on the same test images; a number that is undefined there is nan."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
+    score: str
+    """Title of the metric."""
+    champion_name: str
+    """`version 3`, or the baseline that stands in for one: `the baseline of the largest class`."""
+    images: int
+    challenger: float
+    champion: float
+    difference: float
+    """How much better the challenger is."""
+    low: float
+    high: float
+    """Two-sided interval of the difference."""
+    lower: float
+    """One-sided bound: above 0 the challenger is better."""
+    detectable: float
+    """Smallest true difference that these images show in 80 of 100 such tests; nan if they show none."""
+    confidence: float
+    fixed: int
+    """Images that only the challenger answers rightly."""
+    broken: int
+    """Images that only the champion answers rightly."""
+    p: float
+    """Of the exact McNemar test, two-sided: how often equal models part so far on right answers."""
+    decided_by: Literal["McNemar", "bootstrap"] = "bootstrap"
+    """The test behind the interval, the bound and `power`."""
+    power: dict[float, float] = Field(default_factory=dict)
+    """How often this test shows a true difference of so many points, each as a share: {0.01: 0.16, ...}."""
+
+
+class SliceRow(Options):
+    """How both fare on a part of the test images; `column` is `class` for the images of one class."""
+
+    column: str
+    value: str
+    images: int
+    challenger: float
+    """Share of the images that it answers rightly."""
+    champion: float
+    fixed: int
+    broken: int
+    p: float
+    """Exact McNemar test, two-sided."""
+    floor: float
+    """What the challenger's share must reach; 0 where nothing is asked of this slice."""
+    held: bool
+    """Whether it reaches that."""
+
+
+class Check(Options):
+    """One thing that must hold of the registered files, whatever the scores."""
+
+    name: Literal["files", "answers", "latency", "size"]
+    passed: bool
+    found: str
+    """In words, with the numbers."""
+
+
+class Verdict(Options):
+    """What the gate says, and why."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
+
+    outcome: Outcome
+    reasons: list[str]
+    comparison: Comparison | None = None
+    slices: tuple[SliceRow, ...] = ()
+    checks: tuple[Check, ...] = ()
+    challenger: str = ""
+    """Digest of the model that this is about."""
+    champion: str = ""
+    """Digest of the champion at that moment; empty if there was none, so that a baseline took its place."""
+    dataset: str = ""
+    """Digest of the dataset whose test split both answered."""
+    epoch: int = 0
+    """Of the ledger, when this was decided."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether the infrastructure check was made and passed: nobody can approve a model without."""
+        return bool(self.checks) and all(check.passed for check in self.checks)

@@ -1,0 +1,129 @@
+"""Slices of the test images: counted by hand, named honestly, held to their floors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.dataset import Dataset, DatasetInfo
+from pipeline.errors import UserError
+from pipeline.params import GateOptions
+from pipeline.registry import slices
+from pipeline.registry.slices import MOST, Cut
+from pipeline.registry.verdict import SliceRow
+
+
+def text(*values: str | None) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(values, pa.string())])
+
+
+def sliced(cut: Cut) -> dict[str, int]:
+    """Images of each slice, in the order shown; and the text column says the same."""
+    found = {value: int((cut.slice_of == place).sum()) for place, value in enumerate(cut.values)}
+    assert {value: cut.texts().to_pylist().count(value) for value in cut.values} == found
+    return found
+
+
+def test_text_is_cut_by_value_the_most_common_first() -> None:
+    cut = slices.by_column("camera", text("b", "a", None, "a", "c", "b", "a"))
+    assert sliced(cut) == {"a": 3, "b": 2, "c": 1, "(none)": 1}
+    assert cut.texts().to_pylist() == ["b", "a", "(none)", "a", "c", "b", "a"]
+
+
+def test_rare_values_are_one_slice_together() -> None:
+    values = [f"{number:02}" for number in range(MOST + 3)]
+    cut = slices.by_column("group", text(*values, *values[:MOST], None))
+    assert list(sliced(cut).items())[-3:] == [("19", 2), ("(other)", 3), ("(none)", 1)]
+    assert len(cut.values) == MOST + 2
+    exactly = slices.by_column("group", text(*values[:MOST]))
+    assert exactly.values == values[:MOST]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        (range(1, 10), {"1 to 3": 3, "4 to 6": 3, "7 to 9": 3}),
+        ([64] * 5, {"64": 5}),
+        ([5, 5, 5, 5, 9, 1], {"1 to 5": 5, "9": 1}),  # equal numbers stay together
+        ([64, 640, None, 128], {"64": 1, "128": 1, "640": 1, "(none)": 1}),
+        ([0.1, 0.25, 3.0, 2e6], {"0.1 to 0.25": 2, "3": 1, "2000000": 1}),
+        ([None, None], {"(none)": 2}),
+    ],
+)
+def test_numbers_are_cut_into_thirds_named_by_what_is_in_them(numbers: object, expected: dict[str, int]) -> None:
+    assert sliced(slices.by_column("width", pa.chunked_array([pa.array(numbers)]))) == expected
+
+
+def test_a_slice_counted_by_hand() -> None:
+    cut = slices.by_class(["cat", "dog", "owl"], np.array([0, 0, 0, 0, 1, 1]))
+    right = np.array([True, True, True, False, True, False])
+    champion_right = np.array([True, False, False, True, False, False])
+    cats, dogs = slices.rows(cut, right, champion_right, GateOptions(class_floor=0.6, smallest_slice=3))
+    assert cats == SliceRow(
+        column="class",
+        value="cat",
+        images=4,
+        challenger=0.75,
+        champion=0.5,
+        fixed=2,
+        broken=1,
+        p=1.0,
+        floor=0.6,
+        held=True,
+    )
+    # two dogs are too few to be held to a floor, and there is no owl
+    assert (dogs.images, dogs.challenger, dogs.floor, dogs.held) == (2, 0.5, 0.0, True)
+
+
+def test_floors_of_classes_and_slices_are_their_own() -> None:
+    right, champion_right = np.arange(20) % 4 > 0, np.ones(20, bool)
+    asked = GateOptions(class_floor=0.75, slice_floor=0.76)
+    (of_class,) = slices.rows(Cut("class", ["cat"], np.zeros(20, np.int64)), right, champion_right, asked)
+    (of_slice,) = slices.rows(Cut("width", ["64"], np.zeros(20, np.int64)), right, champion_right, asked)
+    assert (of_class.held, of_slice.held) == (True, False)
+    assert (of_slice.challenger, of_slice.champion, of_slice.broken) == (0.75, 1, 5)
+    assert of_slice.p == pytest.approx(2 * 0.5**5)
+    assert slices.under([of_class]) == []
+    assert slices.under([of_class, of_slice]) == [
+        "Too few right answers in 1 slice: width '64' 0.7500 of 20 images (floor 0.76)."
+    ]
+
+
+def test_of_many_slices_under_their_floor_the_farthest_are_named() -> None:
+    cut = Cut("class", [f"c{place}" for place in range(8)], np.arange(800) % 8)
+    right = np.arange(800) // 8 < 10 * (np.arange(800) % 8)  # c0 none, c1 10 of 100, ..., c7 70 of 100
+    (words,) = slices.under(slices.rows(cut, right, right, GateOptions(class_floor=0.65)))
+    assert words == (
+        "Too few right answers in 7 slices: class 'c0' 0.0000 of 100 images (floor 0.65), class 'c1' 0.1000 of 100 "
+        "images (floor 0.65), class 'c2' 0.2000 of 100 images (floor 0.65), class 'c3' 0.3000 of 100 images (floor "
+        "0.65), class 'c4' 0.4000 of 100 images (floor 0.65), and 2 more."
+    )
+
+
+def test_what_can_be_sliced_by() -> None:
+    known = {"id": ["a"], "source": ["x"], "width": [1], "label": [0], "camera": ["one"]}
+    info = DatasetInfo.model_construct(metadata=["camera"])
+    assert slices.columns(Dataset(root=None, info=info, samples=pa.table(known))) == ["width", "source", "camera"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [
+        ("wdith", "Did you mean 'width'? It has: width, source."),
+        ("id", "has no such column. It has: width, source."),
+        ("label", "has no such column. It has: width, source; a slice of each class is there anyway."),
+    ],
+)
+def test_a_slice_that_the_dataset_does_not_have(name: str, ending: str) -> None:
+    slices.check(["source", "width"], ["width", "source"])
+    with pytest.raises(UserError) as raised:
+        slices.check(["source", name], ["width", "source"])
+    words = str(raised.value)
+    assert words.startswith(f"params.yaml: gate.slices names {name!r}, and the dataset has no such column.")
+    assert words.endswith(ending)
+
+
+def test_a_slice_is_named_once() -> None:
+    with pytest.raises(ValueError, match="the column 'group' stands twice; keep one"):
+        GateOptions(slices=("group", "width", "group"))
