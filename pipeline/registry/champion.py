@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.bundle import digest_of
 from pipeline.contracts import Options
 from pipeline.errors import UserError
+from pipeline.failpoints import Point, passing
 from pipeline.files import project, replacing_folder, shared
 from pipeline.registry import ledger
-from pipeline.registry.ledger import Entry, Move
+from pipeline.registry.ledger import Entry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,8 +35,7 @@ class Version(Options):
     """Of the bundle's files: a path relative to the project's root, or an MLflow URI."""
 
 
-@dataclass(frozen=True)
-class Champion:
+class Champion(Options):
     """The version in use."""
 
     version: Version
@@ -45,6 +44,18 @@ class Champion:
     epoch: int
     """Of the ledger: a promotion says which champion it was decided against."""
     why: str
+
+    @classmethod
+    def of(cls, entry: Entry) -> Champion:
+        """The champion that a move has made."""
+        version = Version(
+            name=entry.model,
+            version=entry.to_version,
+            digest=entry.model_digest,
+            dataset=entry.dataset_digest,
+            location=entry.location,
+        )
+        return cls(version=version, since=entry.when, epoch=entry.epoch, why=entry.why)
 
     def bundle(self) -> Path:
         """The folder of its files, fetched if they lie elsewhere.
@@ -58,35 +69,22 @@ class Champion:
 def current(name: str) -> Champion | None:
     """The champion of `name`, from the ledger alone: fast, and MLflow may be away."""
     entry = ledger.champion(name)
-    return _champion(entry) if entry else None
+    return Champion.of(entry) if entry else None
 
 
-def promote(client: MlflowClient, version: Version, after: int, why: str) -> Champion:
-    """Make `version` the champion, decided on when the ledger's epoch was `after`; twice is once.
+def at(name: str, moment: str) -> Champion | None:
+    """Who was the champion of `name` at a moment, UTC in ISO 8601, as `2026-05-01T12:00:00Z`."""
+    before = [entry for entry in ledger.history(name) if entry.when <= moment]
+    return Champion.of(before[-1]) if before else None
 
-    Raises:
-        UserError: another champion came in between, or the version's files are not those of its digest.
-    """
-    reigning = current(version.name)
-    if reigning is None or reigning.version.digest != version.digest:
-        bundle_of(version)
-        move = Move(
-            model=version.name,
-            action="promote",
-            from_version=reigning.version.version if reigning else None,
-            to_version=version.version,
-            model_digest=version.digest,
-            dataset_digest=version.dataset,
-            location=version.location,
-            why=why,
-        )
-        reigning = _champion(ledger.append(move, after))
-    reconcile(client, version.name)
-    return reigning
+
+def line(name: str) -> list[Champion]:
+    """Every champion that `name` has had, oldest first; one that came back stands there again."""
+    return [Champion.of(entry) for entry in ledger.history(name)]
 
 
 def reconcile(client: MlflowClient, name: str) -> None:
-    """Set MLflow's alias to what the ledger says; a kill between the two is mended here."""
+    """Set MLflow's alias to what the ledger says: a kill between the two, or a hand in MLflow, is mended here."""
     from mlflow.exceptions import MlflowException
 
     reigning = current(name)
@@ -96,6 +94,9 @@ def reconcile(client: MlflowClient, name: str) -> None:
         aliased = None
     if reigning and str(aliased) != reigning.version.version:
         client.set_registered_model_alias(name, ALIAS, reigning.version.version)
+    elif not reigning and aliased is not None:  # set by hand: nobody has decided so
+        client.delete_registered_model_alias(name, ALIAS)
+    passing(Point.ALIAS_SET)
 
 
 def bundle_of(version: Version) -> Path:
@@ -138,14 +139,3 @@ def _fetch(location: str, folder: Path) -> None:
         downloaded = Path(download_artifacts(artifact_uri=f"{home}/{WITHIN}"))
         for file in downloaded.iterdir():
             shutil.copyfile(file, temporary / file.name)
-
-
-def _champion(entry: Entry) -> Champion:
-    version = Version(
-        name=entry.model,
-        version=entry.to_version,
-        digest=entry.model_digest,
-        dataset=entry.dataset_digest,
-        location=entry.location,
-    )
-    return Champion(version=version, since=entry.when, epoch=entry.epoch, why=entry.why)

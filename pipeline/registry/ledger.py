@@ -1,175 +1,254 @@
-"""The ledger: who became champion, when and why. Entries are only ever added, and chained by their hashes.
+"""The ledger: what was judged, who decided, who became champion, when and why. Entries are only ever added.
 
-An entry's hash covers the one before it, so that a changed, removed or inserted entry breaks the chain. Each model
-counts its own entries, its epoch, and an entry says which epoch it builds on: of several that build on the same one,
-the first is taken and the others are refused. SQLite with a rollback journal, `synchronous=FULL` and `BEGIN IMMEDIATE`:
-200 of 200 races had one winner, where MLflow's alias let every one win.
+An entry's hash covers the one before it, so that a changed, removed or inserted entry breaks the chain; the last hash
+is kept beside the ledger as well, so that entries cut off its end are missed. Each model counts the moves of its
+champion, its epoch, and a move says which epoch it builds on: of several that build on the same one, the first is taken
+and the others are refused (200 of 200 races had one winner, where MLflow's alias let every one win). A case is decided
+once. What was refused leaves an entry too.
 """
 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import hashlib
 import json
-import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from pipeline.contracts import Options
 from pipeline.errors import UserError
-from pipeline.files import shared
+from pipeline.failpoints import Point, passing
+from pipeline.files import shared, write_json
+from pipeline.registry.ledger_store import Ask, postgres, reading, writing
 
 LEDGER = "ledger.db"
-"""Its name in the state that all trees of a project share."""
+HEAD = "ledger.head"
+"""Their names in the state that all trees of a project share."""
 GENESIS = "0" * 64
 """What the first entry follows."""
-TABLES = """
-CREATE TABLE IF NOT EXISTS entries (
-    number INTEGER PRIMARY KEY,
-    model TEXT NOT NULL,
-    epoch INTEGER NOT NULL,
-    body TEXT NOT NULL,
-    previous TEXT NOT NULL UNIQUE,
-    hash TEXT NOT NULL UNIQUE,
-    UNIQUE (model, epoch)
-);
-CREATE TRIGGER IF NOT EXISTS no_change BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'entries never change'); END;
-CREATE TRIGGER IF NOT EXISTS no_removal BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'entries stay'); END;
-"""
+
+Action = Literal["judge", "promote", "reject", "rollback", "refuse"]
+MOVES: tuple[Action, ...] = ("promote", "rollback")
+"""Actions that move the champion."""
+DECISIONS: tuple[Action, ...] = ("promote", "reject")
+"""Actions that close the case that they name."""
 
 
-class Move(Options):
-    """The champion of one model changes."""
+class Act(Options):
+    """What is to be noted."""
 
+    action: Action
     model: str
-    """Name in the registry."""
-    action: str
-    """`promote`, or `rollback`."""
-    from_version: str | None
-    """None: there was no champion."""
-    to_version: str
-    model_digest: str
-    """Of the files of `to_version`; see `pipeline.bundle.digest_of`."""
-    dataset_digest: str
-    """Of the dataset that it learnt from."""
-    location: str
-    """Where its files lie: a path relative to the project's root, or an MLflow URI."""
-    why: str
-
-
-class Entry(Move):
-    """A move, as it stands in the ledger."""
-
-    epoch: int
-    """Of this model: 1, 2, 3, ..."""
+    """Name in the registry; empty for a request that was refused before anybody knew what it was about."""
     who: str
+    via: str
+    """The way in: `gate`, `command`, `page`, `api`, `prefect`, `silence`."""
+    why: str
+    case: str = ""
+    """Id of the case that is opened (`judge`) or decided."""
+    case_digest: str = ""
+    """Of its file: a case that was changed afterwards cannot be decided."""
+    from_version: str | None = None
+    """The champion at that moment; None: there was none."""
+    to_version: str = ""
+    """The version that this is about."""
+    model_digest: str = ""
+    """Of its files; see `pipeline.bundle.digest_of`."""
+    dataset_digest: str = ""
+    """Of the dataset that it learnt from."""
+    report_digest: str = ""
+    """sha256 of the report on it."""
+    location: str = ""
+    """Where its files lie: a path relative to the project's root, or an MLflow URI."""
+
+
+class Entry(Act):
+    """An act, as it stands in the ledger."""
+
+    number: int
+    """1, 2, 3, ... over all models."""
+    epoch: int
+    """Of this model after the entry: how often its champion has moved."""
     when: str
     """UTC, ISO 8601."""
 
 
-def append(move: Move, after: int, path: Path | None = None) -> Entry:
-    """Add a move that was decided on when the model's epoch was `after`; 0 if there was no entry.
+_turns = threading.Lock()
+"""Threads of one process would wait in line at the database for a second each, and share a temporary file's name."""
+
+
+class Late(UserError):
+    """Somebody else was first: another champion reigns, or the case is decided."""
+
+
+def append(act: Act, after: int | None = None, path: Path | None = None) -> Entry:
+    """Add an entry.
+
+    Args:
+        act: what to note.
+        after: of a move, the epoch that it was decided on; 0 if there was no entry.
+        path: of another ledger than the project's.
 
     Raises:
-        UserError: somebody else moved this champion in between; nothing is written.
+        Late: somebody else moved this champion in between, or has decided this case; nothing is written.
+        UserError: the ledger cannot be used.
     """
-    path = path or _default()
-    with _opened(path) as database:
-        database.execute("BEGIN IMMEDIATE")
-        newest = _newest(database, move.model)
+    with _turns, writing(_file(path)) as ask:
+        newest = _newest(ask, act.model)
         epoch = newest.epoch if newest else 0
-        if newest and epoch != after:
-            raise UserError(
-                f"The champion of {move.model!r} was moved meanwhile: {newest.who} put version {newest.to_version} "
-                f"there at {newest.when}. Nothing was changed; run again to be compared with that one."
-            )
-        if epoch != after:
-            raise UserError(f"{path} has no entry {after} for {move.model!r}: the ledger was removed or replaced.")
-        row = database.execute("SELECT hash FROM entries ORDER BY number DESC LIMIT 1").fetchone()
-        previous = row[0] if row else GENESIS
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        entry = Entry(**move.model_dump(), epoch=epoch + 1, who=_user(), when=now)
+        if act.action in MOVES:
+            _same_epoch(act, newest, after)
+            epoch += 1
+        if act.action in DECISIONS and act.case and (earlier := _decision(ask, act.case)):
+            raise Late(f"{earlier.who} has decided this case before: {decided(earlier)}. Nothing was changed.")
+        number, previous = _end(ask)
+        entry = Entry(**act.model_dump(), number=number + 1, epoch=epoch, when=_now())
         body = _canonical(entry)
-        database.execute(
-            "INSERT INTO entries (model, epoch, body, previous, hash) VALUES (?, ?, ?, ?, ?)",
-            (entry.model, entry.epoch, body, previous, _hash(previous, body)),
+        digest = _hash(previous, body)
+        ask(
+            "INSERT INTO convoy_ledger (number, model, action, moves_to, decides, body, previous, hash) "
+            "VALUES (:number, :model, :action, :moves_to, :decides, :body, :previous, :hash)",
+            number=entry.number,
+            model=entry.model,
+            action=entry.action,
+            moves_to=entry.epoch if act.action in MOVES else None,
+            decides=_decides(act),
+            body=body,
+            previous=previous,
+            hash=digest,
         )
-        database.execute("COMMIT")
+        passing(Point.ENTRY_WRITTEN)
+    passing(Point.ENTRY_COMMITTED)
+    with _turns, contextlib.suppress(OSError, UserError):  # a full disk must not deny what is committed
+        write_json(_head(path), {"number": entry.number, "hash": digest})
+    passing(Point.LEDGER_MARKED)
     return entry
 
 
 def champion(model: str, path: Path | None = None) -> Entry | None:
-    """The newest entry of a model: its `to_version` is the champion."""
-    path = path or _default()
-    if not path.exists():
-        return None
-    with _opened(path) as database:
-        return _newest(database, model)
+    """The newest move of a model: its `to_version` is the champion."""
+    with reading(_file(path)) as ask:
+        return _newest(ask, model) if ask else None
 
 
-def history(model: str, path: Path | None = None) -> list[Entry]:
-    """Every entry of a model, oldest first."""
-    path = path or _default()
-    if not path.exists():
-        return []
-    with _opened(path) as database:
-        rows = database.execute("SELECT body FROM entries WHERE model = ? ORDER BY epoch", (model,)).fetchall()
-    return [Entry.model_validate_json(body) for (body,) in rows]
+def history(model: str | None = None, actions: Sequence[Action] = MOVES, path: Path | None = None) -> list[Entry]:
+    """The entries of a model, or of all, oldest first; by default the moves of its champion."""
+    with reading(_file(path)) as ask:
+        rows = ask("SELECT model, action, body FROM convoy_ledger ORDER BY number") if ask else []
+    return [_entry(body) for name, action, body in rows if action in actions and model in (None, name)]
+
+
+def of_case(case: str, path: Path | None = None) -> tuple[Entry | None, Entry | None]:
+    """The entry that opened a case, and the one that decided it."""
+    with reading(_file(path)) as ask:
+        if ask is None:
+            return None, None
+        opened = ask("SELECT body FROM convoy_ledger WHERE decides = :case", case=f"judge {case}")
+        return (_entry(opened[0][0]) if opened else None), _decision(ask, case)
+
+
+def decided(entry: Entry) -> str:
+    """What an entry did, in a few words."""
+    done = {"promote": "promoted", "rollback": "put back", "reject": "rejected", "judge": "judged", "refuse": "refused"}
+    return f"version {entry.to_version} of {entry.model!r} was {done[entry.action]} at {entry.when}"
+
+
+def moved(newest: Entry) -> str:
+    """What whoever decided on an older champion is told."""
+    return (
+        f"The champion of {newest.model!r} was moved meanwhile: {newest.who} put version {newest.to_version} there "
+        f"at {newest.when}. Nothing was changed."
+    )
 
 
 def verify(path: Path | None = None) -> str | None:
-    """Walk the chain from the first entry; what is wrong with the first broken one, or None.
-
-    Entries removed from the end leave a shorter chain that is whole: compare the last hash with one kept elsewhere.
-    """
-    path = path or _default()
-    if not path.exists():
-        return None
-    previous, epochs = GENESIS, dict[str, int]()
-    with _opened(path) as database:
-        rows = database.execute("SELECT number, model, epoch, body, previous, hash FROM entries ORDER BY number")
-        for expected, (number, model, epoch, body, follows, digest) in enumerate(rows, start=1):
-            try:
-                entry = Entry.model_validate_json(body)
-            except ValueError:
-                return f"{path}: entry {number} cannot be read."
-            if number != expected or follows != previous:
-                return f"{path}: entry {number} does not follow the one before it; one was removed or put in."
-            if digest != _hash(previous, body) or (entry.model, entry.epoch) != (model, epoch):
-                return f"{path}: entry {number} ({model}, version {entry.to_version}) was changed after it was written."
-            if epoch != epochs.get(model, 0) + 1:
-                return f"{path}: entry {number} ({model}) says epoch {epoch}; {epochs.get(model, 0) + 1} comes next."
-            previous, epochs[model] = digest, epoch
+    """Walk the chain from the first entry; what is wrong with the first broken one, or None."""
+    where = str(_file(path) or "the ledger in PostgreSQL")
+    with reading(_file(path)) as ask:
+        rows = ask("SELECT number, model, body, previous, hash FROM convoy_ledger ORDER BY number") if ask else []
+    previous, epochs, marked = GENESIS, dict[str, int](), _marked(path)
+    for expected, (number, model, body, follows, digest) in enumerate(rows, start=1):
+        try:
+            entry = _entry(body)
+        except ValidationError:
+            return f"{where}: entry {number} cannot be read."
+        if number != expected or follows != previous:
+            return f"{where}: entry {number} does not follow the one before it; one was removed or put in."
+        if digest != _hash(previous, body) or (entry.number, entry.model) != (number, model):
+            return f"{where}: entry {number} ({model}, {entry.action}) was changed after it was written."
+        epochs[model] = epochs.get(model, 0) + (entry.action in MOVES)
+        if entry.epoch != epochs[model]:
+            return f"{where}: entry {number} ({model}) says epoch {entry.epoch}; {epochs[model]} comes next."
+        if number == marked[0] and digest != marked[1]:
+            return f"{where}: entry {number} is not the one that {_head(path)} names; all was written anew."
+        previous = digest
+    if marked[0] > len(rows):
+        return f"{where}: its end is gone; {_head(path)} names entry {marked[0]}, and the last one is {len(rows)}."
     return None
 
 
-def _default() -> Path:
-    return shared() / LEDGER
+def _same_epoch(act: Act, newest: Entry | None, after: int | None) -> None:
+    epoch = newest.epoch if newest else 0
+    if after is None:
+        raise ValueError("a move says which epoch it builds on")
+    if newest and epoch != after:
+        raise Late(f"{moved(newest)} Have it judged again to be compared with that one.")
+    if epoch != after:
+        raise UserError(f"The ledger has no entry {after} for {act.model!r}: it was removed or replaced.")
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    database = sqlite3.connect(path, timeout=60, isolation_level=None)
+def _decides(act: Act) -> str | None:
+    if not act.case or act.action not in ("judge", *DECISIONS):
+        return None
+    return f"judge {act.case}" if act.action == "judge" else act.case
+
+
+def _decision(ask: Ask, case: str) -> Entry | None:
+    rows = ask("SELECT body FROM convoy_ledger WHERE decides = :case", case=case)
+    return _entry(rows[0][0]) if rows else None
+
+
+def _newest(ask: Ask, model: str) -> Entry | None:
+    rows = ask(
+        "SELECT body FROM convoy_ledger WHERE model = :model AND moves_to IS NOT NULL ORDER BY moves_to DESC LIMIT 1",
+        model=model,
+    )
+    return _entry(rows[0][0]) if rows else None
+
+
+def _end(ask: Ask) -> tuple[int, str]:
+    rows = ask("SELECT number, hash FROM convoy_ledger ORDER BY number DESC LIMIT 1")
+    return (int(rows[0][0]), str(rows[0][1])) if rows else (0, GENESIS)
+
+
+def _entry(body: Any) -> Entry:
+    return Entry.model_validate_json(body)
+
+
+def _file(path: Path | None) -> Path | None:
+    return path or (None if postgres() else shared() / LEDGER)
+
+
+def _head(path: Path | None) -> Path:
+    return (path.parent if path else shared()) / HEAD
+
+
+def _marked(path: Path | None) -> tuple[int, str]:
+    """Number and hash of an entry that was the last one once; a kill may have kept the newest from being marked."""
     try:
-        database.execute("PRAGMA journal_mode=DELETE")
-        database.execute("PRAGMA synchronous=FULL")
-        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'no_removal'").fetchone():
-            database.executescript(f"BEGIN IMMEDIATE; {TABLES} COMMIT;")
-        yield database
-    except sqlite3.DatabaseError as error:
-        raise UserError(
-            f"The ledger {path} cannot be used: {error}. Put back a copy of it, or move it away to start anew."
-        ) from error
-    finally:
-        database.close()  # an open transaction is rolled back
+        mark = json.loads(_head(path).read_bytes())
+        return int(mark["number"]), str(mark["hash"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0, GENESIS
 
 
-def _newest(database: sqlite3.Connection, model: str) -> Entry | None:
-    row = database.execute("SELECT body FROM entries WHERE model = ? ORDER BY epoch DESC LIMIT 1", (model,)).fetchone()
-    return Entry.model_validate_json(row[0]) if row else None
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _canonical(entry: Entry) -> str:
@@ -178,10 +257,3 @@ def _canonical(entry: Entry) -> str:
 
 def _hash(previous: str, body: str) -> str:
     return hashlib.sha256(f"{previous}\n{body}".encode()).hexdigest()
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's user without a name
-        return "unknown"

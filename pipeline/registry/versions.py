@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlparse
 from pipeline.bundle import Bundle
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
+from pipeline.failpoints import Point, passing
 from pipeline.files import STATE, project
 from pipeline.registry.champion import WITHIN, Version, bundle_of
 from pipeline.registry.record import Run, scores
@@ -52,6 +53,7 @@ def register(run: Run, tags: dict[str, str], description: str) -> Version:
         if found is None:
             model_id = _logged(run, digest) or _log(run, bundle, digest)
             _make_room_for(run)
+            passing(Point.REGISTERED_MODEL_MADE)
             found = run.client.create_model_version(
                 run.name,
                 source=f"models:/{model_id}",
@@ -60,8 +62,10 @@ def register(run: Run, tags: dict[str, str], description: str) -> Version:
                 description=description,
                 model_id=model_id,
             )
+            passing(Point.VERSION_MADE)
             shown = json.dumps([{"name": run.name, "version": str(found.version)}])
             run.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": shown})  # for its page
+            passing(Point.VERSION_SHOWN)
         model_id = _model_id(found)
         outputs = run.client.get_run(run.id).outputs
         if outputs is None or model_id not in {output.model_id for output in outputs.model_outputs}:
@@ -163,13 +167,16 @@ def _log(run: Run, bundle: Bundle, digest: str) -> str:
     params = client.get_run(run.id).data.params
     kind = bundle.info.task["name"]
     made = client.create_logged_model(run.experiment, run.name, run.id, {DIGEST: digest}, params, kind)
+    passing(Point.LOGGED_MODEL_MADE)
     measured = [Metric(key, value, run.started, 0, made.model_id) for key, value in scores().items()]
     client.log_batch(run.id, metrics=measured)
     STATE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=STATE) as folder:
         save(bundle, Path(folder) / "model", made.model_id, run.id)
         client.log_model_artifacts(made.model_id, str(Path(folder) / "model"))
+    passing(Point.MODEL_FILES_WRITTEN)
     client.finalize_logged_model(made.model_id, "READY")
+    passing(Point.MODEL_FINALIZED)
     return str(made.model_id)
 
 

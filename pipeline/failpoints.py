@@ -1,0 +1,66 @@
+"""The moments between two writes at which a kill would hurt most, numbered so that tests kill at each of them.
+
+Register, gate, decide, promote and rollback write to several stores that no transaction spans. Each place where one
+has been written and the next has not is a point here; `tests/test_failpoints.py` ends a process by SIGKILL at every
+one and starts anew. Unset, the variable costs a look at the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from enum import IntEnum, auto
+
+VARIABLE = "CONVOY_FAIL_POINT"
+"""Number of the point at which this process kills itself."""
+
+
+class Point(IntEnum):
+    """What has just been written; what follows has not."""
+
+    LOGGED_MODEL_MADE = auto()
+    """MLflow has a logged model without files."""
+    MODEL_FILES_WRITTEN = auto()
+    """The logged model has its files and is not finalized."""
+    MODEL_FINALIZED = auto()
+    """No version names the logged model yet."""
+    REGISTERED_MODEL_MADE = auto()
+    """The registered model has no version yet."""
+    VERSION_MADE = auto()
+    """The logged model does not name its version yet."""
+    VERSION_SHOWN = auto()
+    """The run does not name the model as its output yet."""
+    CASE_IMAGES_WRITTEN = auto()
+    """The case's folder is under its temporary name."""
+    CASE_WRITTEN = auto()
+    """The ledger does not know the case yet."""
+    CASE_ENTERED = auto()
+    """The attempt does not know the verdict yet."""
+    VERDICT_NOTED = auto()
+    """Nothing is promoted yet."""
+    ENTRY_WRITTEN = auto()
+    """The ledger has the move or decision in an open transaction."""
+    ENTRY_COMMITTED = auto()
+    """The mark of the ledger's end is one behind."""
+    LEDGER_MARKED = auto()
+    """MLflow's alias is one behind."""
+    ALIAS_SET = auto()
+    """Nothing else was told of the move."""
+    RUN_TOLD = auto()
+    """MLflow's run says what was decided; its version does not."""
+    VERSION_TOLD = auto()
+    """Prefect has not heard of it."""
+    PREFECT_TOLD = auto()
+    """Nobody was notified."""
+    NOTIFIED = auto()
+    """The case is not marked as settled: people are notified twice."""
+    RUN_CLOSED = auto()
+    """The record of the run is not written yet."""
+    RECORD_WRITTEN = auto()
+    """The attempt is not finished yet."""
+
+
+def passing(point: Point) -> None:
+    """Die here if the environment says so."""
+    if os.environ.get(VARIABLE) == str(point.value):
+        os.kill(os.getpid(), signal.SIGKILL)

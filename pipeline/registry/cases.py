@@ -1,0 +1,278 @@
+"""Cases: each judgement of a registered model against the champion of that moment, kept for whoever decides.
+
+.convoy/cases/ID/case.json       the verdict, what it is about, and until when somebody may decide
+.convoy/cases/ID/images.parquet  what both answered to each test image
+.convoy/pending/case-ID          while somebody is to decide, or is to be told of the decision
+.convoy/pending/model-NAME       while MLflow is to be told of a rollback
+
+A case never changes: the ledger holds its digest from the moment that it is opened, and what was decided about it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import ValidationError
+
+from pipeline.contracts import Options
+from pipeline.errors import UserError
+from pipeline.failpoints import Point, passing
+from pipeline.files import replacing_folder, sha256_of, shared, write_json
+from pipeline.registry import ledger
+from pipeline.registry.champion import Version
+from pipeline.registry.ledger import Act, Entry
+from pipeline.registry.verdict import Verdict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ID = re.compile("[0-9a-f]{16}")
+"""An id comes from outside and becomes the name of a folder."""
+State = Literal["waiting", "overdue", "open", "stale", "promoted", "rejected", "refused"]
+
+
+class Case(Options):
+    """`case.json`."""
+
+    id: str
+    run: str
+    """Id of the run that made the model, or had it judged."""
+    flow_run: str
+    """Of Prefect; empty if none waits for the decision."""
+    challenger: Version
+    champion: Version | None
+    """That it was compared with; None: the baseline."""
+    verdict: Verdict
+    report_digest: str
+    """sha256 of the report on the challenger."""
+    made: int
+    """Milliseconds since 1970."""
+    deadline: int
+    """Likewise; 0 if nobody is waited for. Silence until then is a no."""
+    push: bool
+    """Whether the champion is to be published in the DVC remote."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A case as it stands now."""
+
+    case: Case
+    state: State
+    """waiting: somebody is asked; overdue: nobody answered; open: nobody is asked, a person may decide; stale: another
+    champion has come; promoted, rejected: decided; refused: the gate rejected it."""
+    opened: Entry | None
+    decision: Entry | None
+
+    @property
+    def answerable(self) -> bool:
+        """Whether somebody can still decide."""
+        return self.state in ("waiting", "open")
+
+
+def identify(run: str, challenger: str, verdict: Verdict, asked: str) -> str:
+    """The id of a case: the same judgement made again after a kill is the same case.
+
+    Args:
+        run: that made the model, or had it judged.
+        challenger: digest of the model.
+        verdict: of the gate.
+        asked: what was asked of the model, as text.
+    """
+    about = [run, challenger, verdict.champion, verdict.epoch, verdict.dataset, asked]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+
+
+def open_case(case: Case, images: pa.Table, who: str) -> Case:
+    """Keep a case and enter it in the ledger; one that is entered already is given as it was.
+
+    Args:
+        case: what to keep.
+        images: what both answered to each test image.
+        who: has had it judged.
+    """
+    import pyarrow.parquet as pq
+
+    if case.deadline:
+        mark(case.id)
+    opened, _ = ledger.of_case(case.id)
+    if opened and opened.case_digest == _digest(case.id):
+        return read(case.id)
+    with replacing_folder(folder(case.id)) as home:
+        pq.write_table(images, home / "images.parquet")
+        passing(Point.CASE_IMAGES_WRITTEN)
+        write_json(home / "case.json", case.model_dump(mode="json"))
+    passing(Point.CASE_WRITTEN)
+    if opened is None:
+        about = f"The gate says {case.verdict.outcome}. {' '.join(case.verdict.reasons[:1])}"
+        ledger.append(act("judge", case, who, "gate", about))
+    passing(Point.CASE_ENTERED)
+    return case
+
+
+def act(action: ledger.Action, case: Case, who: str, via: str, why: str) -> Act:
+    """What the ledger notes of something that is done to a case."""
+    return Act(
+        action=action,
+        model=case.challenger.name,
+        who=who,
+        via=via,
+        why=why,
+        case=case.id,
+        case_digest=_digest(case.id),
+        from_version=case.champion.version if case.champion else None,
+        to_version=case.challenger.version,
+        model_digest=case.challenger.digest,
+        dataset_digest=case.challenger.dataset,
+        report_digest=case.report_digest,
+        location=case.challenger.location,
+    )
+
+
+def read(case: str) -> Case:
+    """The case with this id.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    try:
+        if ID.fullmatch(case):
+            return Case.model_validate_json((folder(case) / "case.json").read_bytes())
+    except FileNotFoundError:
+        pass
+    except (OSError, ValidationError) as error:
+        raise UserError(f"Case {case} cannot be read: {' '.join(str(error).split())[:200]}") from None
+    raise UserError(f"There is no case {case[:40]!r} here. `convoy history` lists what was judged and decided.")
+
+
+def images(case: str) -> pa.Table:
+    """What challenger and champion answered to each test image.
+
+    Raises:
+        UserError: it is gone.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(folder(read(case).id) / "images.parquet")
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"The images of case {case} cannot be read: {error}") from None
+
+
+def standing(case: str) -> Standing:
+    """The case with this id, as it stands now.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = read(case)
+    opened, decision = ledger.of_case(case)
+    return _standing(found, opened, decision, _epochs([found]), time.time())
+
+
+def standings(entries: Sequence[Entry] | None = None) -> list[Standing]:
+    """Every case that is known here, newest first.
+
+    Args:
+        entries: of the ledger, of all kinds, if they are at hand.
+    """
+    if entries is None:
+        entries = ledger.history(actions=("judge", *ledger.DECISIONS, *ledger.MOVES))
+    opened = {entry.case: entry for entry in entries if entry.action == "judge"}
+    closed = {entry.case: entry for entry in entries if entry.action in ledger.DECISIONS and entry.case}
+    epochs = {entry.model: entry.epoch for entry in entries}
+    now = time.time()
+    found = [case for path in (shared() / "cases").glob("*/case.json") if (case := _readable(path))]
+    newest_first = sorted(found, key=lambda case: (case.made, case.id), reverse=True)
+    return [_standing(case, opened.get(case.id), closed.get(case.id), epochs, now) for case in newest_first]
+
+
+def of_model(version: Version) -> list[Standing]:
+    """The cases about a version, newest first."""
+    return [one for one in standings() if one.case.challenger == version]
+
+
+def binding(case: str) -> str:
+    """What a decision binds to: the digest of the case, so of all that it shows, and the champion of the moment."""
+    found = read(case)
+    reigning = ledger.champion(found.challenger.name)
+    about = [_digest(case), reigning.epoch if reigning else 0, reigning.model_digest if reigning else ""]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+
+
+def intact(standing: Standing) -> bool:
+    """Whether the case is the one that the ledger knows, byte for byte."""
+    return standing.opened is not None and standing.opened.case_digest == _digest(standing.case.id)
+
+
+def pending() -> list[str]:
+    """The cases that somebody is to decide, or to be told of: a look at one folder, however many cases there are."""
+    return sorted(path.name.removeprefix("case-") for path in _pending().glob("case-*"))
+
+
+def pending_models() -> list[str]:
+    """The models of whose champion MLflow is to be told."""
+    return sorted(path.name.removeprefix("model-") for path in _pending().glob("model-*"))
+
+
+def mark(case: str = "", model: str = "") -> None:
+    """Note that something is to follow, before that which it follows is done: a kill in between costs a look."""
+    _pending().mkdir(parents=True, exist_ok=True)
+    (_pending() / (f"case-{case}" if case else f"model-{model}")).touch()
+
+
+def unmark(case: str = "", model: str = "") -> None:
+    """Nothing is to follow any more."""
+    (_pending() / (f"case-{case}" if case else f"model-{model}")).unlink(missing_ok=True)
+
+
+def folder(case: str) -> Path:
+    """Where a case is kept."""
+    return shared() / "cases" / case
+
+
+def _pending() -> Path:
+    return shared() / "pending"
+
+
+def _standing(case: Case, opened: Entry | None, decision: Entry | None, epochs: dict[str, int], now: float) -> Standing:
+    return Standing(case, _state(case, decision, epochs.get(case.challenger.name, 0), now), opened, decision)
+
+
+def _state(case: Case, decision: Entry | None, epoch: int, now: float) -> State:
+    if decision:
+        return "promoted" if decision.action == "promote" else "rejected"
+    if case.verdict.outcome == "reject" or not case.verdict.sound:
+        return "refused"
+    if case.verdict.epoch != epoch:
+        return "stale"
+    if not case.deadline:
+        return "open"
+    return "overdue" if now * 1000 > case.deadline else "waiting"
+
+
+def _epochs(cases: Sequence[Case]) -> dict[str, int]:
+    found = {name: ledger.champion(name) for name in {case.challenger.name for case in cases}}
+    return {name: entry.epoch for name, entry in found.items() if entry}
+
+
+def _readable(path: Path) -> Case | None:
+    try:
+        return Case.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _digest(case: str) -> str:
+    try:
+        return sha256_of(folder(case) / "case.json")
+    except FileNotFoundError:
+        return ""

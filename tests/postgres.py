@@ -1,0 +1,55 @@
+"""A PostgreSQL server of the machine's own packages, for one test module: on loopback, in a folder that goes."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+USER = "postgres"
+"""It refuses to run as root."""
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """The address of an empty database, as MLFLOW_TRACKING_URI names it."""
+    binaries, home = BINARIES[-1], Path(tempfile.mkdtemp(prefix="convoy-postgres-"))
+    shutil.chown(home, USER)
+    data = home / "data"
+    initdb = [str(binaries / "initdb"), "-D", str(data), "--auth=trust", "--username=convoy", "--no-sync"]
+    subprocess.run(initdb, user=USER, cwd=home, check=True, capture_output=True)
+    port = free_port()
+    options = ["-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(home)]
+    log = (home / "log").open("wb")
+    process = subprocess.Popen([str(binaries / "postgres"), *options], user=USER, cwd=home, stdout=log, stderr=log)
+    try:
+        _wait(port)
+        yield f"postgresql+pg8000://convoy@127.0.0.1:{port}/postgres"
+    finally:
+        process.send_signal(signal.SIGINT)  # fast shutdown: connections are cut
+        process.wait(30)
+        shutil.rmtree(home)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait(port: int) -> None:
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise TimeoutError("PostgreSQL does not answer")
