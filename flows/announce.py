@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from flows.notify import Event, send
 from pipeline.door import PARAMS, load
 from pipeline.errors import UserError
 from pipeline.params import Told
-from pipeline.registry.champion import Version
-from pipeline.registry.gate import Verdict
+from pipeline.registry.cases import Case
+from pipeline.registry.ledger import Entry
 
 PLACES = {"promote": "is better", "hold": "is held back", "reject": "is rejected"}
 
@@ -27,16 +28,33 @@ def failed_early(root: Path, run: str, words: str) -> None:
         failed(load(Told, root / PARAMS), run, words)
 
 
-def ended(params: Told, run: str, version: Version, verdict: Verdict, reigns: bool) -> None:
-    """A run has come to an end; where the gate would promote and may not, somebody has to decide."""
-    what = f"{version.name} version {version.version}"
+def ended(params: Told, run: str, case: Case, reigns: bool, waits: bool) -> None:
+    """A run has come to an end; somebody is told to decide where it waits for that, or may do no more than ask."""
+    what, verdict = _version(case), case.verdict
     place = "is the champion" if reigns else PLACES[verdict.outcome]
     _send(params, Event("success", params.name, run, f"{what} {place}", tuple(verdict.reasons)))
     if verdict.outcome == "promote" and not reigns:
-        headline = f"{what} is better than the champion, and waits for somebody to promote it"
-        _send(params, Event("decision", params.name, run, headline, tuple(verdict.reasons)))
+        how = f"`convoy promote {case.challenger.name}/{case.challenger.version}` or `convoy reject`, with a reason."
+        until = f" until {_moment(case.deadline)}; silence is a no" if waits else ""
+        headline = f"{what} is better than the champion, and waits for somebody to promote it{until}"
+        _send(params, Event("decision", params.name, run, headline, (*verdict.reasons, how)))
+
+
+def decided(params: Told, case: Case, decision: Entry) -> None:
+    """Somebody has decided, or nobody has."""
+    done = "is the champion" if decision.action == "promote" else "was rejected"
+    headline = f"{_version(case)} {done}, by {decision.who}"
+    _send(params, Event("success", params.name, case.run, headline, (decision.why,)))
 
 
 def _send(params: Told, event: Event) -> None:
     for problem in send(params.notify, event):
         print(f"Not notified: {problem}", flush=True)
+
+
+def _version(case: Case) -> str:
+    return f"{case.challenger.name} version {case.challenger.version}"
+
+
+def _moment(milliseconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(milliseconds / 1000))

@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 
 from flows import settings
+from flows.accounts import account
+from flows.decisions import commands as decisions
 from flows.records.commands import COMMANDS
 from flows.schedule import commands
 from pipeline.errors import UserError
@@ -34,7 +36,7 @@ Say in `params.yaml` what to learn, then:
 
     convoy predict cat.jpg              ask the champion
 
-    convoy up                           look at runs in Prefect and MLflow
+    convoy up                           look at runs, compare, decide: the review page
 
 A run that is stopped or killed goes on where it was: `convoy run` again. When something does not work: `convoy doctor`.
 """,
@@ -94,16 +96,27 @@ def run(
 
 
 @app.command()
-def up() -> None:
-    """Start the dashboards: Prefect's and MLflow's servers, on this machine only, in the background."""
+def up(
+    host: Annotated[
+        str, typer.Option(envvar="CONVOY_PAGE_HOST", help="That the page listens on; elsewhere it wants accounts.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="CONVOY_PAGE_PORT", min=1, max=65_435, help="Of the page: the first one to try.")
+    ] = 4300,
+) -> None:
+    """Start the review page, and Prefect's and MLflow's servers, in the background, on this machine only.
+
+    With --host the page is for others as well; then CONVOY_ACCOUNTS_FILE names who may look and who may decide
+    (`convoy account` makes its lines), and CONVOY_PAGE_ORIGIN its address behind a proxy.
+    """
     from flows.servers import dashboards as servers
 
-    servers.up(settings.enter_project())
+    servers.up(settings.enter_project(), page=servers.PageAt(host, port))
 
 
 @app.command()
 def down() -> None:
-    """Stop the dashboards."""
+    """Stop the page and the servers."""
     from flows.servers import dashboards as servers
 
     servers.down(settings.enter_project())
@@ -146,7 +159,7 @@ def predict(
     show_predictions(pictures, top, json)
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, *decisions.COMMANDS, account):
     app.command()(command)
 
 

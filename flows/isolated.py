@@ -1,11 +1,11 @@
-"""`convoy run --isolated`: a run works in a git worktree of its own, and comes home as a DVC experiment."""
+"""A run works in a git worktree of its own, and comes home as a DVC experiment: `run --isolated`, `rerun`."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,14 +38,33 @@ def run_isolated(project: Path, wish: Wish, assignments: Sequence[str]) -> int:
     Raises:
         UserError: no such commit, or a file that cannot come along.
     """
-    worktrees.sweep(project)
     patch = "" if wish.ref else _changes(project)
+    return run_in_tree(
+        project, wish.ref or "HEAD", patch, lambda: change_params(assignments, wish.params), ["--push"] * wish.push
+    )
+
+
+def run_in_tree(project: Path, ref: str, patch: str, prepare: Callable[[], object], options: Sequence[str] = ()) -> int:
+    """Run a commit in a tree that is made for it and removed after it; the exit status.
+
+    Args:
+        project: root of the project, which is the current folder.
+        ref: branch, tag or commit.
+        patch: changes to make to it, from `pipeline.registry.code`.
+        prepare: called in the tree before the run begins; the tree is the current folder meanwhile.
+        options: of `convoy run`.
+
+    Raises:
+        UserError: no git, no such commit, or what `prepare` says.
+    """
     name = worktrees.named_here("by-hand")
-    root = worktrees.open_for(project, name, wish.ref or "HEAD", patch)
+    worktrees.root_of(project, name)  # says so where there is no git
+    worktrees.sweep(project)
+    root = worktrees.open_for(project, name, ref, patch)
     try:
         os.chdir(root)
-        change_params(assignments, wish.params)
-        return _waited_for([sys.executable, "-m", "flows.cli", "run", *["--push"] * wish.push], root)
+        prepare()
+        return _waited_for([sys.executable, "-m", "flows.cli", "run", *options], root)
     finally:
         os.chdir(project)
         worktrees.close(project, name)

@@ -5,19 +5,27 @@ Importing MLflow and opening its database takes seconds, and a server may be awa
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from flows import logs
 from flows.stage import StageRun
 from pipeline.door import PARAMS
+from pipeline.failpoints import Point, passing
+from pipeline.files import write_json
+from pipeline.journal import current_since
 from pipeline.params import Params
+from pipeline.progress import write_log
 from pipeline.registry import attempts, code
 from pipeline.registry.attempts import Attempt, Finished, Work
+from pipeline.registry.cases import Case
 from pipeline.registry.champion import Version
-from pipeline.registry.gate import Verdict
+from pipeline.registry.verdict import Verdict
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,6 +34,8 @@ if TYPE_CHECKING:
     from pipeline.registry.record import Run
     from pipeline.registry.runs import RunRecord
 
+LOOK_SECONDS = 0.5
+"""Between two looks whether training has begun."""
 RETRY_SECONDS = 2.0
 """Between two tries to reach a store that was away when the run began."""
 
@@ -38,7 +48,10 @@ class Recording:
         self._tags = tags
         self._code = code.read()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mlflow")
+        self._since = time.time_ns() // 1_000_000
         self._seconds: dict[str, float] = {}
+        self._stage = ""
+        self._ended = threading.Event()
         self._work: Work | None = None
         self._opening: Future[tuple[Run, Drain]] | None = None
 
@@ -49,6 +62,7 @@ class Recording:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended.set()
         try:
             if error is not None and self._work:
                 self._interrupt(error)
@@ -72,12 +86,24 @@ class Recording:
         """The run's data are known, by their digest, and so is which run it is: a new one, or one to go on with."""
         flow_run = self._tags.get("prefect.flow_run", "")
         self._work = attempts.begin(self._params, dataset, flow_run, wait=_say_that_another_works)
+        write_json(attempts.folder(self.attempt.id) / attempts.CODE, asdict(self._code))
+        logs.go_on(self._work.before, flow_run)
+        self._work.at(self._stage)
         for stage, seconds in self._seconds.items():
             self._work.stage_ran(stage, seconds)
+        threading.Thread(target=self._look_for_training, name="training", daemon=True).start()
         self._opening = self._thread.submit(self._open)
+
+    def at(self, stage: str) -> None:
+        """Note what is at work now: a stage, or what comes after them."""
+        self._stage = stage
+        if self._work:
+            self._work.at(stage)
 
     def stage(self, done: StageRun) -> None:
         """Note a stage that has ended."""
+        self._training_found()
+        write_log(f"{done.name}: {done.outcome}, {done.seconds:.1f} s")
         if done.outcome == "ran":
             self._seconds[done.name] = done.seconds
             if self._work:
@@ -87,20 +113,18 @@ class Recording:
         """Log what the stages left, and register the model."""
         from pipeline.registry import record, summary, versions
 
+        self.at("register")
         run, drain = self._opened()
         drain.finish()
         record.record_outputs(run, self._params, self.attempt.seconds)
         tags = {"git.commit": self._code.commit or "none", "score": summary.headline(self._params)}
         return versions.register(run, tags, summary.of_version(self._params, self._code))
 
-    def verdict(self) -> Verdict | None:
-        """What the gate said of this run before it was killed, if it came to that."""
-        return Verdict.model_validate(self.attempt.verdict) if self.attempt.verdict else None
-
-    def decided(self, verdict: Verdict) -> None:
+    def judged(self, case: Case) -> None:
         """Note what the gate says."""
         assert self._work is not None
-        self._work.decided(verdict.model_dump(mode="json"))
+        self._work.judged(case.id, case.verdict.model_dump(mode="json"))
+        passing(Point.VERDICT_NOTED)
 
     def whole(self, version: Version, verdict: Verdict, tags: dict[str, str]) -> RunRecord:
         """The record of the run, which can travel."""
@@ -128,8 +152,11 @@ class Recording:
         tags = whole.tags | {"model.version": version.version, "model.digest": version.digest, "gate": verdict.outcome}
         record.note(run, tags, summary.of_run(self._params, self._code, version, verdict, reigns))
         record.close(run)
+        passing(Point.RUN_CLOSED)
         runs.write(whole)
+        passing(Point.RECORD_WRITTEN)
         self._work.finish(PARAMS.read_text(encoding="utf-8"), finished)
+        write_log(f"The run has ended: {version.name} version {version.version}, {verdict.outcome}.")
         return finished
 
     def _opened(self) -> tuple[Run, Drain]:
@@ -159,7 +186,19 @@ class Recording:
         client = tracking.connect()
         run = record.open_run(client, self._work, self._params, self._code, self._tags)
         with tracking.reaching(tracking.address()):
-            return run, Drain(client, run.id, self._work.attempt.started).start()
+            return run, Drain(client, run.id, self._since, self._work.attempt.training).start()
+
+    def _look_for_training(self) -> None:
+        while not self._ended.wait(LOOK_SECONDS):
+            if self._training_found():
+                return
+
+    def _training_found(self) -> bool:
+        """Note the training that was started in this flow run; whether there is one."""
+        journal = current_since(self._since) if self._work else None
+        if self._work and journal:
+            self._work.trains(journal.parent.name)
+        return journal is not None
 
     def _interrupt(self, error: BaseException) -> None:
         from pipeline.registry import record

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,16 +17,20 @@ from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Completed
 from prefect.task_engine import TaskRunTimeoutError
 
-from flows import announce, artifacts
+from flows import announce, artifacts, logs
+from flows.decisions import judging, suspension
+from flows.decisions.judging import Asker
 from flows.recording import Recording
 from flows.result import Result
 from flows.schedule.request import Request
 from flows.schedule.wording import trigger_words
+from flows.servers.prefect_rest import AWAY, wired
 from flows.servers.prefect_server import REQUEST_SECONDS
+from flows.settings import home
 from flows.stage import Died, Graph, StageRun, Stopped
 from flows.worker import untold
 from flows.worker.heartbeat import beating
@@ -35,12 +40,12 @@ from pipeline.door import load
 from pipeline.errors import UserError
 from pipeline.files import DATASET, in_worktree
 from pipeline.params import Named, Params
-from pipeline.registry import attempts, champion, experiment, gate
+from pipeline.registry import attempts, champion, decisions, experiment
+from pipeline.registry.cases import Case
 from pipeline.registry.champion import Version
-from pipeline.registry.gate import Verdict
 from pipeline.registry.runs import RunRecord
 from pipeline.registry.tracking import address, reaching
-from pipeline.score import Killed, answers
+from pipeline.score import Killed
 
 DIED = (Died, Killed)
 """A process ended without a word."""
@@ -67,7 +72,7 @@ def retrain(request: Request = BY_HAND) -> Any:
     """
     os.environ["CONVOY_FLOW_PID"] = str(os.getpid())  # a stage ends itself when this process is gone
     params = load(Params)
-    with beating(flow_run.id):
+    with logs.kept(flow_run.id), beating(flow_run.id):
         try:
             return _retrain(params, request)
         except Exception as error:
@@ -82,6 +87,7 @@ def _retrain(params: Params, request: Request) -> Any:
     with Recording(params, _prefect_tags()) as recording:
         source = graph.maker(DATASET)
         for stage in graph.stages():
+            recording.at(stage)
             recording.stage(_brought_up_to_date(graph, stage, params))
             if stage == source:
                 dataset = Dataset.open().info.digest
@@ -90,16 +96,21 @@ def _retrain(params: Params, request: Request) -> Any:
                     return Completed(name="NothingToDo", message=message, data=Result(before, new=False))
                 recording.begin(dataset)
         version = register(recording)
-        verdict: Verdict = _as_often_as_stages(judge, params)(recording, params, version)
-        reigns = promote(recording, params, version, verdict)
+        recording.at("judge")
+        case: Case = _as_often_as_stages(judge, params)(recording, params, version, request.push)
+        recording.at("promote")
+        reigns = promote(recording, params, case)
+        waits = not reigns and case.deadline > 0
         tags = _origin(request) | (keep_as_experiment(recording) if in_worktree() else {})
-        record = recording.whole(version, verdict, tags)
+        record = recording.whole(version, case.verdict, tags)
         if request.push:
+            recording.at("push")
             push(record, reigns)
-        show(artifacts.of_run(params, version, verdict, reigns))
+        show(artifacts.of_run(params, version, case.verdict, reigns))
         finished = recording.conclude(record, reigns)
-    announce.ended(params, finished.id, version, verdict, reigns)
-    return Result(finished, new=True, experiment=tags.get("dvc.experiment", ""))
+    announce.ended(params, finished.id, case, reigns, waits)
+    result = Result(finished, new=True, experiment=tags.get("dvc.experiment", ""))
+    return suspend(case, result) if waits else result
 
 
 def _brought_up_to_date(graph: Graph, stage: str, params: Params) -> StageRun:
@@ -142,25 +153,31 @@ def register(recording: Recording) -> Version:
 
 
 @task(persist_result=False, task_run_name="judge")
-def judge(recording: Recording, params: Params, version: Version) -> Verdict:
+def judge(recording: Recording, params: Params, version: Version, push: bool) -> Case:
     """Champion and challenger answer the same test images now, each from a fresh process; the test is paired."""
-    reigning = champion.current(params.name)
-    told = recording.verdict()
-    verdict = gate.decide(params, version, reigning, lambda bundle: answers(bundle, params.compute), told)
-    recording.decided(verdict)
-    return verdict
+    asker = Asker(recording.attempt.id, str(flow_run.id or ""), push)
+    case = judging.judge(params, version, asker, before=recording.attempt.case)
+    recording.judged(case)
+    return case
 
 
 @task(persist_result=False, task_run_name="promote")
-def promote(recording: Recording, params: Params, version: Version, verdict: Verdict) -> bool:
+def promote(recording: Recording, params: Params, case: Case) -> bool:
     """Move the champion if gate and params say so; whether the version is the champion now."""
+    if case.verdict.outcome == "promote" and params.gate.promote == "auto":
+        decisions.promoted_by_gate(case)
     with reaching(address()):
-        if verdict.outcome == "promote" and params.gate.promote == "auto":
-            champion.promote(recording.client, version, verdict.epoch, " ".join(verdict.reasons))
-        else:
-            champion.reconcile(recording.client, params.name)
+        champion.reconcile(recording.client, params.name)
     reigning = champion.current(params.name)
-    return reigning is not None and reigning.version.digest == version.digest
+    return reigning is not None and reigning.version.digest == case.challenger.digest
+
+
+def suspend(case: Case, result: Result) -> State[Any]:
+    """The flow run waits on Prefect's page, with a form to answer; nothing of it is left to be done meanwhile."""
+    with suppress(*AWAY), wired(home(Path.cwd()), PREFECT_API_URL.value()) as wire:
+        if wire:
+            suspension.ask(wire, case)
+    return suspension.suspended(case, result)
 
 
 @task(persist_result=False, task_run_name="keep as experiment")

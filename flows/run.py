@@ -23,7 +23,7 @@ from pipeline.door import PARAMS, load, parse
 from pipeline.errors import ParamsError, UserError
 from pipeline.files import DATASET, in_worktree, shared
 from pipeline.params import IngestParams, Params
-from pipeline.registry import attempts
+from pipeline.registry import attempts, cases
 from pipeline.registry.attempts import Finished
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def run(root: Path, request: Request, params_file: Path | None) -> Result:
         UserError: a mistake in the params, the data or the machine; nothing that was done is lost.
     """
     with run_at_work(), alone(LOCK, _wait_for):
+        _catch_up(root)
         change_params(request.set, params_file)
         if finished := nothing_to_do(root):
             if request.push and not in_worktree():
@@ -60,6 +61,17 @@ def run(root: Path, request: Request, params_file: Path | None) -> Result:
         with prefect_for_run(settings.home(root)) as prefect, device_of(prepared()):
             with prefect.client(), polite_kill():
                 return _as_flow_run(request)
+
+
+def _catch_up(root: Path) -> None:
+    """Hear what was decided meanwhile, and tell those who have not heard of it."""
+    if in_worktree() or not (cases.pending() or cases.pending_models()):
+        return
+    from flows.decisions.settle import settle
+    from flows.decisions.watch import watch
+
+    for line in [*watch(root), *settle(root)]:
+        print(line, flush=True)
 
 
 def _as_flow_run(request: Request) -> Result:

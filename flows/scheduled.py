@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from uuid import UUID
 
-from flows import announce, settings
+from flows import announce, logs, settings
 from flows.alone import alone
 from flows.housekeeping.turns import run_at_work
 from flows.remote import moving as remote
@@ -82,13 +82,15 @@ def main(arguments: list[str]) -> int:
     """The exit status."""
     settings.apply(Path.cwd())
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    try:
-        run(UUID(arguments[0]))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return error.status
-    except KeyboardInterrupt:
-        return EXIT_CODE
+    flow_run_id = UUID(arguments[0])
+    with logs.kept(flow_run_id):
+        try:
+            run(flow_run_id)
+        except UserError as error:
+            print(error, file=sys.stderr)
+            return error.status
+        except KeyboardInterrupt:
+            return EXIT_CODE
     return 0
 
 

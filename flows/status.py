@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.alone import holder
+from flows.decisions import watch
 from flows.run import up_to_date
 from flows.servers.dashboards import running
 from flows.worktrees import LOCK
@@ -17,6 +18,7 @@ from pipeline.errors import UserError
 from pipeline.journal import Row, current, read
 from pipeline.params import Named
 from pipeline.registry import attempts, champion
+from pipeline.registry.cases import Case
 
 
 def show(root: Path) -> None:
@@ -25,6 +27,8 @@ def show(root: Path) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_row("run", _run(root))
     table.add_row("champion", _champion(name))
+    if waiting := watch.waiting_cases():
+        table.add_row("waiting", "; ".join(map(_waiting, waiting)))
     servers = running(root)
     pages = ", ".join(f"{server.name} {server.url}" for server in servers.values())
     table.add_row("dashboards", pages or "down; `convoy up` starts them")
@@ -53,6 +57,11 @@ def _training() -> str:
         return ""
     values = ", ".join(f"{key.removeprefix('epoch/')} {value:.4g}" for key, value in epochs[-1].values.items())
     return f"; last training: {len(epochs)} epochs done, {values}"
+
+
+def _waiting(case: Case) -> str:
+    until = time.strftime("%Y-%m-%d %H:%M", time.localtime(case.deadline / 1000))
+    return f"{case.challenger.name}/{case.challenger.version} for a decision until {until}"
 
 
 def _champion(name: str) -> str:

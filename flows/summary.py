@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -11,10 +12,12 @@ from rich.table import Table
 
 from flows.result import Result
 from pipeline.door import load
+from pipeline.errors import UserError
 from pipeline.files import in_worktree
 from pipeline.params import Named
-from pipeline.registry import attempts
+from pipeline.registry import attempts, cases
 from pipeline.registry.attempts import Finished
+from pipeline.registry.cases import Standing
 
 EVALUATION = Path("out/evaluation")
 TITLES = {"promote": "better", "hold": "held back", "reject": "rejected"}
@@ -23,24 +26,40 @@ TITLES = {"promote": "better", "hold": "held back", "reject": "rejected"}
 def show(result: Result) -> None:
     """Print score, version, verdict and where to look."""
     finished, name = result.finished, load(Named).name
-    place = "is the champion" if finished.champion else f"is not the champion: {TITLES[finished.outcome]}"
+    standing = _standing(finished)
+    reigns = finished.champion or (standing is not None and standing.state == "promoted")
+    place = "is the champion" if reigns else f"is not the champion: {TITLES[finished.outcome]}"
     table = Table.grid(padding=(0, 2))
     table.add_row("run", finished.id[:8])
     table.add_row("score", _score(finished))
     table.add_row("model", f"{name} version {finished.version} {place}")
     table.add_row("why", "\n".join(finished.reasons[:2]))
+    if standing and standing.state == "waiting":
+        version = f"{name}/{finished.version}"
+        until = time.strftime("%Y-%m-%d %H:%M", time.localtime(standing.case.deadline / 1000))
+        table.add_row("waits", f"for a decision until {until}: on the page that `convoy up` starts, or by")
+        table.add_row("", f"convoy promote {version} --why ... or convoy reject {version} --why ...")
     if result.experiment:
         table.add_row("home", f"git and DVC keep it as {result.experiment}: `dvc exp apply` or `dvc exp branch`")
     elif not in_worktree():
         table.add_row("report", str(EVALUATION / "report.html"))
     command = "convoy" if os.environ.get("VIRTUAL_ENV") else ".venv/bin/convoy"
-    table.add_row("look", f"{command} up   starts the dashboards, Prefect and MLflow")
+    table.add_row("look", f"{command} up   starts the review page, Prefect and MLflow")
     console = Console(highlight=False)
     console.print()
     if not result.new:
         which = f"run {finished.id[:8]}" if in_worktree() else "the last run"
         console.print(f"Nothing to do: data, params and code are those of {which}.", style="bold")
     console.print(table)
+
+
+def _standing(finished: Finished) -> Standing | None:
+    """The case that the gate opened about it, as it stands now."""
+    attempt = attempts.read(finished.id)
+    try:
+        return cases.standing(attempt.case) if attempt and attempt.case else None
+    except UserError:  # removed by hand
+        return None
 
 
 def _score(finished: Finished) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from pipeline import interrupts
 from pipeline.errors import UserError
 from pipeline.files import DATASET, STATE
+from pipeline.progress import copied
 
 EXIT_MISTAKE = 1
 DEVICE_LOCK = "CONVOY_DEVICE_LOCK"
@@ -79,9 +80,14 @@ def main(arguments: list[str]) -> int:
         print(f"Usage: python -m pipeline {{{'|'.join(STAGES)}}}", file=sys.stderr)
         return 2
     interrupts.listen()
+    with copied():
+        return _run(arguments[0])
+
+
+def _run(stage: str) -> int:
     try:
         with alone():
-            STAGES[arguments[0]]()
+            STAGES[stage]()
     except UserError as error:
         print(error, file=sys.stderr)
         return EXIT_MISTAKE
@@ -89,11 +95,11 @@ def main(arguments: list[str]) -> int:
         print(stopped, file=sys.stderr)
         return interrupts.EXIT_CODE
     except KeyboardInterrupt:
-        print(f"{arguments[0]}: stopped; nothing half-written is left.", file=sys.stderr)
+        print(f"{stage}: stopped; nothing half-written is left.", file=sys.stderr)
         return interrupts.EXIT_CODE
     except Exception as error:
         if full := _full(error):
-            print(f"{arguments[0]}: cannot write: {full}. Make room, then run again; nothing is lost.", file=sys.stderr)
+            print(f"{stage}: cannot write: {full}. Make room, then run again; nothing is lost.", file=sys.stderr)
             return EXIT_MISTAKE
         traceback.print_exc()
         return EXIT_DEFECT

@@ -19,6 +19,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 PILLOW = PIL.__version__
 MAX_SIDE = 30_000
 MAX_PIXELS = 200_000_000
+MAX_SHOWN = 50_000_000
+"""Of a picture that a page shows: decoding it must not take the server's memory."""
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I"})
 
 Image.MAX_IMAGE_PIXELS = None  # our own limit is an error; Pillow's only warns up to twice its value
@@ -100,7 +102,35 @@ def encode_png(pixels: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def _open(data: bytes) -> Image.Image:
+def thumbnail(data: bytes, channels: int, side: int) -> tuple[bytes, str]:
+    """A picture for a page to show.
+
+    Args:
+        data: the encoded bytes.
+        channels: C, 1 for grey or 3 for RGB.
+        side: of the longer one, in pixels; a picture of less than half of it is enlarged by a whole factor, so that
+            each of its pixels is a square.
+
+    Returns:
+        The encoded bytes, PNG if they were enlarged and else JPEG, and their media type.
+
+    Raises:
+        ImageError: as `decode`; larger than `MAX_SHOWN` pixels.
+    """
+    pixels = _settled(_open(data, MAX_SHOWN), channels)
+    picture = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+    factor, out = side // max(picture.size), io.BytesIO()
+    if factor > 1:
+        picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(
+            out, format="PNG", compress_level=1
+        )
+        return out.getvalue(), "image/png"
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    picture.save(out, format="JPEG", quality=85)
+    return out.getvalue(), "image/jpeg"
+
+
+def _open(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     if not data:
         raise ImageError("the file is empty")
     try:
@@ -108,9 +138,9 @@ def _open(data: bytes) -> Image.Image:
             warnings.simplefilter("ignore")  # what matters is raised below
             picture = Image.open(io.BytesIO(data), formats=FORMATS)
             width, height = picture.size
-            if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+            if max(width, height) > MAX_SIDE or width * height > max_pixels:
                 raise ImageError(
-                    f"{width} x {height} pixels; the limit is {MAX_SIDE} a side and {MAX_PIXELS // 10**6} million "
+                    f"{width} x {height} pixels; the limit is {MAX_SIDE} a side and {max_pixels // 10**6} million "
                     "in all"
                 )
             picture.load()

@@ -17,6 +17,10 @@ from pipeline.files import STATE, shared, write_text
 POINTER = STATE / "train" / "current"
 """Names the folder in `trainings()` of the training that is at work in this tree, or was last."""
 
+JOURNAL = "journal.jsonl"
+CLOCK_STEP = 100
+"""Milliseconds by which the time of a file may run behind."""
+
 
 class Row(NamedTuple):
     """One line: some metrics at one step of a series."""
@@ -37,18 +41,30 @@ def trainings() -> Path:
 def current() -> Path | None:
     """The journal of the training that is at work in this tree, or was last."""
     try:
-        return trainings() / POINTER.read_text().strip() / "journal.jsonl"
+        return trainings() / POINTER.read_text().strip() / JOURNAL
     except OSError:
         return None
+
+
+def current_since(moment: int) -> Path | None:
+    """As `current`, of a training that was started after `moment`, in milliseconds since 1970: each start points anew.
+
+    So the training of an earlier run in this tree is not taken for that of the run at work.
+    """
+    try:
+        begun = POINTER.stat().st_mtime_ns // 1_000_000
+    except OSError:
+        return None
+    return current() if begun >= moment - CLOCK_STEP else None
 
 
 class Journal:
     """An open journal; lines are buffered until `flush`."""
 
     def __init__(self, folder: Path) -> None:
-        """Open `folder/journal.jsonl` and point to it; a line that a kill cut short is removed."""
+        """Open the journal in `folder` and point to it; a line that a kill cut short is removed."""
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "journal.jsonl"
+        path = folder / JOURNAL
         rows, end = read(path, 0)
         self._last: dict[str, int] = {}
         for row in rows:

@@ -20,7 +20,7 @@ FOLDERS = {"models", "losses", "metrics", "formats", "policies", "optimizers", "
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project that has every example."""
     root = tmp_path_factory.mktemp("contributed")
-    for folder in ("flows", "pipeline", "tests"):
+    for folder in ("dashboard", "flows", "pipeline", "tests"):
         shutil.copytree(REPOSITORY / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(REPOSITORY / "pyproject.toml", root)
     for path, _, _, text in EXAMPLES:

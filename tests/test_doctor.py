@@ -13,18 +13,22 @@ from pathlib import Path
 
 import psutil
 import pytest
+from decision_project import make_case, make_version
 
 from flows import settings
 from flows.health import checks_of_servers, doctor
 from flows.health.checks import FAILED, OK, WARNING, Check
+from flows.health.checks_of_ledger import check_ledger
 from flows.servers import processes
-from flows.servers.processes import Server
+from flows.servers.processes import Server, listen
 from pipeline.files import write_json
+from pipeline.registry import decisions
+from pipeline.registry.decisions import By
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project that lacks nothing but databases."""
+    """A project that lacks nothing but databases, where the tests stand."""
     for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "PREFECT_API_DATABASE_CONNECTION_URL", *settings.TELEMETRY):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
@@ -33,6 +37,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
     (root / "requirements.lock").write_text(f"pytest=={pytest.__version__} \\\n    --hash=sha256:00\n    # via x\n")
     shutil.copy(Path(__file__).parent.parent / "params.yaml", root)
+    monkeypatch.chdir(root)
     return root
 
 
@@ -62,6 +67,8 @@ def test_all_checks_of_a_new_project(root: Path, capsys: pytest.CaptureFixture[s
         "state": OK,
         "prefect.db": WARNING,
         "mlflow.db": WARNING,
+        "ledger": OK,
+        "review page": OK,
         "Prefect": OK,
         "MLflow": OK,
         "telemetry": OK,
@@ -159,6 +166,79 @@ def test_databases_that_are_old_or_none(root: Path) -> None:
     assert mlflow.advice == f"copy it, then: .venv/bin/mlflow db upgrade sqlite:///{state}/mlflow.db"
 
 
+@pytest.fixture
+def decided(root: Path) -> Path:
+    """The same project, with two champions, one after the other."""
+    for number in ("1", "2"):
+        case = make_case(make_version(number), run=number * 32)
+        decisions.approve(case.id, By("ada", "command"), f"reason {number}")
+    return root
+
+
+def changed(root: Path, statement: str) -> None:
+    """Do to the ledger what its triggers forbid."""
+    with sqlite3.connect(root / ".convoy" / "ledger.db") as database:
+        database.executescript(f"drop trigger no_change; drop trigger no_removal; {statement}")
+
+
+def test_a_ledger_that_is_whole(root: Path, request: pytest.FixtureRequest) -> None:
+    assert list(check_ledger(root)) == [Check("ledger", OK, "nothing was decided yet")]
+    assert not (root / ".convoy").exists()  # nothing is made by looking
+    request.getfixturevalue("decided")
+    assert list(check_ledger(root)) == [
+        Check("ledger", OK, "4 entries, and the chain is whole"),
+        Check("champion", OK, "pets version 2, its files are whole"),
+    ]
+
+
+def test_a_changed_entry_of_the_ledger_is_found_and_named(
+    decided: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    changed(decided, "update convoy_ledger set body = replace(body, 'reason 1', 'reason 9')")
+    assert doctor.show_diagnosis(decided) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "failed ledger .convoy/ledger.db: entry 2 (pets, promote) was changed after it was written." in shown
+    assert "-> who wrote there? Put back a copy of the ledger; until then, trust no champion that it names" in shown
+    assert "champion" not in shown.replace("trust no champion", "")  # nothing good is said of what it names
+    assert "1 failed" in shown
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("update convoy_ledger set body = '{}' where number = 2", "entry 2 cannot be read"),
+        ("delete from convoy_ledger where number = 3", "entry 4 does not follow the one before it"),
+        ("delete from convoy_ledger where number = 4", "its end is gone"),
+    ],
+)
+def test_a_broken_ledger_is_told_whatever_broke_it(decided: Path, statement: str, words: str) -> None:
+    changed(decided, statement)
+    (check,) = check_ledger(decided)
+    assert (check.name, check.status) == ("ledger", FAILED)
+    assert words in check.found
+
+
+def test_a_ledger_that_is_no_database(decided: Path) -> None:
+    (decided / ".convoy" / "ledger.db").write_bytes(b"something else" * 100)
+    (check,) = check_ledger(decided)
+    assert (check.name, check.status) == ("ledger", FAILED)
+    assert "The ledger .convoy/ledger.db cannot be used" in check.found
+
+
+def test_a_champion_whose_files_changed(decided: Path) -> None:
+    weights = decided / "models/pets/2/weights.safetensors"
+    weights.write_text("others")
+    chain, champion = check_ledger(decided)
+    assert (chain.status, champion.status) == (OK, FAILED)
+    assert "files of version 2 of 'pets' in models/pets/2 were changed after it was registered" in champion.found
+    assert champion.advice == "convoy rollback --model pets puts back the one before"
+    weights.unlink()
+    _, champion = check_ledger(decided)
+    assert champion.status == FAILED
+    assert champion.found.startswith("The files of version 2 of 'pets' are gone")
+
+
 class Open(BaseHTTPRequestHandler):
     """A server that says yes to everybody."""
 
@@ -182,17 +262,25 @@ def open_server() -> Iterator[int]:
     server.server_close()
 
 
-def test_open_servers_are_told(root: Path, open_server: int) -> None:
-    started = psutil.Process().create_time()
+def up(root: Path, port: int, **of_page: str) -> None:
+    """This process is kept as every server of the project."""
+    ours = {"pid": psutil.Process().pid, "started": psutil.Process().create_time(), "port": port}
     servers = {
-        name: Server(
-            name=name, pid=psutil.Process().pid, started=started, port=open_server, health="/", log=root / "log"
-        ).model_dump(mode="json")
-        for name in ("prefect", "mlflow")
+        name: Server(name=name, health="/", log=root / "log", **ours, **(of_page if name == "page" else {}))
+        for name in ("page", "prefect", "mlflow")
     }
-    write_json(processes.record(root), servers)
-    prefect, mlflow = checks_of_servers.check_servers(root)
-    assert (prefect.status, mlflow.status) == (FAILED, FAILED)
+    write_json(processes.record(root), {name: server.model_dump(mode="json") for name, server in servers.items()})
+
+
+def test_open_servers_are_told(root: Path, open_server: int) -> None:
+    up(root, open_server)
+    page, prefect, mlflow = checks_of_servers.check_servers(root)
+    assert (page.status, prefect.status, mlflow.status) == (FAILED, FAILED, FAILED)
+    open_page = (
+        f"http://127.0.0.1:{open_server} answers under any host name (DNS rebinding); takes orders from other sites; "
+        "takes forged requests (no form token); can be shown in other sites' frames, or runs script of others"
+    )
+    assert page.found == open_page
     assert prefect.found == (
         f"http://127.0.0.1:{open_server} asks for no password; lets other sites read it; "
         "takes forged requests (no CSRF check); listens on 0.0.0.0, beyond this machine"
@@ -201,13 +289,28 @@ def test_open_servers_are_told(root: Path, open_server: int) -> None:
         f"http://127.0.0.1:{open_server} answers under any host name (DNS rebinding); "
         "takes orders from other sites; listens on 0.0.0.0, beyond this machine"
     )
+    up(root, open_server, host="0.0.0.0")
+    page, *_ = checks_of_servers.check_servers(root)
+    assert page.found == f"{open_page}; is there for other machines and asks nobody to log in"
+
+
+def test_servers_that_hang_are_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with listen(0) as door:
+        port = door.getsockname()[1]
+    up(root, port)
+    checks = list(checks_of_servers.check_servers(root))
+    assert [check.name for check in checks] == ["review page", "Prefect", "MLflow"]
+    for check in checks:
+        assert check.status == FAILED
+        assert check.found == f"its server runs (process {psutil.Process().pid}) and does not answer"
+        assert check.advice == f"convoy down, then convoy up; its log is {root}/log"
 
 
 def test_servers_of_the_user(root: Path, monkeypatch: pytest.MonkeyPatch, open_server: int) -> None:
     monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{open_server}/api")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    prefect, mlflow = checks_of_servers.check_servers(root)
-    assert prefect.status == OK
+    page, prefect, mlflow = checks_of_servers.check_servers(root)
+    assert (page.found, prefect.status) == ("it is not up; convoy up starts it", OK)
     assert (mlflow.status, mlflow.advice) == (FAILED, "start it, or unset MLFLOW_TRACKING_URI")
 
 

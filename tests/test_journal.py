@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
 
-from pipeline.journal import Journal, Row, current, read
+from pipeline.journal import POINTER, Journal, Row, current, current_since, read
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +57,16 @@ def test_a_step_that_is_computed_again_is_noted_once():
         journal.close()
     rows: list[Row] = read(folder / "journal.jsonl", 0)[0]
     assert [row.step for row in rows] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_training_that_began_before_is_not_the_one_at_work():
+    assert current_since(0) is None
+    Journal(Path(".convoy/train/key")).close()
+    os.utime(POINTER, (1000, 1000))
+    assert current_since(1_000_000) == current()
+    assert current_since(1_001_000) is None
+    Journal(Path(".convoy/train/key")).close()  # it was started again
+    assert current_since(1_001_000) == current()
 
 
 def test_where_there_is_none():

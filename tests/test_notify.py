@@ -27,14 +27,17 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from decision_project import make_case, make_version
 
-from flows import notify, settings
+from flows import announce, notify, settings
 from flows.notify import Event
 from flows.notify.mail import smtp_server
 from flows.notify.redaction import redacted
 from pipeline.door import PARAMS, parse
 from pipeline.errors import UserError
-from pipeline.params import NotifyOptions, Params
+from pipeline.params import NotifyOptions, Params, Told
+from pipeline.registry import decisions
+from pipeline.registry.decisions import By
 
 HOME = Path(__file__).parents[1]
 KEY = "key-of-the-signature-4711"
@@ -554,3 +557,70 @@ def test_prefect_block(prefect: None, caplog: pytest.LogCaptureFixture, capfd: p
     captured = capfd.readouterr()
     for text in (caplog.text, captured.out, captured.err):
         assert PLANTED not in text
+
+
+# --- what a run tells -------------------------------------------------------------------------------------------------
+
+
+Heard = tuple[Told, Callable[[], list[tuple[str, ...]]]]
+
+
+@pytest.fixture
+def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
+    """An empty project, whom it tells, and what they have heard since they were asked last."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with Receiver() as receiver:
+
+        def said() -> list[tuple[str, ...]]:
+            told = [json.loads(got.body) for got in receiver.got]
+            receiver.got.clear()
+            return [(one["event"], one["run"], one["headline"], *one["lines"]) for one in told]
+
+        yield Told(name="pets", notify=options(webhook=receiver.url)), said
+
+
+def test_the_end_of_a_run_says_where_its_version_stands(heard: Heard) -> None:
+    told, said = heard
+    first, second = make_version("1"), make_version("2")
+    announce.ended(told, "1f2e", make_case(first, deadline=0), reigns=True, waits=False)
+    assert said() == [("success", "1f2e", "pets version 1 is the champion", "Better than before.")]
+    announce.ended(told, "1f2e", make_case(second, outcome="hold", deadline=0), reigns=False, waits=False)
+    assert said() == [("success", "1f2e", "pets version 2 is held back", "Better than before.")]
+    announce.ended(told, "1f2e", make_case(make_version("3"), outcome="reject", deadline=0), reigns=False, waits=False)
+    assert said() == [("success", "1f2e", "pets version 3 is rejected", "Better than before.")]
+
+
+def test_who_is_to_decide_is_asked_and_told_until_when(heard: Heard) -> None:
+    told, said = heard
+    asked = "pets version 1 is better than the champion, and waits for somebody to promote it"
+    how = "`convoy promote pets/1` or `convoy reject`, with a reason."
+    waiting = make_case(make_version("1"), deadline=1_900_000_000_000)
+    announce.ended(told, "1f2e", waiting, reigns=False, waits=True)
+    assert said() == [
+        ("success", "1f2e", "pets version 1 is better", "Better than before."),
+        ("decision", "1f2e", f"{asked} until 2030-03-17 17:46 UTC; silence is a no", "Better than before.", how),
+    ]
+    # `promote: never`: nobody is waited for
+    announce.ended(told, "1f2e", waiting.model_copy(update={"deadline": 0}), reigns=False, waits=False)
+    assert said()[1] == ("decision", "1f2e", asked, "Better than before.", how)
+
+
+def test_a_decision_is_told_with_who_and_why(heard: Heard) -> None:
+    told, said = heard
+    first = make_case(make_version("1"), run="1" * 32)
+    announce.decided(told, first, decisions.approve(first.id, By("ada", "page"), "looks right"))
+    assert said() == [("success", "1" * 32, "pets version 1 is the champion, by ada", "looks right")]
+    second = make_case(make_version("2"), deadline=1, run="3" * 32)
+    (silent,) = decisions.silence()
+    announce.decided(told, second, silent)
+    why = "Nobody decided until 1970-01-01 00:00 UTC: silence is a no."
+    assert said() == [("success", "3" * 32, "pets version 2 was rejected, by nobody", why)]
+
+
+def test_who_cannot_be_told_is_named_and_nothing_else_happens(heard: Heard, capsys: pytest.CaptureFixture[str]) -> None:
+    told, _ = heard
+    with Receiver(lambda _: (404, {})) as receiver:
+        deaf = told.model_copy(update={"notify": options(webhook=receiver.url)})
+        announce.ended(deaf, "1f2e", make_case(make_version("1"), deadline=0), reigns=True, waits=False)
+    assert capsys.readouterr().out == "Not notified: webhook: 127.0.0.1 answers 404.\n"

@@ -21,9 +21,9 @@ from registry_project import EPOCHS, HOME, STEPS, enter_project, make_project, s
 
 from pipeline.errors import UserError
 from pipeline.files import write_text
-from pipeline.journal import Journal
-from pipeline.params import Params
-from pipeline.registry import attempts, code, record, tracking
+from pipeline.journal import Journal, current
+from pipeline.params import Params, described
+from pipeline.registry import attempts, code, glances, record, tracking
 from pipeline.registry.attempts import Finished, Work
 from pipeline.registry.code import Code
 from pipeline.registry.drain import Drain
@@ -121,6 +121,30 @@ def test_a_run_at_work_is_not_ended_by_another(client: MlflowClient, params: Par
     assert attempts.at_work(work.attempt)
     work.release()
     assert next(left.id for left in attempts.stopped_short()) == work.attempt.id
+
+
+def test_what_a_run_is_made_of_and_does_is_known_while_it_is_at_work(client: MlflowClient, params: Params) -> None:  # noqa: ARG001
+    first = attempts.begin(params, "d" * 64, flow_run="first")
+    assert first.before == ""
+    first.at("train")
+    first.trains("k")
+    noted = attempts.read(first.attempt.id)
+    assert noted and (noted.stage, noted.training, noted.params) == ("train", "k", described(params))
+    [glance] = glances.read_all()
+    assert (glance.state, glance.params["train.epochs"]) == ("working", params.train.epochs)
+    first.release()
+    quiet = params.model_copy(update={"flow": params.flow.model_copy(update={"retries": 7})})  # the same run
+    second = attempts.begin(quiet, "d" * 64, flow_run="second")
+    assert second.before == "first"
+    noted = attempts.read(first.attempt.id)
+    assert noted and (noted.stage, noted.training, noted.params["flow"]["retries"]) == ("", "k", 7)
+    second.at("judge")
+    second.finish("name: x", DONE)
+    second.release()
+    noted = attempts.read(first.attempt.id)
+    assert noted and noted.stage == ""
+    for name in ("", "..", "../runs", first.attempt.id.upper(), "f" * 32):
+        assert attempts.read(name) is None
 
 
 def test_the_very_same_run_waits_for_the_one_at_work(params: Params, client: MlflowClient) -> None:
@@ -246,6 +270,24 @@ def test_the_journal_of_an_earlier_run_is_not_sent(client: MlflowClient, params:
     run = opened(client, params)
     Drain(client, run.id, run.started)._send_journal()
     assert history(run, "train/loss") == []
+
+
+def test_a_run_that_is_taken_up_sends_its_own_journal_and_not_that_of_a_run_in_between(
+    client: MlflowClient, params: Params
+) -> None:
+    run = opened(client, params)
+    journal_steps(0, 3)
+    mine = current()
+    other = Journal(Path(".convoy/train/another"))
+    for step in range(STEPS):
+        other.append("step", step, {"train/loss": 9.0, "train/learning_rate": 9.0})
+    other.close()
+    assert mine and current() != mine
+    now = time.time_ns() // 1_000_000 + 1000  # the flow run that takes it up begins
+    Drain(client, run.id, now)._send_journal()
+    assert history(run, "train/loss") == []
+    Drain(client, run.id, now, mine.parent.name)._send_journal()
+    assert history(run, "train/loss") == EVERY_STEP[:4]
 
 
 def test_a_store_that_is_away_for_a_while_loses_nothing(client: MlflowClient, params: Params) -> None:

@@ -119,15 +119,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def promoted(record: RunRecord, after: int = 0) -> None:
     version = record.version
-    move = ledger.Move(
-        model=record.model,
+    move = ledger.Act(
         action="promote",
-        from_version=None,
+        model=record.model,
+        who="ada",
+        via="page",
+        why="better",
         to_version=version.version,
         model_digest=version.digest,
         dataset_digest=version.dataset,
         location=version.location,
-        why="better",
     )
     ledger.append(move, after)
 

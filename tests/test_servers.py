@@ -24,9 +24,11 @@ import psutil
 import pytest
 
 from flows import settings
+from flows.accounts import TOKEN, digest
 from flows.health.checks_of_servers import check_databases, check_servers
 from flows.servers import dashboards as servers
 from flows.servers import processes
+from flows.servers.dashboards import PageAt
 from flows.servers.databases import prepare
 from flows.servers.processes import Server, listen
 from pipeline.errors import UserError
@@ -83,6 +85,23 @@ def project(tmp_path_factory: pytest.TempPathFactory, clean_variables: None) -> 
     return root
 
 
+@pytest.fixture
+def no_servers(project: Path, tmp_path: Path) -> Iterator[Path]:
+    """Another such project; what was started there ends with the test."""
+    root = new_project(tmp_path / "project")
+    shutil.copytree(project / ".convoy", root / ".convoy")
+    yield root
+    servers.down(root)
+
+
+@pytest.fixture
+def page_alone(no_servers: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project where `up` starts the page and nothing else: the user's variables name the other servers."""
+    for variable in servers.ELSEWHERE.values():
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    return no_servers
+
+
 @pytest.fixture(scope="module")
 def dashboards(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Server]]]:
     """A project whose servers were started by two `up` at once."""
@@ -96,6 +115,7 @@ def dashboards(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def new_project(root: Path) -> Path:
+    root.mkdir(exist_ok=True)
     for name in ("dvc.yaml", "params.yaml"):
         (root / name).touch()
     return root
@@ -123,6 +143,12 @@ def run_flow(root: Path, how: str) -> subprocess.Popen[str]:
 def recorded(root: Path, table: str) -> list[str]:
     with sqlite3.connect(root / ".convoy" / "prefect.db") as connection:
         return [state for (state,) in connection.execute(f"select state_name from {table}")]
+
+
+def at_work(root: Path) -> list[psutil.Process]:
+    """The processes that were started in a project and still run."""
+    found = psutil.process_iter(["cwd", "status"])
+    return [one for one in found if one.info["cwd"] == str(root) and one.info["status"] != psutil.STATUS_ZOMBIE]
 
 
 def gone(pid: int, within: float) -> bool:
@@ -171,6 +197,7 @@ def test_up_twice_says_so(dashboards: tuple[Path, dict[str, Server]]) -> None:
     lines: list[str] = []
     assert servers.up(root, lines.append) == started == servers.running(root)
     assert lines == [
+        f"Review:  http://127.0.0.1:{started['page'].port}  (up already)",
         f"Prefect: http://127.0.0.1:{started['prefect'].port}  (up already)",
         f"MLflow:  http://127.0.0.1:{started['mlflow'].port}/#/experiments?workflowType=machine_learning  (up already)",
         f"Prefect's page asks to log in, once: give it the line in {root}/.convoy/prefect.auth",
@@ -226,12 +253,26 @@ def test_mlflow_refuses_foreign_hosts_origins_and_frames(dashboards: tuple[Path,
     assert ask(search, {"Origin": "https://evil.example"})[1]["Access-Control-Allow-Origin"] is None
 
 
+def test_the_page_answers_and_refuses_other_sites(dashboards: tuple[Path, dict[str, Server]]) -> None:
+    _, started = dashboards
+    url = started["page"].url
+    assert ask(url + "/health")[0] == 200
+    status, headers = ask(url + "/runs")
+    assert status == 200
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
+    assert headers["Access-Control-Allow-Origin"] is None
+    assert ask(url + "/runs", {"Host": "evil.example"})[0] == 403
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": "https://evil.example"}
+    assert ask(url + "/decisions/0123456789abcdef/approve", form, data=b"why=x")[0] == 403
+
+
 def test_the_doctor_finds_them_safe_and_their_databases_new(dashboards: tuple[Path, dict[str, Server]]) -> None:
     root, started = dashboards
     checks = [*check_servers(root), *check_databases(root)]
-    assert [check.status for check in checks] == ["ok"] * 4
-    assert checks[0].found == f"{started['prefect'].url} answers, and lets no stranger in"
-    assert checks[2].found.startswith("as prefect wants it")
+    assert [check.status for check in checks] == ["ok"] * 5
+    for check, name in zip(checks, ("page", "prefect", "mlflow"), strict=False):
+        assert check.found == f"{started[name].url} answers, and lets no stranger in"
+    assert checks[3].found.startswith("as prefect wants it")
 
 
 def test_they_listen_on_loopback_only(dashboards: tuple[Path, dict[str, Server]]) -> None:
@@ -263,28 +304,114 @@ def test_down_stops_what_up_started_and_nothing_else(dashboards: tuple[Path, dic
         kept["other"] = kept["mlflow"] | {"pid": bystander.pid, "started": 1.0}
         (root / ".convoy" / "servers.json").write_text(json.dumps(kept))
         lines: list[str] = []
-        assert servers.down(root, lines.append) == ["MLflow", "Prefect"]
+        assert sorted(servers.down(root, lines.append)) == ["MLflow", "Prefect", "Review"]
         assert all(gone(pid, within=1) for pid in family)
         assert bystander.poll() is None
         assert servers.down(root, lines.append) == []
-        assert lines == ["Stopped MLflow and Prefect.", "No server of this project runs."]
+        assert lines == ["Stopped MLflow and Review and Prefect.", "No server of this project runs."]
     finally:
         bystander.kill()
         bystander.wait()
 
 
-def test_a_server_that_dies_takes_the_other_with_it_and_shows_its_log(project: Path, tmp_path: Path) -> None:
-    root = new_project(tmp_path)
-    shutil.copytree(project / ".convoy", root / ".convoy")
-    (root / ".convoy" / "mlflow.db").write_bytes(b"no database" * 1000)
+def test_a_server_that_dies_takes_the_others_with_it_and_shows_its_log(no_servers: Path) -> None:
+    (no_servers / ".convoy" / "mlflow.db").write_bytes(b"no database" * 1000)
     lines: list[str] = []
     with pytest.raises(UserError) as failure:
-        servers.up(root, lines.append)
+        servers.up(no_servers, lines.append)
     message = str(failure.value)
-    assert message.startswith(f"MLflow's server ended while it started. The end of {root}/.convoy/logs/mlflow.log:\n")
+    log = no_servers / ".convoy/logs/mlflow.log"
+    assert message.startswith(f"MLflow's server ended while it started. The end of {log}:\n")
     assert "file is not a database" in message
-    assert servers.running(root) == {}
-    assert lines == ["Start Prefect and MLflow ..."]
+    assert servers.running(no_servers) == {}
+    assert lines == ["Start Review and Prefect and MLflow ..."]
+    assert at_work(no_servers) == []
+
+
+def test_a_page_that_would_stand_open_to_others_is_refused_and_nothing_runs(no_servers: Path) -> None:
+    command = [sys.executable, "-m", "flows.cli", "up", "--host", "0.0.0.0"]
+    done = subprocess.run(command, cwd=no_servers, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"Review's server ended while it started. The end of {no_servers}/.convoy/logs/page.log:\n"
+        "  The page would stand open on 0.0.0.0, to everybody who can reach it: it needs accounts. Let "
+        "CONVOY_ACCOUNTS_FILE name a file of them; `convoy account NAME --role approver` makes one. On 127.0.0.1 "
+        "alone, without CONVOY_PAGE_ORIGIN, it needs none.\n"
+    )
+    assert servers.running(no_servers) == {}
+    assert at_work(no_servers) == []
+
+
+def test_with_accounts_the_page_is_there_for_others_who_log_in(
+    page_alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVOY_ACCOUNTS", f"ci:viewer:{TOKEN}{digest('convoy_a-token')}")
+    monkeypatch.setenv("CONVOY_PAGE_ORIGIN", "https://convoy.example")
+    monkeypatch.setenv("CONVOY_PAGE_HOST", "0.0.0.0")
+    lines: list[str] = []
+    page = servers.up(page_alone, lines.append)["page"]
+    assert page.host == "0.0.0.0"
+    assert lines[-1] == f"Review:  {page.url}"
+    assert page.url == f"http://127.0.0.1:{page.port}"
+    assert ask(page.url + "/api/runs")[0] == 401
+    assert ask(page.url + "/api/runs", {"Authorization": "Bearer convoy_a-token"})[0] == 200
+    assert next(iter(check_servers(page_alone))).found == f"{page.url} answers, and lets no stranger in"
+
+
+def test_a_page_that_dies_shows_its_log(page_alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONVOY_PAGE_ORIGIN", "convoy.example")
+    with pytest.raises(UserError) as failure:
+        servers.up(page_alone, print)
+    assert str(failure.value) == (
+        f"Review's server ended while it started. The end of {page_alone}/.convoy/logs/page.log:\n"
+        "  CONVOY_PAGE_ORIGIN is 'convoy.example'; a scheme and a host are expected: "
+        "CONVOY_PAGE_ORIGIN=https://convoy.example"
+    )
+    assert servers.running(page_alone) == {}
+
+
+def test_the_page_leaves_a_taken_port_to_whoever_has_it(page_alone: Path) -> None:
+    lines: list[str] = []
+    with listen(0) as taken:
+        port = taken.getsockname()[1]
+        page = servers.up(page_alone, lines.append, PageAt(port=port))["page"]
+    assert port < page.port < port + 100
+    assert ask(page.url + "/health")[0] == 200
+    assert lines == [
+        *(
+            f"{variable} names a server already, http://127.0.0.1:9: none is started here."
+            for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")
+        ),
+        "Start Review ...",
+        f"Review:  {page.url}",
+    ]
+
+
+def test_a_host_that_is_not_this_machines_and_a_port_that_is_none_are_refused(
+    page_alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=r"Nothing can listen on 192\.0\.2\.7: .* Give an address of this machine\."):
+        servers.up(page_alone, print, PageAt("192.0.2.7"))
+    for port in ("x", "0", "65436", "-1"):
+        monkeypatch.setenv("CONVOY_PAGE_PORT", port)
+        with pytest.raises(UserError) as failure:
+            servers.up(page_alone)
+        assert str(failure.value) == f"CONVOY_PAGE_PORT={port}: expected a port, as 4300. Set one, or unset it."
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:7"),
+        ("0.0.0.0", "http://127.0.0.1:7"),
+        ("::", "http://127.0.0.1:7"),
+        ("::1", "http://[::1]:7"),
+        ("192.0.2.7", "http://192.0.2.7:7"),
+    ],
+)
+def test_a_server_is_asked_where_it_listens(host: str, url: str) -> None:
+    server = Server(name="Review", pid=1, started=1.0, port=7, host=host, health="/health", log=Path("log"))
+    assert server.url == url
 
 
 def test_a_taken_port_is_passed_over() -> None:

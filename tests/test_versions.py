@@ -13,18 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from decision_project import make_case
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from registry_project import enter_project, make_pictures, make_project
 
 from pipeline import bundle
 from pipeline.bundle import Bundle
 from pipeline.errors import UserError
 from pipeline.params import Params
-from pipeline.registry import attempts, champion, ledger, record, summary, versions
+from pipeline.registry import attempts, champion, decisions, ledger, record, summary, versions
 from pipeline.registry.champion import Version
 from pipeline.registry.code import Code
-from pipeline.registry.gate import Verdict
+from pipeline.registry.decisions import Refused
 from pipeline.registry.record import Run
+from pipeline.registry.verdict import Verdict
 
 CODE = Code(commit="c" * 40, branch="main")
 
@@ -140,21 +143,38 @@ def alias(client: MlflowClient) -> str:
     return str(client.get_model_version_by_alias("digits", champion.ALIAS).version)
 
 
+def promoted(run: Run, version: Version) -> None:
+    """As the flow does it."""
+    decisions.promoted_by_gate(make_case(version))
+    champion.reconcile(run.client, "digits")
+
+
 def test_a_promotion_is_in_the_ledger_once_and_the_alias_follows(run: Run) -> None:
     assert champion.current("digits") is None
     version = registered(run)
-    reigning = champion.promote(run.client, version, after=0, why="better")
-    assert champion.promote(run.client, version, after=0, why="again") == reigning == champion.current("digits")
-    assert (reigning.version, reigning.epoch, reigning.why) == (version, 1, "better")
+    case = make_case(version)
+    entry = decisions.promoted_by_gate(case)
+    assert entry is not None
+    assert (entry.who, entry.via) == (f"the gate, for {decisions.person()}", "gate")
+    assert decisions.promoted_by_gate(case) is None  # a run that was killed comes here again
+    reigning = champion.current("digits")
+    assert reigning is not None
+    assert (reigning.version, reigning.epoch, reigning.why) == (version, 1, "Better than before.")
+    champion.reconcile(run.client, "digits")
     assert alias(run.client) == "1"
     retrained()
-    champion.promote(run.client, registered(run), after=1, why="better still")
+    promoted(run, registered(run))
     assert alias(run.client) == "2"
     assert [(entry.from_version, entry.to_version) for entry in ledger.history("digits")] == [(None, "1"), ("1", "2")]
 
 
 def test_the_alias_is_put_back_to_what_the_ledger_says(run: Run) -> None:
-    champion.promote(run.client, registered(run), after=0, why="better")
+    version = registered(run)
+    run.client.set_registered_model_alias("digits", champion.ALIAS, "1")  # nobody has decided so
+    champion.reconcile(run.client, "digits")
+    with pytest.raises(MlflowException):
+        alias(run.client)
+    promoted(run, version)
     retrained()
     registered(run)
     run.client.set_registered_model_alias("digits", champion.ALIAS, "2")  # somebody clicked in MLflow
@@ -166,10 +186,13 @@ def test_the_alias_is_put_back_to_what_the_ledger_says(run: Run) -> None:
 
 
 def test_a_decision_against_an_older_champion_is_refused(run: Run) -> None:
-    champion.promote(run.client, registered(run), after=0, why="better")
+    first = make_case(registered(run))
     retrained()
-    with pytest.raises(UserError, match="champion of 'digits' was moved meanwhile"):
-        champion.promote(run.client, registered(run), after=0, why="late")
+    late = make_case(registered(run))
+    decisions.promoted_by_gate(first)
+    with pytest.raises(Refused, match="digits/2 was judged against another champion than the present one"):
+        decisions.promoted_by_gate(late)
+    champion.reconcile(run.client, "digits")
     assert alias(run.client) == "1"
 
 
@@ -178,11 +201,13 @@ def test_files_that_were_changed_are_neither_promoted_nor_served(run: Run) -> No
     weights = Path(version.location) / "weights.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole + b"x")
-    with pytest.raises(UserError, match=r"version 1 of 'digits' in .* were changed after it was registered"):
-        champion.promote(run.client, version, after=0, why="better")
+    with pytest.raises(Refused, match=r"version 1 of 'digits' in .* were changed after it was registered"):
+        promoted(run, version)
     assert champion.current("digits") is None
     weights.write_bytes(whole)
-    reigning = champion.promote(run.client, version, after=0, why="better")
+    promoted(run, version)
+    reigning = champion.current("digits")
+    assert reigning is not None
     assert reigning.bundle() == Path(version.location)
     weights.unlink()
     with pytest.raises(UserError, match="files of version 1 of 'digits' are gone"):
@@ -200,7 +225,7 @@ def test_the_champion_of_a_remote_store_is_fetched_once(run: Run) -> None:
 
 
 def test_ledger_gate_and_champion_do_not_import_mlflow() -> None:
-    modules = "attempts, champion, code, gate, ledger"
+    modules = "attempts, cases, champion, code, decisions, gate, ledger"
     words = f"import sys; from pipeline.registry import {modules}; print('mlflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", words], cwd=Path(__file__).parents[1], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr

@@ -21,6 +21,7 @@ from flows.servers.processes import HOST, Server, answers, running
 from pipeline.files import STATE
 
 STRANGER = "https://stranger.example"
+REFUSED = (400, 401, 403, 405, 421)
 MIGRATIONS = {
     "prefect.db": ("prefect", "server/database/_migrations/versions/sqlite"),
     "mlflow.db": ("mlflow", "store/db_migrations/versions"),
@@ -76,6 +77,7 @@ def newest_schema(library: str, migrations: str) -> str | None:
 def check_servers(root: Path) -> Iterable[Check]:
     """The dashboards' servers, or the ones that the user's variables name."""
     servers = running(root)
+    yield _page(servers.get("page"))
     for name, title, variable, path in (
         ("prefect", "Prefect", "PREFECT_API_URL", "/health"),
         ("mlflow", "MLflow", "MLFLOW_TRACKING_URI", "/health"),
@@ -98,6 +100,36 @@ def check_servers(root: Path) -> Iterable[Check]:
             yield Check(title, FAILED, f"{servers[name].url} {'; '.join(open_doors)}", advice)
         else:
             yield Check(title, OK, f"{servers[name].url} answers, and lets no stranger in")
+
+
+def _page(server: Server | None) -> Check:
+    """The review page, which may be there for other machines as well."""
+    if server is None:
+        return Check("review page", OK, "it is not up; convoy up starts it")
+    if not server.answers(5.0):
+        found = f"its server runs (process {server.pid}) and does not answer"
+        return Check("review page", FAILED, found, f"convoy down, then convoy up; its log is {server.log}")
+    if open_doors := list(_open_in_page(server)):
+        advice = f"convoy down, then convoy up; if that does not help, its log is {server.log}"
+        return Check("review page", FAILED, f"{server.url} {'; '.join(open_doors)}", advice)
+    return Check("review page", OK, f"{server.url} answers, and lets no stranger in")
+
+
+def _open_in_page(server: Server) -> Iterable[str]:
+    """Asked as another site would; what is refused so leaves entries in the ledger."""
+    decision = server.url + "/decisions/0000000000000000"
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    if ask(server.url + "/runs", {"Host": "stranger.example"})[0] not in REFUSED:
+        yield "answers under any host name (DNS rebinding)"
+    if ask(decision, {**form, "Origin": STRANGER}, "POST")[0] not in REFUSED:
+        yield "takes orders from other sites"
+    if ask(decision, {**form, "Origin": server.url}, "POST")[0] not in REFUSED:
+        yield "takes forged requests (no form token)"
+    policy = ask(server.url + "/login")[1].get("Content-Security-Policy", "")
+    if "frame-ancestors 'none'" not in policy or "script-src 'self'" not in policy:
+        yield "can be shown in other sites' frames, or runs script of others"
+    if server.host != HOST and ask(server.url + "/api/runs")[0] not in REFUSED:
+        yield "is there for other machines and asks nobody to log in"
 
 
 def _open_in_prefect(server: Server) -> Iterable[str]:

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from flows import settings
 from flows.health.checks import FAILED, OK, WARNING, Check
+from flows.health.checks_of_ledger import check_ledger
 from flows.health.checks_of_servers import check_databases, check_servers
 from pipeline.door import PARAMS, load
 from pipeline.errors import ParamsError
@@ -224,6 +225,7 @@ CHECKS: tuple[Callable[[Path], Iterable[Check]], ...] = (
     check_params,
     check_disk,
     check_databases,
+    check_ledger,
     check_servers,
     check_telemetry,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from flows import worktrees
+from flows import logs, worktrees
 from flows.alone import holder
 from flows.edits import KEPT
 from flows.housekeeping.group import Group, changed, of_paths, size
@@ -51,7 +51,7 @@ def trees(project: Path) -> Group:
 
 
 def caches(known: Sequence[Glance], staying: Sequence[str], now: float) -> list[Group]:
-    """Checkpoints, packed pictures, fetched champions, locks of flow runs.
+    """Checkpoints, packed pictures, fetched champions, locks and logs of flow runs.
 
     Args:
         known: all runs.
@@ -69,6 +69,7 @@ def caches(known: Sequence[Glance], staying: Sequence[str], now: float) -> list[
         of_paths("packed pictures", IDLE, unused),
         of_paths("models fetched from MLflow", "not the champion's", _fetched(known)),
         of_paths("locks of flow runs", "the flow runs have ended", idle),
+        of_paths("logs of flow runs", f"of runs that go, or {IDLE}", _logs(known, staying, now)),
     ]
 
 
@@ -83,6 +84,19 @@ def _fetched(known: Sequence[Glance]) -> list[Path]:
     reigning = {champ.version.digest for model in {run.model for run in known} if (champ := champion.current(model))}
     digests = {run.digest for run in known if run.digest} | ledger_digests(known)
     return [path for digest in digests - reigning if (path := champion.fetched(digest)).exists()]
+
+
+def _logs(known: Sequence[Glance], staying: Sequence[str], now: float) -> list[Path]:
+    """Of runs that go, and old ones of flow runs of which no run is known: they failed before they knew their data."""
+    stay = {run.flow_run for run in known if run.id in staying}
+    going = {run.flow_run for run in known} - stay
+    found = (shared() / logs.HOME).glob("*.log")
+    named = {path: path.name.partition(".")[0] for path in found}
+    return [
+        path
+        for path, flow_run in named.items()
+        if flow_run in going or (flow_run not in stay and now - changed(path) > IDLE_DAYS * DAY)
+    ]
 
 
 def _checkpoint(folder: Path) -> float:

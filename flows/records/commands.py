@@ -28,6 +28,17 @@ def verify(
     raise typer.Exit(verify_and_show(settings.enter_project(), run, json))
 
 
+def rerun(run: Annotated[str, typer.Argument(metavar="RUN", help=RUN)]) -> None:
+    """Run a recorded run once more, in a git worktree of its own: its code and params, with the data as they are now.
+
+    A run that stopped short goes on where it was. If neither code, params nor data have changed since a run that has
+    finished, that one is named and nothing is computed.
+    """
+    from flows.records.rerun import rerun as run_again
+
+    raise typer.Exit(run_again(settings.enter_project(), run))
+
+
 def runs(
     model: Annotated[str, typer.Option(help="Of this model alone.")] = "",
     state: Annotated[str, typer.Option(metavar="finished|stopped|working", help="In this state.")] = "",
@@ -108,4 +119,4 @@ def gc(
         raise typer.Exit(EXIT_CODE) from None
 
 
-COMMANDS = (runs, show, compare, verify, keep, gc)
+COMMANDS = (runs, show, compare, verify, rerun, keep, gc)

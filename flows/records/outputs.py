@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -23,21 +24,59 @@ Fetch = Callable[[str], bytes | None]
 """From the md5 of a file, as `dvc.lock` has it, to its bytes, or None where it is not."""
 
 
-def read(record: RunRecord, path: str) -> bytes:
+def read(record: RunRecord, path: str, remote: bool = True) -> bytes:
     """The file `path` (`out/dataset/samples.parquet`) as the run left it.
+
+    Args:
+        record: of the run.
+        path: as `dvc.yaml` names it, or a file in a folder that it names.
+        remote: whether the DVC remote is asked for what is not here.
 
     Raises:
         UserError: it is neither here nor in the remote, or the record names no such file.
     """
-    from dvc.config import Config
-
-    config = Config(".dvc", validate=False)
-    cached = _cache(Path(config.get("cache", {}).get("dir") or ".dvc/cache"))
+    config = _config()
+    cached = _cache(_cache_folder(config))
     md5, inside = _place(record, Path(path))
     found = _through(cached, md5, inside) or _from_tree(record, Path(path), "" if inside else md5)
+    if found is None and not remote:
+        raise UserError(f"{path} of run {record.id[:8]} is not in DVC's cache.")
     if found is None and not config.get("core", {}).get("remote"):
         raise UserError(f"{path} of run {record.id[:8]} is not in DVC's cache, and no DVC remote is configured.")
     return found or _from_remote(record, path, cached)
+
+
+def in_cache(record: RunRecord, folder: str) -> dict[str, Path]:
+    """Where DVC's cache has the files of the folder `folder` (`out/dataset`) as the run left it, by their names in it.
+
+    For files too large to be read whole: their digests are not checked.
+
+    Returns:
+        Nothing, unless all of them are there.
+
+    Raises:
+        UserError: the record names no such output.
+    """
+    home = _cache_folder(_config())
+    md5, inside = _place(record, Path(folder))
+    listed = _listing(_cache(home)(md5) or b"")
+    prefix = f"{inside}/" if inside else ""
+    wanted = {name.removeprefix(prefix): _in(home, md5) for name, md5 in listed.items() if name.startswith(prefix)}
+    return wanted if all(path.is_file() for path in wanted.values()) else {}
+
+
+def _config() -> Any:
+    from dvc.config import Config
+
+    return Config(".dvc", validate=False)
+
+
+def _cache_folder(config: Any) -> Path:
+    return Path(config.get("cache", {}).get("dir") or ".dvc/cache")
+
+
+def _in(cache: Path, md5: str) -> Path:
+    return cache / "files" / "md5" / md5[:2] / md5[2:]
 
 
 def _place(record: RunRecord, path: Path) -> tuple[str, str]:
@@ -54,17 +93,22 @@ def _through(fetch: Fetch, md5: str, inside: str) -> bytes | None:
     data = fetch(md5)
     if data is None or not inside:
         return data
-    try:
-        listed = {file["relpath"]: str(file["md5"]) for file in json.loads(data)}
-    except (ValueError, LookupError, TypeError):  # some other file
-        return None
+    listed = _listing(data)
     return fetch(listed[inside]) if inside in listed else None
+
+
+def _listing(data: bytes) -> dict[str, str]:
+    """The md5 of each file of a folder, by its name in it; nothing, if these bytes are some other file."""
+    try:
+        return {file["relpath"]: str(file["md5"]) for file in json.loads(data)}
+    except (ValueError, LookupError, TypeError):
+        return {}
 
 
 def _cache(folder: Path) -> Fetch:
     def cached(md5: str) -> bytes | None:
         with suppress(OSError):
-            data = (folder / "files" / "md5" / md5[:2] / md5[2:]).read_bytes()
+            data = _in(folder, md5).read_bytes()
             return data if _is(data, md5) else None
         return None
 

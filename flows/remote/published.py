@@ -21,10 +21,14 @@ def push(root: Path, record: RunRecord, reigns: bool) -> None:
         UserError: there is no remote, it cannot be reached or refuses, or files are missing.
     """
     remote.push(root)
-    data = record.model_dump_json(indent=2).encode()
-    remote.publish(root, f"records/{record.id}.json", data)
+    remote.publish(root, f"records/{record.id}.json", _plain(record))
     if reigns:
-        remote.publish(root, f"champions/{record.model}.json", data)
+        crown(root, record)
+
+
+def crown(root: Path, record: RunRecord) -> None:
+    """Publish that the model of this run reigns. See `push`."""
+    remote.publish(root, f"champions/{record.model}.json", _plain(record))
 
 
 def push_again(root: Path, finished: Finished) -> None:
@@ -39,3 +43,7 @@ def push_again(root: Path, finished: Finished) -> None:
         return
     reigning = champion.current(record.model)
     push(root, record, reigning is not None and reigning.version.digest == record.version.digest)
+
+
+def _plain(record: RunRecord) -> bytes:
+    return record.model_dump_json(indent=2).encode()

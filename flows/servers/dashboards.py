@@ -1,7 +1,8 @@
-"""The dashboards' servers, Prefect and MLflow: started, remembered in `.convoy/servers.json`, and stopped again.
+"""The dashboards' servers, the review page, Prefect and MLflow: started, remembered in `.convoy/servers.json`, stopped.
 
-Both listen on loopback only, and are hardened: Prefect asks for a password, checks for forged requests (CSRF) and
-grants no other origin; MLflow refuses foreign hosts and foreign origins.
+The latter two listen on loopback only, and are hardened: Prefect asks for a password, checks for forged requests
+(CSRF) and grants no other origin; MLflow refuses foreign hosts and foreign origins. The page guards itself, see
+dashboard/access.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from flows import settings
+from flows.decisions import follow
 from flows.servers.databases import prepare
 from flows.servers.prefect_server import prefect_for_run, start_prefect
 from flows.servers.processes import HOST, PATIENCE, Server, listen, record, running, start, stop, wait_ready
@@ -24,31 +28,45 @@ from pipeline.files import STATE, write_json
 
 __all__ = ["Server", "down", "prefect_for_run", "prepare", "running", "up"]
 
-PREFECT_PORT, MLFLOW_PORT = 4200, 5000
+PAGE_PORT, PREFECT_PORT, MLFLOW_PORT = 4300, 4200, 5000
+HOST_VARIABLE, PORT_VARIABLE = "CONVOY_PAGE_HOST", "CONVOY_PAGE_PORT"
 ELSEWHERE = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI"}
 """Variables by which a user names a server of their own."""
 
-PAGE = {"prefect": "", "mlflow": "/#/experiments?workflowType=machine_learning"}
+FIRST = {"page": "", "prefect": "", "mlflow": "/#/experiments?workflowType=machine_learning"}
 """Where to look first; MLflow greets a new browser with its pages for language models otherwise."""
 
 Say = Callable[[str], None]
+Starter = Callable[[Path, Mapping[str, str]], Server]
 
 
-def up(root: Path, say: Say = print) -> dict[str, Server]:
+@dataclass(frozen=True)
+class PageAt:
+    """Where the review page listens."""
+
+    host: str = HOST
+    """Elsewhere than on loopback it wants accounts: see `convoy account`."""
+    port: int = PAGE_PORT
+    """The first one to try."""
+
+
+def up(root: Path, say: Say = print, page: PageAt | None = None) -> dict[str, Server]:
     """Start the dashboards' servers that do not run yet, and wait until each answers.
 
     Args:
         root: the project.
         say: takes each line of progress.
+        page: where the review page listens; by default as the variables say.
 
     Returns:
-        The servers by `prefect` and `mlflow`; one is missing where the user's variables name another.
+        The servers by `page`, `prefect` and `mlflow`; those are missing whose like the user's variables name.
 
     Raises:
         UserError: one did not start; what this call started is stopped again.
     """
-    variables = {**os.environ, **settings.environment(root)}
-    wanted = {}
+    variables, page = {**os.environ, **settings.environment(root)}, page or _page_at()
+    # The page first: what keeps it from starting, as accounts that are missing, is said before anything else starts.
+    wanted: dict[str, Starter] = {"page": partial(_start_page, page)}
     for name, starter in (("prefect", _start_prefect), ("mlflow", _start_mlflow)):
         if (address := variables.get(ELSEWHERE[name], "")).startswith(("http:", "https:")):
             say(f"{ELSEWHERE[name]} names a server already, {address}: none is started here.")
@@ -73,9 +91,9 @@ def up(root: Path, say: Say = print) -> dict[str, Server]:
             _end(root, {name: servers[name] for name in missing if name in servers})
             raise
     for name in (name for name in wanted if name in servers):
-        say(
-            f"{servers[name].name + ':':8} {servers[name].url}{PAGE[name]}{'' if name in missing else '  (up already)'}"
-        )
+        again = "" if name in missing else "  (up already)"
+        say(f"{servers[name].name + ':':8} {servers[name].url}{FIRST[name]}{again}")
+    follow.start(root)  # MLflow's aliases are brought in line with the ledger
     if "prefect" in servers:
         _apply_schedules(root, say)
         say(f"Prefect's page asks to log in, once: give it the line in {settings.password_file(root)}")
@@ -107,6 +125,22 @@ def _apply_schedules(root: Path, say: Say) -> None:
                 say(line)
     except UserError as error:
         say(f"The schedules are not applied. {error}")
+
+
+def _page_at() -> PageAt:
+    port = os.environ.get(PORT_VARIABLE) or str(PAGE_PORT)
+    if not port.isdecimal() or not 0 < int(port) < 65_436:
+        raise UserError(f"{PORT_VARIABLE}={port}: expected a port, as {PAGE_PORT}. Set one, or unset it.")
+    return PageAt(os.environ.get(HOST_VARIABLE) or HOST, int(port))
+
+
+def _start_page(page: PageAt, root: Path, variables: Mapping[str, str]) -> Server:
+    with listen(page.port, page.host) as door:
+        log = root / STATE / "logs" / "page.log"
+        command = ["-m", "dashboard", str(door.fileno()), page.host]
+        process, started = start(command, variables, root, log, handle=door.fileno())
+        port = door.getsockname()[1]
+    return Server(name="Review", pid=process.pid, started=started, port=port, host=page.host, health="/health", log=log)
 
 
 def _start_prefect(root: Path, variables: Mapping[str, str]) -> Server:

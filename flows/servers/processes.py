@@ -5,6 +5,7 @@ A process is known by its id and its start time together: ids are used again, an
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import subprocess
@@ -23,6 +24,8 @@ from pipeline.errors import UserError
 from pipeline.files import STATE
 
 HOST = "127.0.0.1"
+ANY = ("0.0.0.0", "::")  # noqa: S104 (a name for it; nothing is bound here)
+"""Hosts that stand for every address of the machine."""
 PATIENCE = 90.0
 """Seconds for a server to answer; 3 to 6 on two idle cores."""
 CLOCK_STEP = 2.0
@@ -38,6 +41,8 @@ class Server(Options):
     started: float
     """Seconds since 1970, as the operating system tells it."""
     port: int
+    host: str = HOST
+    """That it listens on."""
     health: str
     """Path that answers 200 once the server is ready."""
     log: Path
@@ -45,7 +50,8 @@ class Server(Options):
     @property
     def url(self) -> str:
         """Where it answers."""
-        return f"http://{HOST}:{self.port}"
+        host = HOST if self.host in ANY else f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
     def process(self) -> psutil.Process | None:
         """The process, if it still runs."""
@@ -86,27 +92,32 @@ def answers(url: str, timeout: float) -> bool:
         return False
 
 
-def listen(preferred: int) -> socket.socket:
-    """A listening socket on loopback, at the first port from `preferred` on that nobody uses; 0 takes any.
+def listen(preferred: int, host: str = HOST) -> socket.socket:
+    """A listening socket at the first port from `preferred` on that nobody uses; 0 takes any. By default on loopback.
 
     Whoever connects to it waits in line until a process accepts, so a server's address is good before the server is.
     """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in range(preferred, preferred + 100) if preferred else [0]:
         # macOS lets us bind a port that another program holds on every address: ask whether somebody answers.
-        with socket.socket() as probe:
+        with socket.socket(family) as probe:
             probe.settimeout(0.5)
-            if port and probe.connect_ex((HOST, port)) == 0:
+            if port and probe.connect_ex((host, port)) == 0:
                 continue
-        ours = socket.socket()
+        ours = socket.socket(family)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else a port rests a minute after its last use
         try:
-            ours.bind((HOST, port))
+            ours.bind((host, port))
             ours.listen(128)
-        except OSError:
+        except OSError as error:
             ours.close()
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise UserError(
+                    f"Nothing can listen on {host}: {error.strerror}. Give an address of this machine."
+                ) from error
             continue
         return ours
-    raise UserError(f"No free port on {HOST} between {preferred} and {preferred + 99}; end what uses them.")
+    raise UserError(f"No free port on {host} between {preferred} and {preferred + 99}; end what uses them.")
 
 
 def start(

@@ -55,11 +55,13 @@ def _judge(client: SyncPrefectClient, project: Path, flow_run_id: UUID, close: C
     except ObjectNotFound:  # deleted on the page
         pass
     state = flow_run and flow_run.state
-    if state and (state.is_scheduled() or state.is_paused()):
+    done = untold.finished(flow_run_id)
+    if state and (state.is_scheduled() or (state.is_paused() and not done)):
         return None
-    if flow_run and state and _has_died(state) and taken_here(client, project, flow_run_id):
-        if end := untold.finished(flow_run_id):  # it died, or the server was away, after everything was done
-            untold.set_end(client, flow_run_id, end)
+    waits = state is not None and state.is_paused()  # for a decision: nothing of it is left to be done
+    if flow_run and state and not waits and _has_died(state) and taken_here(client, project, flow_run_id):
+        if done:  # it died, or the server was away, after everything was done
+            untold.set_end(client, flow_run_id, done)
             line = f"Flow run {flow_run_id} had finished; Prefect knows it now."
         elif state.is_cancelling():
             client.set_flow_run_state(flow_run_id, Cancelled(message="Its process has ended."), force=True)

@@ -22,9 +22,16 @@ from pipeline.errors import UserError
 class Engine(FlowRunEngine[Any, Any]):
     """Of one flow run."""
 
+    def result(self, raise_on_failure: bool = True) -> Any:
+        """What the flow returned; one that waits for a decision has done all that it does."""
+        if isinstance(self._return_value, State) and self._return_value.is_paused():
+            kept = self._return_value.data
+            return getattr(kept, "result", kept)  # Prefect has wrapped it
+        return super().result(raise_on_failure)
+
     def set_state(self, state: State[Any], force: bool = False) -> State[Any]:
-        """Propose the state to the server; a final one is asked for once, and holds whatever the server says."""
-        if not state.is_final() or self.flow_run is None:
+        """Propose the state to the server; one that ends the process is asked for once, and holds whatever it says."""
+        if not (state.is_final() or state.is_paused()) or self.flow_run is None:
             return super().set_state(state, force)
         try:
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):

@@ -83,6 +83,8 @@ def conclude(client: SyncPrefectClient, job: Job, status: int) -> str:
         message = "Stopped as asked; what is done is kept."
         client.set_flow_run_state(job.flow_run_id, Cancelled(message=message), force=True)
         return f"Flow run {job.flow_run_id} is cancelled."
+    if state and state.is_paused():
+        return f"Flow run {job.flow_run_id} waits for a decision."
     if state and not state.is_final():
         client.set_flow_run_state(job.flow_run_id, Crashed(message=words(status)), force=True)
         return f"Flow run {job.flow_run_id} crashed. {words(status)}"

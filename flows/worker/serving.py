@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from flows import worktrees
 from flows.alone import alone
+from flows.decisions.follow import Follower
 from flows.schedule import scheduler
 from flows.schedule.server import bring_in_line
 from flows.servers import dashboards as servers
@@ -71,6 +72,7 @@ class Worker:
         self._heartbeat, self._sweeps = Every(HEARTBEAT_SECONDS), Every(10)
         self._schedules, self._polls, self._cancellations = Every(5), Every(2), Every(2)
         self._trouble, self._in_doubt = "", False
+        self._follower = Follower(project)
 
     def serve(self) -> None:
         """Do what is due, again and again, through every absence of the server."""
@@ -175,6 +177,7 @@ class Worker:
             job.ask_to_stop()
 
     def _sweep(self, client: SyncPrefectClient) -> None:
+        self._report(self._follower.look())
         at_work = self._job.flow_run_id if self._job else None
         try:
             close = partial(worktrees.close, self._project)

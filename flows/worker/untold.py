@@ -21,7 +21,9 @@ import httpx
 from pydantic import Field, ValidationError
 
 from flows.alone import alone
-from flows.settings import UNTOLD
+from flows.decisions import suspension, watch
+from flows.servers.prefect_rest import wired
+from flows.settings import UNTOLD, home
 from flows.worker import flow_runs
 from pipeline.contracts import Options
 from pipeline.files import project, shared, write_json
@@ -40,10 +42,10 @@ FORGOTTEN = 7 * 24 * 3600
 
 
 class End(Options):
-    """A final state."""
+    """A state that ends the process."""
 
     type: str
-    """COMPLETED, FAILED, CRASHED or CANCELLED."""
+    """COMPLETED, FAILED, CRASHED, CANCELLED, or PAUSED for a decision."""
     name: str
     message: str = ""
 
@@ -126,9 +128,11 @@ def tell(client: SyncPrefectClient) -> list[str]:
 
 
 def finished(flow_run_id: UUID) -> End | None:
-    """Completed, if the run that this flow run worked on has finished: its record says so, whatever Prefect shows."""
+    """How it ended, if the run that it worked on has finished: the record says so, whatever Prefect shows."""
     for attempt in reversed(attempts.read_all()):
         if attempt.flow_run == str(flow_run_id) and attempt.finished:
+            if case := watch.waiting_on(flow_run_id):
+                return End(type="PAUSED", name="Suspended", message=suspension.words(case))
             version = f"version {attempt.finished.version} of {attempt.model}: {attempt.finished.outcome}"
             return End(type="COMPLETED", name="Completed", message=f"Run {attempt.id[:8]}, {version}. {MEANWHILE}")
     return None
@@ -136,6 +140,12 @@ def finished(flow_run_id: UUID) -> End | None:
 
 def set_end(client: SyncPrefectClient, flow_run_id: UUID, end: End) -> None:
     """Show the flow run as ended so."""
+    if case := watch.waiting_on(flow_run_id) if end.type == "PAUSED" else None:
+        with wired(home(Path.cwd())) as wire:
+            if wire:
+                suspension.ask(wire, case)
+                suspension.wait_on(wire, case, MEANWHILE)
+                return
     from prefect.client.schemas.objects import State, StateType
 
     state: State[Any] = State(type=StateType(end.type), name=end.name, message=end.message or None)
@@ -169,7 +179,7 @@ def _tell(client: SyncPrefectClient, flow_run_id: UUID) -> str | None:
 def _known(flow_run: FlowRun, end: End, note: Untold) -> bool:
     """Whether the server shows how it ended; a state that it concluded from silence is no knowledge."""
     state = flow_run.state
-    if state is None or not state.is_final():
+    if state is None or not (state.is_final() or state.is_paused()):
         return False
     return state.type.value == end.type or (note.end is None and end.type == "CRASHED")
 

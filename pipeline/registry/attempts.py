@@ -1,6 +1,7 @@
 """What this project remembers of its runs without asking MLflow, whose import alone takes seconds.
 
 .convoy/runs/ID/attempt.json  how far a run is: it outlives a kill, and the next attempt goes on in the same MLflow run
+.convoy/runs/ID/code.json     the `pipeline.registry.code.Code` that works on it
 .convoy/at-work/KEY.lock      held by whoever works on the run of that key; the kernel frees it when its holder dies
 .convoy/computed/DIGEST       a stage's entry in dvc.lock -> the MLflow run that first computed it
 .convoy/finished/DIGEST       params and dvc.lock -> what came of the run that ended with them
@@ -14,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 import uuid
@@ -29,6 +31,7 @@ from pipeline.files import code_digest, shared, write_json, write_text
 from pipeline.params import Params, described
 
 LOCK = Path("dvc.lock")
+CODE = "code.json"
 NO_MATTER = ("flow", "notify")
 """Sections of params.yaml that no result depends on."""
 GLANCE = 0.1
@@ -68,10 +71,18 @@ class Attempt(Options):
     """The MLflow run, once there is one."""
     flow_run: str = ""
     """The newest Prefect flow run that worked on it."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """With every default; empty if an older version of this package began it."""
+    stage: str = ""
+    """What is at work, or was when the run stopped short: `train`, `judge`; empty once the run has finished."""
+    training: str = ""
+    """Folder in `pipeline.journal.trainings()` of the training that made its model, once there is one."""
     seconds: dict[str, float] = Field(default_factory=dict)
     """What each stage took that ran in this run."""
     verdict: dict[str, Any] = Field(default_factory=dict)
-    """Of the gate, once it has spoken: a kill after the promotion must not make it speak of its own champion."""
+    """Of the gate, once it has spoken."""
+    case: str = ""
+    """That the gate opened: a kill after the promotion must not make it speak of its own champion."""
     error: str = ""
     """Why it stopped short the last time, if it could say so."""
     closed: bool = False
@@ -82,8 +93,10 @@ class Attempt(Options):
 class Work:
     """A run at work in this process: its attempt, and the lock that says so to others."""
 
-    def __init__(self, attempt: Attempt, lock: IO[str]) -> None:
+    def __init__(self, attempt: Attempt, lock: IO[str], before: str = "") -> None:
         self.attempt = attempt
+        self.before = before
+        """The flow run that worked on it before, if it was taken up again."""
         self._lock = lock
         self._changing = threading.Lock()  # the thread that talks to MLflow and the one that runs stages both write
 
@@ -91,13 +104,23 @@ class Work:
         """Note the MLflow run."""
         self._change(run=run)
 
+    def at(self, stage: str) -> None:
+        """Note what is at work now."""
+        if stage != self.attempt.stage:
+            self._change(stage=stage)
+
+    def trains(self, training: str) -> None:
+        """Note the folder of the training."""
+        if training != self.attempt.training:
+            self._change(training=training)
+
     def stage_ran(self, stage: str, seconds: float) -> None:
         """Note what a stage took, as soon as it is done."""
         self._change(seconds={**self.attempt.seconds, stage: round(seconds, 3)})
 
-    def decided(self, verdict: dict[str, Any]) -> None:
-        """Note the gate's verdict."""
-        self._change(verdict=verdict)
+    def judged(self, case: str, verdict: dict[str, Any]) -> None:
+        """Note the case that the gate opened, and its verdict."""
+        self._change(case=case, verdict=verdict)
 
     def stopped(self, error: str, told: bool) -> None:
         """Note why the run stops short, and whether MLflow knows."""
@@ -106,7 +129,7 @@ class Work:
     def finish(self, params_text: str, finished: Finished) -> None:
         """The run has ended with these params and this `dvc.lock`, and is recorded whole: the next is another."""
         write_json(_outcome(params_text), finished.model_dump())
-        self._change(finished=finished)
+        self._change(finished=finished, stage="")
 
     def release(self) -> None:
         """Let the lock go: nobody in this process works on the run any more."""
@@ -130,11 +153,12 @@ def begin(params: Params, dataset: str, flow_run: str = "", wait: Callable[[], N
     """
     key = run_key(params, dataset)
     lock = _locked(key, wait)
+    before = ""
     for old in reversed(read_all()):
         if old.key == key and old.finished is None:
-            attempt = old.model_copy(
-                update={"resumed": old.resumed + 1, "flow_run": flow_run, "error": "", "closed": False}
-            )
+            before = old.flow_run
+            again = {"resumed": old.resumed + 1, "flow_run": flow_run, "error": "", "closed": False}
+            attempt = old.model_copy(update=again | {"params": described(params), "stage": ""})
             break
     else:
         attempt = Attempt(
@@ -143,9 +167,10 @@ def begin(params: Params, dataset: str, flow_run: str = "", wait: Callable[[], N
             model=params.name,
             started=time.time_ns() // 1_000_000,
             flow_run=flow_run,
+            params=described(params),
         )
     _write(attempt)
-    return Work(attempt, lock)
+    return Work(attempt, lock, before)
 
 
 def run_key(params: Params, dataset: str) -> str:
@@ -163,6 +188,11 @@ def finished_as(params: Params, dataset: str) -> Finished | None:
 def folder(run: str) -> Path:
     """Where what is known of a run is kept, by the id of its attempt."""
     return shared() / "runs" / run
+
+
+def read(run: str) -> Attempt | None:
+    """The run with this id, if this project remembers it; what is no id, as that of a web page, is none."""
+    return _read(folder(run) / "attempt.json") if re.fullmatch("[0-9a-f]{32}", run) else None
 
 
 def read_all() -> list[Attempt]:

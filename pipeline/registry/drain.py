@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.journal import POINTER, Row, current, read
+from pipeline.journal import JOURNAL, Row, current_since, read, trainings
 from pipeline.registry.tracking import Away, reason
 from pipeline.registry.tracking import patience as usual_patience
 
@@ -33,16 +33,18 @@ SAMPLING_SECONDS = 5
 class Drain:
     """Sends what training notes to one MLflow run, and the machine's load beside it."""
 
-    def __init__(self, client: MlflowClient, run_id: str, since: int) -> None:
+    def __init__(self, client: MlflowClient, run_id: str, since: int, training: str = "") -> None:
         """
         Args:
             client: of the tracking store.
             run_id: of the MLflow run.
-            since: when the run began, in milliseconds since 1970; an older journal is another run's.
+            since: when the flow run began, in milliseconds since 1970; an older journal is another run's.
+            training: folder of the run's training, if it was taken up again.
         """
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         self._client, self._run_id, self._since = client, run_id, since
+        self._begun = trainings() / training / JOURNAL if training else None
         self._journal: Path | None = None
         self._offset = 0
         self._logged: dict[str, int] | None = None  # the last step of each metric, once MLflow has told
@@ -102,7 +104,7 @@ class Drain:
                 wait = min(2 * wait, LONGEST_WAIT)
 
     def _send_journal(self) -> None:
-        journal = _journal_since(self._since)
+        journal = current_since(self._since) or self._begun
         if journal is None:
             return
         if journal != self._journal:
@@ -137,15 +139,6 @@ class Drain:
             metrics = self._client.get_run(self._run_id).to_proto().data.metrics
             self._logged = {metric.key: metric.step for metric in metrics}
         return self._logged.get(key, -1)
-
-
-def _journal_since(since: int) -> Path | None:
-    """The journal of the training at work, if that began in this run: each start of a training renews the pointer."""
-    try:
-        begun = POINTER.stat().st_mtime_ns // 1_000_000
-    except OSError:
-        return None
-    return current() if begun >= since - 100 else None  # file times run some milliseconds behind
 
 
 def _from_files(moment: int) -> list[Row]:

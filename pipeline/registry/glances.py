@@ -99,6 +99,7 @@ def of_attempt(attempt: Attempt) -> Glance:
         flow_run=attempt.flow_run,
         verdict=str(attempt.verdict.get("outcome", "")),
         reason=attempt.error,
+        params=flat(attempt.params),
     )
 
 
@@ -127,7 +128,7 @@ def resolve(name: str, known: Sequence[Glance], model: Callable[[], str]) -> Gla
     """
     if name == "latest":
         return max((one for one in known if one.ended), key=lambda one: one.ended, default=None)
-    found = [one for one in known if name in (*ids(one), one.experiment)]
+    found = [one for one in known if name and name in (*ids(one), one.experiment)]
     if not found and len(name) >= SHORTEST:
         found = [one for one in known if any(whole.startswith(name.lower()) for whole in ids(one))]
     if not found and ("/" in name or name.isdecimal()):

@@ -1,0 +1,185 @@
+"""Curves as inline SVG, drawn on the server: no script, and nothing that the page's policy would stop.
+
+Every text goes through `Markup.format`, which escapes it: a name in the data stays a name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from dashboard.bars import Scale
+
+WIDTH, HEIGHT = 460, 250
+LEFT, RIGHT, TOP, BOTTOM = 48, 12, 10, 40
+SPOTS = 80
+"""Places of a chart that say their values when pointed at."""
+CORNERS = 600
+"""Of a curve: more than pixels could show."""
+
+Points = Sequence[tuple[float, float]]
+
+
+class Series(NamedTuple):
+    """A curve of a chart."""
+
+    name: str
+    points: Points
+
+
+def line_chart(
+    title: str, series: Sequence[Series], x_label: str = "Epoch", best: tuple[float, float] | None = None
+) -> Markup:
+    """A figure with up to four curves, a legend, and the numbers as a table; empty if nothing can be drawn.
+
+    Args:
+        title: above it.
+        series: values that are not finite are left out.
+        x_label: below it.
+        best: a point to draw attention to.
+    """
+    known = [Series(one.name, [p for p in one.points if math.isfinite(p[1])]) for one in series]
+    known = [one for one in known if one.points]
+    if not known:
+        return Markup()
+    x, y = _scales(known)
+    curves = Markup().join(_curve(index, one, x, y) for index, one in enumerate(known))
+    mark = Markup('<circle class="best" cx="{}" cy="{}" r="5"/>').format(x.at(best[0]), y.at(best[1])) if best else ""
+    return Markup(
+        '<figure class="chart"><figcaption>{title}</figcaption>'
+        '<svg viewBox="0 0 {width} {height}" role="img" aria-label="{summary}">{axes}{curves}{mark}{spots}</svg>'
+        "{legend}{table}</figure>"
+    ).format(
+        title=title,
+        width=WIDTH,
+        height=HEIGHT,
+        summary=_summary(title, known),
+        axes=_axes(x, y, x_label),
+        curves=curves,
+        mark=mark,
+        spots=_spots(known, x, y, x_label),
+        legend=_legend(known, best is not None),
+        table=_table(known, x_label),
+    )
+
+
+def _scales(series: Sequence[Series]) -> tuple[Scale, Scale]:
+    across = [x for one in series for x, _ in one.points]
+    up = [y for one in series for _, y in one.points]
+    left, right = min(across), max(across)
+    low, high = min(up), max(up)
+    room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
+    floor = max(0.0, low - room) if low >= 0 else low - room
+    x = Scale(left, right if right > left else left + 1, LEFT, WIDTH - RIGHT)
+    return x, Scale(floor, high + room, HEIGHT - BOTTOM, TOP)
+
+
+def _axes(x: Scale, y: Scale, x_label: str) -> Markup:
+    parts = [
+        Markup(
+            '<line class="grid-line" x1="{}" x2="{}" y1="{at}" y2="{at}"/>'
+            '<text x="{}" y="{at}" dy="4" text-anchor="end">{}</text>'
+        ).format(LEFT, WIDTH - RIGHT, LEFT - 7, text, at=y.at(value))
+        for value, text in y.ticks()
+    ]
+    parts += [
+        Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(x.at(value), HEIGHT - BOTTOM + 17, text)
+        for value, text in x.ticks()
+        if "." not in text  # epochs and steps are whole
+    ]
+    parts.append(
+        Markup('<line class="axis" x1="{}" x2="{}" y1="{at}" y2="{at}"/>').format(
+            LEFT, WIDTH - RIGHT, at=HEIGHT - BOTTOM
+        )
+    )
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(middle, HEIGHT - 4, x_label))
+    return Markup().join(parts)
+
+
+def _curve(index: int, one: Series, x: Scale, y: Scale) -> Markup:
+    points = _thinned(one.points, CORNERS)
+    corners = " ".join(f"{x.at(a):g},{y.at(b):g}" for a, b in points)
+    end = points[-1]
+    return Markup('<polyline class="c{0}" points="{1}"/><circle class="d{0} last" cx="{2}" cy="{3}" r="3"/>').format(
+        index, corners, x.at(end[0]), y.at(end[1])
+    )
+
+
+def _spots(series: Sequence[Series], x: Scale, y: Scale, x_label: str) -> Markup:
+    """Upright strips, each of which says the values at its place when it is pointed at."""
+    values = [dict(one.points) for one in series]
+    places = [a for a, _ in _thinned([(a, 0.0) for a in sorted({a for of in values for a in of})], SPOTS)]
+    half = max((WIDTH - LEFT - RIGHT) / max(1, len(places)) / 2, 1.0)
+    spots = []
+    for place in places:
+        here = [
+            (index, one.name, of[place])
+            for index, (one, of) in enumerate(zip(series, values, strict=True))
+            if place in of
+        ]
+        said = f"{x_label} {place:g}: " + ", ".join(f"{name} {value:.4g}" for _, name, value in here)
+        dots = Markup().join(
+            Markup('<circle class="dot-mark d{}" cx="{}" cy="{}" r="0"/>').format(index, x.at(place), y.at(value))
+            for index, _, value in here
+        )
+        spots.append(
+            Markup(
+                '<g class="spot"><title>{}</title><rect class="hit" x="{}" y="{}" width="{}" height="{}"/>{}</g>'
+            ).format(said, round(x.at(place) - half, 2), TOP, round(2 * half, 2), HEIGHT - BOTTOM - TOP, dots)
+        )
+    return Markup().join(spots)
+
+
+def _legend(series: Sequence[Series], marked: bool) -> Markup:
+    if len(series) < 2 and not marked:
+        return Markup()
+    items = [
+        Markup(
+            '<li><svg viewBox="0 0 22 10" aria-hidden="true"><polyline class="c{}" points="0,5 22,5"/></svg>{}</li>'
+        ).format(index, one.name)
+        for index, one in enumerate(series)
+    ]
+    if marked:
+        items.append(
+            Markup(
+                '<li><svg viewBox="0 0 22 14" aria-hidden="true"><circle class="best" cx="11" cy="7" r="5"/></svg>'
+                "kept</li>"
+            )
+        )
+    return Markup('<ul class="legend">{}</ul>').format(Markup().join(items))
+
+
+def _table(series: Sequence[Series], x_label: str) -> Markup:
+    values = [dict(one.points) for one in series]
+    places = [a for a, _ in _thinned([(a, 0.0) for a in sorted({a for of in values for a in of})], SPOTS)]
+    head = Markup().join(Markup('<th scope="col" class="number">{}</th>').format(one.name) for one in series)
+    rows = Markup().join(
+        Markup('<tr><th scope="row">{}</th>{}</tr>').format(
+            f"{place:g}",
+            Markup().join(
+                Markup('<td class="number">{}</td>').format(f"{of[place]:.5g}" if place in of else "") for of in values
+            ),
+        )
+        for place in places
+    )
+    return Markup(
+        '<details><summary>As a table</summary><div class="scroll"><table class="table"><thead><tr>'
+        '<th scope="col">{}</th>{}</tr></thead><tbody>{}</tbody></table></div></details>'
+    ).format(x_label, head, rows)
+
+
+def _summary(title: str, series: Sequence[Series]) -> str:
+    ends = "; ".join(f"{one.name} from {one.points[0][1]:.4g} to {one.points[-1][1]:.4g}" for one in series)
+    return f"{title}: {ends}."
+
+
+def _thinned(points: Points, most: int) -> Points:
+    """At most so many of them, evenly, the last one always."""
+    if len(points) <= most:
+        return points
+    step = math.ceil(len(points) / most)
+    return [*points[:-1:step], points[-1]]

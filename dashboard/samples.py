@@ -1,0 +1,158 @@
+"""What a page says of the images of one version: counts, sizes, metadata, those of one class or split, and rejects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from dashboard.datasets import REJECTED, SAMPLES, Opened
+from pipeline.contracts import SPLITS
+
+SHOWN = 5
+"""Values of a metadata column that are named."""
+KINDS = (
+    ("^the same bytes as .*", "the same bytes as another picture"),
+    ("^labelled .*", "the same bytes under two labels"),
+    ("^[0-9]+ x [0-9]+ pixels; .*", "too many pixels"),
+    (" *[:;(].*", ""),
+)
+"""Reasons name files and numbers; what is left of them when these are replaced can be counted."""
+
+
+class Count(NamedTuple):
+    """The images of one class."""
+
+    name: str
+    label: int | None
+    """By which samples.parquet knows it."""
+    splits: Sequence[int]
+    """In the order of `SPLITS`."""
+    total: int
+    shares: Sequence[tuple[float, float]]
+    """Of each split: where its part of a bar begins and how long it is, in percent of the longest bar."""
+
+
+class Column(NamedTuple):
+    """What is known of one column of metadata."""
+
+    name: str
+    numbers: tuple[float, float, float] | None
+    """Least, median and greatest; None if it holds text."""
+    distinct: int
+    common: Sequence[tuple[str, int]]
+    """The most frequent texts with their counts."""
+    missing: int
+
+
+class Image(NamedTuple):
+    """One image in a grid."""
+
+    id: str
+    source: str
+    label: str
+    split: str
+    width: int
+    height: int
+
+
+class Some(NamedTuple):
+    """A page of what was asked for."""
+
+    rows: Sequence[Any]
+    total: int
+    page: int
+    pages: int
+
+
+def counts(version: Opened) -> list[Count]:
+    """The images of each class, in the order of the classes."""
+    info = version.info
+    names = dict.fromkeys([*info.classes, *(name for split in SPLITS for name in info.counts.get(split, {}))])
+    splits = {name: [info.counts.get(split, {}).get(name, 0) for split in SPLITS] for name in names}
+    longest = max((sum(of_class) for of_class in splits.values()), default=0) or 1
+    labels = {name: label for label, name in enumerate(info.classes)}
+    return [Count(name, labels.get(name), found, sum(found), _shares(found, longest)) for name, found in splits.items()]
+
+
+def sizes(version: Opened) -> tuple[list[tuple[int, int, int]], int]:
+    """Least, median and greatest width and height in pixels; in how many groups the images are."""
+    import pyarrow.compute as pc
+
+    table = version.table(SAMPLES, ("width", "height", "group"))
+    spans = []
+    for side in ("width", "height"):
+        least, middle, most = pc.quantile(table.column(side), [0, 0.5, 1], interpolation="lower").to_pylist()
+        spans.append((int(least or 0), int(middle or 0), int(most or 0)))
+    return spans, int(pc.count_distinct(table.column("group")).as_py())
+
+
+def metadata(version: Opened) -> list[Column]:
+    """What is known of each column that the source adds."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = version.table(SAMPLES, version.info.metadata)
+    found = []
+    for name in table.column_names:
+        column = table.column(name)
+        distinct, missing = pc.count_distinct(column).as_py(), column.null_count
+        if pa.types.is_floating(column.type):
+            least, middle, most = pc.quantile(column, [0, 0.5, 1]).to_pylist()
+            found.append(Column(name, (least, middle, most), distinct, (), missing))
+            continue
+        values = pc.value_counts(column.drop_null()).to_pylist()
+        common = sorted(values, key=lambda value: (-value["counts"], value["values"]))[:SHOWN]
+        found.append(Column(name, None, distinct, [(one["values"], one["counts"]) for one in common], missing))
+    return found
+
+
+def images(version: Opened, split: str, label: int | None, page: int, size: int) -> Some:
+    """The images of a split and a class, of all if these are not given, `size` of them a page, in the order of ids."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = version.table(SAMPLES, ("split", "label"))
+    wanted = pa.chunked_array([pa.repeat(True, table.num_rows)])
+    if split:
+        wanted = pc.and_(wanted, pc.equal(table.column("split"), split))
+    if label is not None:
+        wanted = pc.and_(wanted, pc.equal(table.column("label"), label))
+    places = pc.indices_nonzero(wanted)
+    page, pages = bounded(page, len(places), size)
+    columns = ("id", "source", "label", "split", "width", "height")
+    rows = version.table(SAMPLES, columns).take(places[(page - 1) * size : page * size]).to_pylist()
+    names = dict(enumerate(version.info.classes))
+    found = [Image(**{"label": None, **row} | {"label": names.get(row.get("label", -1), "")}) for row in rows]
+    return Some(found, len(places), page, pages)
+
+
+def rejects(version: Opened, kind: str, page: int, size: int) -> tuple[Some, list[tuple[str, int]]]:
+    """Files that were left out, each with its reason, `size` of them a page; the kinds of reasons with their counts."""
+    import pyarrow.compute as pc
+
+    table = version.table(REJECTED)
+    kinds = table.column("reason")
+    for pattern, said in KINDS:
+        kinds = pc.replace_substring_regex(kinds, pattern, said)
+    counted = pc.value_counts(kinds).to_pylist()
+    every = sorted(((one["values"], one["counts"]) for one in counted), key=lambda pair: (-pair[1], pair[0]))
+    if kind:
+        table = table.filter(pc.equal(kinds, kind))
+    page, pages = bounded(page, table.num_rows, size)
+    rows = table.slice((page - 1) * size, size).to_pylist()
+    return Some([(row["source"], row["reason"]) for row in rows], table.num_rows, page, pages), every
+
+
+def _shares(found: Sequence[int], longest: int) -> list[tuple[float, float]]:
+    shares, begins = [], 0.0
+    for count in found:
+        share = 100 * count / longest
+        shares.append((round(begins, 3), round(share, 3)))
+        begins += share
+    return shares
+
+
+def bounded(page: int, rows: int, size: int) -> tuple[int, int]:
+    """A page that there is, and how many there are."""
+    pages = max(1, -(-rows // size))
+    return min(max(page, 1), pages), pages

@@ -1,0 +1,1 @@
+"""Who becomes champion, seen from the flow: asking, waiting, answering, and telling everybody what was decided."""
