@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from flows.notify import Event, send
+from flows.servers.processes import running
+from flows.settings import home
 from pipeline.door import PARAMS, load
 from pipeline.errors import UserError
 from pipeline.params import Told
@@ -37,7 +40,7 @@ def ended(params: Told, run: str, case: Case, reigns: bool, waits: bool) -> None
         how = f"`convoy promote {case.challenger.name}/{case.challenger.version}` or `convoy reject`, with a reason."
         until = f" until {_moment(case.deadline)}; silence is a no" if waits else ""
         headline = f"{what} is better than the champion, and waits for somebody to promote it{until}"
-        _send(params, Event("decision", params.name, run, headline, (*verdict.reasons, how)))
+        _send(params, Event("decision", params.name, run, headline, (*verdict.reasons, how), _links(case)))
 
 
 def decided(params: Told, case: Case, decision: Entry) -> None:
@@ -50,6 +53,13 @@ def decided(params: Told, case: Case, decision: Entry) -> None:
 def _send(params: Told, event: Event) -> None:
     for problem in send(params.notify, event):
         print(f"Not notified: {problem}", flush=True)
+
+
+def _links(case: Case) -> dict[str, str]:
+    """Where the case can be looked at: the page of this project, by the name that others know it by."""
+    page = running(home(Path.cwd())).get("page")
+    address = os.environ.get("CONVOY_PAGE_ORIGIN") or (page.url if page else "")
+    return {"look and decide": f"{address.rstrip('/')}/decisions/{case.id}"} if address else {}
 
 
 def _version(case: Case) -> str:

@@ -23,6 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -33,8 +34,10 @@ from flows import announce, notify, settings
 from flows.notify import Event
 from flows.notify.mail import smtp_server
 from flows.notify.redaction import redacted
+from flows.servers.processes import Server, record
 from pipeline.door import PARAMS, parse
 from pipeline.errors import UserError
+from pipeline.files import write_json
 from pipeline.params import NotifyOptions, Params, Told
 from pipeline.registry import decisions
 from pipeline.registry.decisions import By
@@ -604,6 +607,31 @@ def test_who_is_to_decide_is_asked_and_told_until_when(heard: Heard) -> None:
     # `promote: never`: nobody is waited for
     announce.ended(told, "1f2e", waiting.model_copy(update={"deadline": 0}), reigns=False, waits=False)
     assert said()[1] == ("decision", "1f2e", asked, "Better than before.", how)
+
+
+def test_who_is_to_decide_is_told_where_to_look(tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, _ = heard
+    case = make_case(make_version("1"))
+    ours = {"pid": os.getpid(), "started": psutil.Process().create_time(), "port": 4307}
+    page = Server(name="Review", health="/health", log=tmp_path / "log", **ours)
+
+    def links() -> dict[str, str]:
+        with Receiver() as receiver:
+            announce.ended(
+                told.model_copy(update={"notify": options(on=["decision"], webhook=receiver.url)}),
+                "1f2e",
+                case,
+                reigns=False,
+                waits=True,
+            )
+        found: dict[str, str] = json.loads(receiver.got[0].body)["links"]
+        return found
+
+    assert links() == {}  # no page is up
+    write_json(record(tmp_path), {"page": page.model_dump(mode="json")})
+    assert links() == {"look and decide": f"http://127.0.0.1:4307/decisions/{case.id}"}
+    monkeypatch.setenv("CONVOY_PAGE_ORIGIN", "https://convoy.example/")
+    assert links() == {"look and decide": f"https://convoy.example/decisions/{case.id}"}
 
 
 def test_a_decision_is_told_with_who_and_why(heard: Heard) -> None:

@@ -54,11 +54,11 @@ def _judge(client: SyncPrefectClient, project: Path, flow_run_id: UUID, close: C
         flow_run = client.read_flow_run(flow_run_id)
     except ObjectNotFound:  # deleted on the page
         pass
-    state = flow_run and flow_run.state
+    state = flow_run.state if flow_run else None
     done = untold.finished(flow_run_id)
     if state and (state.is_scheduled() or (state.is_paused() and not done)):
         return None
-    waits = state is not None and state.is_paused()  # for a decision: nothing of it is left to be done
+    waits = bool(state and state.is_paused())  # for a decision: nothing of it is left to be done
     if flow_run and state and not waits and _has_died(state) and taken_here(client, project, flow_run_id):
         if done:  # it died, or the server was away, after everything was done
             untold.set_end(client, flow_run_id, done)

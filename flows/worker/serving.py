@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from flows import worktrees
 from flows.alone import alone
+from flows.decisions import follow
 from flows.decisions.follow import Follower
 from flows.schedule import scheduler
 from flows.schedule.server import bring_in_line
@@ -76,6 +77,7 @@ class Worker:
 
     def serve(self) -> None:
         """Do what is due, again and again, through every absence of the server."""
+        follow.start(self._project)  # MLflow's aliases are brought in line with the ledger
         with told_to_stop() as told:
             try:
                 while not told:
