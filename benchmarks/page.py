@@ -24,6 +24,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+import decision_project  # noqa: E402
 import page_project  # noqa: E402
 
 AIM = 300.0
@@ -36,6 +37,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=1000, help="that the project remembers (default 1000)")
+    parser.add_argument("--cases", type=int, default=200, help="that the gate has judged (default 200)")
     parser.add_argument("--requests", type=int, default=10_000, help="before memory is compared (default 10000)")
     parser.add_argument("--rounds", type=int, default=50, help="of each view (default 50)")
     parser.add_argument("--starts", type=int, default=5, help="fresh processes for the first view (default 5)")
@@ -43,6 +45,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, load before: {os.getloadavg()[0]:.1f}; {given.runs} runs", flush=True)
     with tempfile.TemporaryDirectory(prefix="convoy-page-") as folder:
         project = page_project.make(Path(folder) / "project", given.runs)
+        case = judged(project, given.cases)
         table("A fresh process (milliseconds)", fresh(project.root, given.starts))
         with page_project.served(project.root) as (url, process), httpx.Client(base_url=url, timeout=60) as client:
             views = {
@@ -54,11 +57,25 @@ def main() -> None:
                 "one run": f"/runs/{project.champion}",
                 "its params": f"/runs/{project.champion}/params",
                 "its mistakes": f"/runs/{project.champion}/mistakes",
+                "decisions": "/decisions",
+                "challenger beside champion": f"/decisions/{case}",
+                "champion": "/champion?model=parts",
                 "two runs compared": f"/compare?before={project.finished[0]}&after={project.champion}",
             }
             table("A view (milliseconds)", {name: asked(client, path, given.rounds) for name, path in views.items()})
             memory(client, list(views.values()), process, given.requests)
     print(f"load after: {os.getloadavg()[0]:.1f}")
+
+
+def judged(project: page_project.Project, cases: int) -> str:
+    """Let so many versions wait for a decision; the last one."""
+    os.chdir(project.root)
+    case = ""
+    for number in range(cases):
+        version = decision_project.make_version(str(10_000 + number), model="parts")
+        run = project.finished[number % len(project.finished)]
+        case = decision_project.make_full_case(project.root, project.dataset, version, run=run).id
+    return case
 
 
 def fresh(root: Path, starts: int) -> dict[str, list[float]]:

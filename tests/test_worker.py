@@ -19,6 +19,7 @@ import pytest
 from flows import settings
 from flows.schedule.server import project_tag
 from flows.servers import dashboards as servers
+from flows.servers.processes import listen
 from flows.worker import flow_runs
 from flows.worker.heartbeat import MESSAGE
 
@@ -191,6 +192,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         root = tmp_path_factory.mktemp("scene")
         for name, value in settings.environment(root).items():
             patch.setenv(name, value)
+        with listen(0) as door:  # a server that comes back has the port that it had, whatever others start and stop
+            patch.setattr(servers, "PREFECT_PORT", door.getsockname()[1])
         scene = Scene(root)
         try:
             yield scene

@@ -80,7 +80,7 @@ def overview(request: Request, person: Viewer, job: str = "") -> Response:
     server = deployed.look(root, entries)
     here = {one.glance.flow_run: one.glance.id for one in known.everything() if one.glance.flow_run}
     now = datetime.now(UTC)
-    links: Callable[..., dict[str, str]] = request.app.state.servers.links
+    links: Callable[..., dict[str, str]] = request.app.state.servers.addresses.links
     rows = []
     for entry in entries:
         there = server.deployed.get(entry.name)
