@@ -9,6 +9,8 @@ import tempfile
 import pytest
 
 LONGEST = (
+    "test_failpoints",
+    "test_story",
     "test_verify",
     "test_experiments",
     "test_killed",
@@ -22,6 +24,13 @@ LONGEST = (
     "test_schedule_server",
     "test_servers",
     "test_remote",
+    "test_suspension",
+    "test_trial",
+    "test_live",
+    "test_page_servers",
+    "test_page_browser",
+    "test_page_access",
+    "test_page_decisions",
     "test_notify",
     "test_record",
     "test_models",

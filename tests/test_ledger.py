@@ -181,6 +181,19 @@ def test_a_tampered_entry_is_named(path: Path, tamper: Callable[[sqlite3.Connect
     assert re.search(words, ledger.verify(path) or "")
 
 
+def test_an_entry_that_cannot_be_read_says_so_wherever_it_is_met(path: Path) -> None:
+    database = sqlite3.connect(path)
+    database.executescript("DROP TRIGGER no_change; UPDATE convoy_ledger SET body = 'nonsense' WHERE number = 4;")
+    for ask in (
+        lambda: ledger.champion("pets", path),
+        lambda: ledger.history(path=path),
+        lambda: ledger.of_case(CASE, path),
+    ):
+        with pytest.raises(UserError, match=r"An entry of the ledger cannot be read.*`convoy doctor` names it"):
+            ask()
+    assert "entry 4 cannot be read" in (ledger.verify(path) or "")
+
+
 def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_bytes(b"no database" * 100)
     with pytest.raises(UserError, match=r"cannot be used: .*Put back a copy of it, or move it away"):

@@ -324,7 +324,7 @@ def test_a_server_that_dies_takes_the_others_with_it_and_shows_its_log(no_server
     assert message.startswith(f"MLflow's server ended while it started. The end of {log}:\n")
     assert "file is not a database" in message
     assert servers.running(no_servers) == {}
-    assert lines == ["Start Review and Prefect and MLflow ..."]
+    assert lines == ["Start Review, Prefect, MLflow ..."]
     assert at_work(no_servers) == []
 
 

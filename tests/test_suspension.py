@@ -198,6 +198,17 @@ def test_a_no_on_prefects_page_is_a_no(scene: Scene) -> None:
     assert champion.current(MODEL) is None
 
 
+def test_cancelling_on_prefects_page_is_a_no(scene: Scene) -> None:
+    from prefect.states import Cancelled
+
+    case = scene.waits()
+    scene.client.set_flow_run_state(UUID(case.flow_run), Cancelled(), force=True)
+    assert watch(scene.root) == [f"{PERSON} decided: reject pets version 1."]
+    decision = cases.standing(case.id).decision
+    assert decision and decision.why == "Its flow run was cancelled on Prefect's page."
+    assert champion.current(MODEL) is None
+
+
 def test_an_answer_that_is_refused_leaves_the_flow_waiting_with_the_reason(scene: Scene) -> None:
     case = scene.waits()
     weights = scene.root / case.challenger.location / "weights.safetensors"

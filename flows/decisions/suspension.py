@@ -77,7 +77,7 @@ def ask(wire: Wire, case: Case) -> None:
 
 
 def answer(wire: Wire, case: Case) -> Answer | None:
-    """What somebody has answered on Prefect's page, once; the answer is taken off there.
+    """What somebody has answered on Prefect's page; it stays there until it is `taken`.
 
     Raises:
         httpx.HTTPError: the server is away.
@@ -88,11 +88,27 @@ def answer(wire: Wire, case: Case) -> Answer | None:
         if error.response.status_code == httpx.codes.NOT_FOUND:
             return None
         raise
-    wire.delete(_input(case, ASKED["response"]))
     try:
         return Answer.model_validate(json.loads(found) if isinstance(found, str) else found)
     except (ValidationError, ValueError):  # not from the form
+        taken(wire, case)
         return None
+
+
+def taken(wire: Wire, case: Case) -> None:
+    """The answer was decided on: take it off the page, so that there can be another one."""
+    wire.delete(_input(case, ASKED["response"]))
+
+
+def cancelled(wire: Wire, case: Case) -> bool:
+    """Whether somebody has cancelled the flow run on Prefect's page; one that was deleted waits on elsewhere."""
+    try:
+        state = wire.get(f"/flow_runs/{case.flow_run}").get("state") or {}
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code == httpx.codes.NOT_FOUND:
+            return False
+        raise
+    return state.get("type") in ("CANCELLED", "CANCELLING")
 
 
 def wait_on(wire: Wire, case: Case, refusal: str) -> None:

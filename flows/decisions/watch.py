@@ -47,12 +47,16 @@ def waiting_on(flow_run_id: UUID) -> Case | None:
 
 def _heard(wire: Wire, case: Case) -> list[str]:
     found = suspension.answer(wire, case)
+    if found is None and suspension.cancelled(wire, case):
+        found = suspension.Answer(decision="reject", reason="Its flow run was cancelled on Prefect's page.")
     if found is None:
         return []
     decide = decisions.approve if found.decision == "approve" else decisions.reject
     try:
         entry = decide(case.id, By(PERSON, "prefect"), found.reason)
     except Refused as refusal:
+        suspension.taken(wire, case)
         suspension.wait_on(wire, case, str(refusal))
         return [f"An answer on Prefect's page was refused: {refusal}"]
+    suspension.taken(wire, case)
     return [f"{PERSON} decided: {entry.action} {entry.model} version {entry.to_version}."]

@@ -59,7 +59,7 @@ def show_diagnosis(root: Path) -> int:
 
 
 def diagnose(root: Path) -> list[Check]:
-    """Every check of the project in `root`, side by side; nothing is changed."""
+    """Every check of the project in `root`, side by side; nothing is changed, but the page notes what it refuses."""
     with ThreadPoolExecutor() as pool:
         parts = pool.map(lambda check: list(check(root)), CHECKS)
         return [check for part in parts for check in part]

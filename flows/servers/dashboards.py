@@ -75,14 +75,16 @@ def up(root: Path, say: Say = print, page: PageAt | None = None) -> dict[str, Se
     with _locked(root):
         servers = running(root)
         missing = [name for name in wanted if name not in servers]
-        if missing:
-            prepare(root, say)
         try:
             for name in missing:
+                if name != "page":
+                    prepare(root, say)
                 servers[name] = wanted[name](root, variables)
                 _remember(root, servers)  # before it answers: whatever happens now, `down` finds it
+                if name == "page":
+                    wait_ready(servers[name], PATIENCE)
             if missing:
-                say(f"Start {' and '.join(servers[name].name for name in missing)} ...")
+                say(f"Start {', '.join(servers[name].name for name in missing)} ...")
             for name, server in servers.items():
                 wait_ready(server, PATIENCE)
                 if name == "prefect" and name in missing:
@@ -92,6 +94,8 @@ def up(root: Path, say: Say = print, page: PageAt | None = None) -> dict[str, Se
             raise
     for name in (name for name in wanted if name in servers):
         again = "" if name in missing else "  (up already)"
+        if name == "page" and again and servers[name].host != page.host:
+            again = f"  (up already, on {servers[name].host}; `convoy down` first to move it to {page.host})"
         say(f"{servers[name].name + ':':8} {servers[name].url}{FIRST[name]}{again}")
     follow.start(root)  # MLflow's aliases are brought in line with the ledger
     if "prefect" in servers:

@@ -73,7 +73,7 @@ def record(root: Path) -> Path:
 
 
 def running(root: Path) -> dict[str, Server]:
-    """The servers that `convoy up` started and that still run, by `prefect` and `mlflow`."""
+    """The servers that `convoy up` started and that still run, by `page`, `prefect` and `mlflow`."""
     try:
         kept = json.loads(record(root).read_bytes())
         servers = {name: Server.model_validate(entry) for name, entry in kept.items()}

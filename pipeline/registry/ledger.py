@@ -175,7 +175,7 @@ def verify(path: Path | None = None) -> str | None:
     for expected, (number, model, body, follows, digest) in enumerate(rows, start=1):
         try:
             entry = _entry(body)
-        except ValidationError:
+        except UserError:
             return f"{where}: entry {number} cannot be read."
         if number != expected or follows != previous:
             return f"{where}: entry {number} does not follow the one before it; one was removed or put in."
@@ -227,7 +227,13 @@ def _end(ask: Ask) -> tuple[int, str]:
 
 
 def _entry(body: Any) -> Entry:
-    return Entry.model_validate_json(body)
+    try:
+        return Entry.model_validate_json(body)
+    except ValidationError:
+        raise UserError(
+            "An entry of the ledger cannot be read, so nobody knows who is champion. `convoy doctor` names it; put "
+            "back a copy of the ledger."
+        ) from None
 
 
 def _file(path: Path | None) -> Path | None:
