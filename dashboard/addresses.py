@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from flows import settings
 from flows.servers.processes import running
@@ -54,8 +54,18 @@ class Addresses:
             "Prefect": prefect.url and flow_run and f"{prefect.url.removesuffix('/api')}/runs/flow-run/{flow_run}",
             "MLflow": mlflow.url and mlflow_run and f"{mlflow.url}/#/runs/{mlflow_run}",
         }
-        local = host in LOOPBACK  # who came from another machine has something else at its own 127.0.0.1
-        return {name: url for name, url in found.items() if url and (local or not near(url))}
+        return {name: url for name, url in found.items() if url and _reaches(host, url)}
+
+    def version(self, host: str, name: str, version: str) -> str:
+        """The page of a model version in MLflow; empty where this browser does not reach it."""
+        _, mlflow = self.now()
+        url = f"{mlflow.url}/#/models/{quote(name)}/versions/{quote(version)}"
+        return url if mlflow.url and _reaches(host, url) else ""
+
+
+def _reaches(host: str, url: str) -> bool:
+    """Who came from another machine has something else at its own 127.0.0.1."""
+    return host in LOOPBACK or not near(url)
 
 
 def near(url: str) -> bool:

@@ -146,6 +146,8 @@ def test_a_decision_needs_a_reason_of_some_words() -> None:
     case = make_case(make_version("1"))
     with pytest.raises(Refused, match="needs a reason"):
         decisions.approve(case.id, ADA, " \n")
+    with pytest.raises(Refused, match="holds characters that cannot be printed"):
+        decisions.approve(case.id, ADA, "fine \x1b[2J")
     with pytest.raises(Refused, match="2,001 characters; 2,000 are kept"):
         decisions.approve(case.id, ADA, "x" * 2001)
 

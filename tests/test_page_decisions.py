@@ -14,6 +14,7 @@ import page_project
 import pytest
 from decision_project import EVIL, UNSOUND, make_case, make_full_case, make_version
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from test_page_browser import CONTRAST
 
 from pipeline.registry import cases, champion, decisions, ledger
 from pipeline.registry.cases import Case
@@ -189,6 +190,20 @@ def test_a_phone_scrolls_down_only(project: page_project.Project, url: str, brow
     width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert tab.evaluate(width) <= 0
     context.close()
+
+
+@needs_browser
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_of_a_decision_stands_out(
+    project: page_project.Project, url: str, browser: Browser, scheme: Any
+) -> None:
+    decisions.reject(new_case(project).id, By("bob", "page"), REASON)
+    case, tab = new_case(project), browser.new_page(color_scheme=scheme)
+    for path in ("/decisions", f"/decisions/{case.id}", f"/champion?model={MODEL}"):
+        tab.goto(url + path)
+        assert tab.evaluate(CONTRAST) == [], path
+    tab.close()
 
 
 @pytest.fixture

@@ -68,6 +68,9 @@ def _page(request: Request, model: str, refusal: str = "") -> Response:
         line=line[: -SHOWN - 1 : -1],
         left_out=max(0, len(line) - SHOWN),
         earlier=_earlier(moves),
+        link=request.app.state.servers.addresses.version(request.url.hostname or "", model, moves[-1].to_version)
+        if moves
+        else "",
         broken=judged.broken(),
         refusal=refusal,
     )

@@ -99,6 +99,9 @@ def _page(request: Request, case: str, wanted: Wanted, number: int, refusal: str
         slices=[row for row in rows if row.column != "class"],
         images=sides.compared(case, wanted, number, PICTURES),
         wanted=wanted,
+        link=request.app.state.servers.addresses.version(
+            request.url.hostname or "", standing.case.challenger.name, standing.case.challenger.version
+        ),
         pairs=lambda names: [(name, name) for name in names],
         refusal=refusal,
         why=why[: decisions.LONGEST],

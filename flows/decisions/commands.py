@@ -38,7 +38,7 @@ def rollback(
     model: Annotated[str, typer.Option(help="Of this model.", show_default="the project's own")] = "",
     why: Why = "",
 ) -> None:
-    """Put an earlier champion back, in a second; no server is needed. Refused if its files are gone or changed."""
+    """Put an earlier champion back, at once; no server is needed. Refused if its files are gone or changed."""
     from flows.decisions import deciding
 
     deciding.rollback(settings.enter_project(), model, to, why)

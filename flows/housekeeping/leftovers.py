@@ -12,7 +12,7 @@ from flows.housekeeping.group import Group, changed, of_paths, size
 from flows.worker.flow_runs import HOME as FLOW_RUNS
 from pipeline.files import shared
 from pipeline.journal import trainings
-from pipeline.registry import attempts, champion, ledger, needed
+from pipeline.registry import attempts, cases, champion, ledger, needed
 from pipeline.registry.attempts import Finished
 from pipeline.registry.glances import Glance
 from pipeline.registry.needed import DAY, IDLE_DAYS
@@ -51,7 +51,7 @@ def trees(project: Path) -> Group:
 
 
 def caches(known: Sequence[Glance], staying: Sequence[str], now: float) -> list[Group]:
-    """Checkpoints, packed pictures, fetched champions, locks and logs of flow runs.
+    """Checkpoints, packed pictures, fetched champions, images of cases, locks and logs of flow runs.
 
     Args:
         known: all runs.
@@ -67,7 +67,8 @@ def caches(known: Sequence[Glance], staying: Sequence[str], now: float) -> list[
     return [
         of_paths("checkpoints", f"of finished runs, or {IDLE}", done),
         of_paths("packed pictures", IDLE, unused),
-        of_paths("models fetched from MLflow", "not the champion's", _fetched(known)),
+        of_paths("models fetched from MLflow", "neither the champion's nor the one's before", _fetched(known)),
+        of_paths("images of cases", "decided, of runs that go", _images(staying)),
         of_paths("locks of flow runs", "the flow runs have ended", idle),
         of_paths("logs of flow runs", f"of runs that go, or {IDLE}", _logs(known, staying, now)),
     ]
@@ -81,9 +82,21 @@ def ledger_digests(known: Sequence[Glance]) -> frozenset[str]:
 
 def _fetched(known: Sequence[Glance]) -> list[Path]:
     """Files of models that runs of this project made; of any other nobody here knows whether it reigns."""
-    reigning = {champ.version.digest for model in {run.model for run in known} if (champ := champion.current(model))}
+    reigning = {digest for model in {run.model for run in known} for digest in _in_reach(model)}
     digests = {run.digest for run in known if run.digest} | ledger_digests(known)
     return [path for digest in digests - reigning if (path := champion.fetched(digest)).exists()]
+
+
+def _in_reach(model: str) -> list[str]:
+    """Digests of the champion and of the one that a rollback takes, which must not need MLflow."""
+    return list(dict.fromkeys(one.version.digest for one in reversed(champion.line(model))))[:2]
+
+
+def _images(staying: Sequence[str]) -> list[Path]:
+    """What both models answered to each test image; the verdict itself stays, for the ledger names it."""
+    found = {one.case.id for one in cases.standings() if one.case.run not in staying and not one.answerable}
+    paths = (cases.folder(case) / cases.IMAGES for case in found - set(cases.pending()))
+    return [path for path in paths if path.exists()]
 
 
 def _logs(known: Sequence[Glance], staying: Sequence[str], now: float) -> list[Path]:

@@ -33,6 +33,7 @@ from pipeline.registry.verdict import Verdict
 if TYPE_CHECKING:
     import pyarrow as pa
 
+CASE, IMAGES = "case.json", "images.parquet"
 ID = re.compile("[0-9a-f]{16}")
 """An id comes from outside and becomes the name of a folder."""
 State = Literal["waiting", "overdue", "open", "stale", "promoted", "rejected", "refused"]
@@ -106,9 +107,9 @@ def open_case(case: Case, images: pa.Table, who: str) -> Case:
     if opened and opened.case_digest == _digest(case.id):
         return read(case.id)
     with replacing_folder(folder(case.id)) as home:
-        pq.write_table(images, home / "images.parquet")
+        pq.write_table(images, home / IMAGES)
         passing(Point.CASE_IMAGES_WRITTEN)
-        write_json(home / "case.json", case.model_dump(mode="json"))
+        write_json(home / CASE, case.model_dump(mode="json"))
     passing(Point.CASE_WRITTEN)
     if opened is None:
         about = f"The gate says {case.verdict.outcome}. {' '.join(case.verdict.reasons[:1])}"
@@ -144,7 +145,7 @@ def read(case: str) -> Case:
     """
     try:
         if ID.fullmatch(case):
-            return Case.model_validate_json((folder(case) / "case.json").read_bytes())
+            return Case.model_validate_json((folder(case) / CASE).read_bytes())
     except FileNotFoundError:
         pass
     except (OSError, ValidationError) as error:
@@ -162,7 +163,7 @@ def images(case: str) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(folder(read(case).id) / "images.parquet")
+        return pq.read_table(folder(read(case).id) / IMAGES)
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"The images of case {case} cannot be read: {error}") from None
 
@@ -190,7 +191,7 @@ def standings(entries: Sequence[Entry] | None = None) -> list[Standing]:
     closed = {entry.case: entry for entry in entries if entry.action in ledger.DECISIONS and entry.case}
     epochs = {entry.model: entry.epoch for entry in entries}
     now = time.time()
-    found = [case for path in (shared() / "cases").glob("*/case.json") if (case := _readable(path))]
+    found = [case for path in (shared() / "cases").glob(f"*/{CASE}") if (case := _readable(path))]
     newest_first = sorted(found, key=lambda case: (case.made, case.id), reverse=True)
     return [_standing(case, opened.get(case.id), closed.get(case.id), epochs, now) for case in newest_first]
 
@@ -273,6 +274,6 @@ def _readable(path: Path) -> Case | None:
 
 def _digest(case: str) -> str:
     try:
-        return sha256_of(folder(case) / "case.json")
+        return sha256_of(folder(case) / CASE)
     except FileNotFoundError:
         return ""

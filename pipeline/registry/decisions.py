@@ -219,6 +219,8 @@ def _earlier(model: str, line: list[Champion], to: str) -> Champion:
 def _reasoned(why: str) -> None:
     if not why.strip():
         raise Refused("A decision needs a reason: say in a few words why, for whoever reads the history.")
+    if not all(letter.isprintable() or letter in "\r\n\t" for letter in why):
+        raise Refused("The reason holds characters that cannot be printed. Say it in plain text.")
     if len(why) > LONGEST:
         raise Refused(f"The reason has {len(why):,} characters; {LONGEST:,} are kept. Say it shorter.")
 
