@@ -29,6 +29,7 @@ class Following:
         """Look no more."""
         self._stopping = True
         self._wake.set()
+        self._follower.stop()
 
     def wake(self) -> None:
         """Something was decided here: look now."""

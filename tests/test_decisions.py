@@ -99,6 +99,18 @@ def test_a_stale_case_cannot_be_approved() -> None:
     assert reigning() == "2"
 
 
+def test_what_waits_though_another_champion_has_come_is_closed() -> None:
+    first, second = make_case(make_version("1")), make_case(make_version("2"))
+    held = make_case(make_version("3"), outcome="hold", deadline=0)
+    decisions.approve(second.id, ADA, "better")
+    (entry,) = decisions.silence()
+    assert (entry.case, entry.who, entry.via) == (first.id, "nobody", "silence")
+    assert entry.why.startswith(
+        "Version 2 became champion meanwhile, and it was compared with another one. `convoy judge"
+    )
+    assert cases.standing(held.id).state == "stale"  # nobody was asked about it
+
+
 def test_an_unknown_or_changed_case_cannot_be_approved(project: Path) -> None:
     with pytest.raises(Refused, match="There is no case 'ffffffffffffffff' here"):
         decisions.approve("f" * 16, ADA, "please")

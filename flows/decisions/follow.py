@@ -34,6 +34,12 @@ class Follower:
             self._child = start(self._project)
         return lines
 
+    def stop(self) -> None:
+        """End the child: whoever starts next tells what it did not."""
+        if self._child and self._child.poll() is None:
+            self._child.terminate()
+            self._child.wait()
+
     def at_once(self) -> None:
         """Something was decided here: tell it at the next look."""
         self._not_before = 0.0

@@ -83,6 +83,7 @@ def ledger_digests(known: Sequence[Glance]) -> frozenset[str]:
 def _fetched(known: Sequence[Glance]) -> list[Path]:
     """Files of models that runs of this project made; of any other nobody here knows whether it reigns."""
     reigning = {digest for model in {run.model for run in known} for digest in _in_reach(model)}
+    reigning |= {one.case.challenger.digest for one in cases.standings() if one.answerable}
     digests = {run.digest for run in known if run.digest} | ledger_digests(known)
     return [path for digest in digests - reigning if (path := champion.fetched(digest)).exists()]
 

@@ -121,7 +121,7 @@ def rollback(model: str, by: By, why: str, to: str = "", after: int | None = Non
 
 
 def silence() -> list[Entry]:
-    """Reject every case that nobody has answered in time."""
+    """Reject every case that nobody has answered in time, or that waits though another champion has come."""
     return [entry for case in cases.pending() if (entry := _silenced(case))]
 
 
@@ -142,9 +142,17 @@ def person() -> str:
 def _silenced(case: str) -> Entry | None:
     with suppress(UserError):  # another process has said so, or the case cannot be read
         standing = cases.standing(case)
+        reigning = champion.current(standing.case.challenger.name)
         if standing.state == "overdue":
             why = f"Nobody decided until {_moment(standing.case.deadline)}: silence is a no."
-            return ledger.append(cases.act("reject", standing.case, "nobody", "silence", why))
+        elif standing.state == "stale" and standing.case.deadline and reigning:
+            why = (
+                f"Version {reigning.version.version} became champion meanwhile, and it was compared with another one. "
+                f"`convoy judge {_named(standing.case)}` asks anew."
+            )
+        else:
+            return None
+        return ledger.append(cases.act("reject", standing.case, "nobody", "silence", why))
     return None
 
 
