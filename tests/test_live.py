@@ -267,7 +267,7 @@ def test_a_run_in_a_tree_of_its_own_is_watched_killed_and_run_again_by_the_page(
     assert text.splitlines()[-1].endswith("The run has ended: shades version 1, promote.")
     for stage in ("ingest: ", "augment: ", "train: ran, ", "evaluate: ran, "):
         assert f"  {stage}" in text
-    assert text.count(f"epoch {done:>3}/{EPOCHS} ") in (0, 1)
+    assert text.count(f"epoch {done:>3}/{EPOCHS} ") <= 2  # once more, if the kill came before its checkpoint
 
     assert f"Nothing to do: data, params and code are those of run {run[:8]}." in convoy(project, "rerun", run[:8])
     assert len(attempts.read_all()) == 1
