@@ -60,6 +60,7 @@ def run(root: Path, request: Request, params_file: Path | None) -> Result:
             print("Not in a git repository: the run is recorded without the code that made it. `git init` mends that.")
         with prefect_for_run(settings.home(root)) as prefect, device_of(prepared()):
             with prefect.client(), polite_kill():
+                _tell_of_decisions(settings.home(root), prefect.api)
                 return _as_flow_run(request)
 
 
@@ -67,11 +68,30 @@ def _catch_up(root: Path) -> None:
     """Hear what was decided meanwhile, and tell those who have not heard of it."""
     if in_worktree() or not (cases.pending() or cases.pending_models()):
         return
-    from flows.decisions.settle import settle
+    from flows.decisions import follow, settle
     from flows.decisions.watch import watch
 
-    for line in [*watch(root), *settle(root)]:
+    for line in watch(root):
         print(line, flush=True)
+    if settle.needed():  # beside the run, which waits for no MLflow
+        follow.start(root)
+
+
+def _prefect_lacks_decisions() -> bool:
+    if in_worktree() or not cases.pending():
+        return False
+    from flows.decisions import settle
+
+    return settle.prefect_lacks()
+
+
+def _tell_of_decisions(project: Path, api: str) -> None:
+    """Show the flow runs as decided that waited when this server, or the one before it, last heard of them."""
+    if not _prefect_lacks_decisions():
+        return
+    from flows.decisions import settle
+
+    settle.tell_prefect(project, api)
 
 
 def _as_flow_run(request: Request) -> Result:
@@ -90,13 +110,14 @@ def _as_flow_run(request: Request) -> Result:
 
 def _tell_prefect(root: Path) -> None:
     """Where nothing is to be run: tell Prefect what it has not heard, if there is such a thing and it is back."""
-    if not any((shared() / settings.UNTOLD).glob("*.json")):
+    if not _prefect_lacks_decisions() and not any((shared() / settings.UNTOLD).glob("*.json")):
         return
     from flows.worker import untold
 
     with suppress(UserError), prefect_for_run(settings.home(root)) as prefect, prefect.client():
         from prefect.client.orchestration import get_client
 
+        _tell_of_decisions(settings.home(root), prefect.api)
         with get_client(sync_client=True) as client, suppress(*untold.AWAY):
             for line in untold.tell(client):
                 print(line, flush=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +193,21 @@ def test_going_back_works_with_mlflow_away(project: Path) -> None:
     doctor = convoy(project, "doctor", status=1)
     assert "were changed after" in " ".join(doctor.split())
     assert "2 is no better" in convoy(project, "history", "--model", "shades")
+
+
+def test_without_servers_prefect_hears_of_it_at_the_next_run(tmp_path: Path) -> None:
+    project = small_project.make(tmp_path / "project", small_project.make_pictures(tmp_path / "pictures"))
+    convoy(project, "run", "--set", "gate.promote=ask")
+
+    def states() -> list[tuple[str, str]]:
+        with closing(sqlite3.connect(project / ".convoy/prefect.db")) as database:
+            return database.execute("SELECT state_type, state_name FROM flow_run").fetchall()
+
+    assert states() == [("PAUSED", "Suspended")]
+    assert "shades/1 for a decision until" in convoy(project, "status")
+    said = convoy(project, "reject", "shades/1", "--why", "too small a test set")
+    assert said.startswith("Version 1 of 'shades' was rejected at ") and said.count("\n") == 1
+    assert states() == [("PAUSED", "Suspended")]  # there is nobody to tell
+    assert "Nothing to do" in convoy(project, "run")
+    assert states() == [("COMPLETED", "Rejected")]
+    assert not any((project / ".convoy/pending").iterdir())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+MLFLOW, PREFECT, REMOTE, PEOPLE = "mlflow", "prefect", "remote", "people"
+"""Who is told, in this order."""
+
+
+class NotUp(UserError):
+    """No Prefect server is up, which is no trouble: the next one that is hears of it."""
+
+
 def settle(project: Path, everything: bool = False) -> list[str]:
     """Tell whoever is to be told; a line for each who could not be.
 
@@ -37,22 +45,35 @@ def settle(project: Path, everything: bool = False) -> list[str]:
         everything: bring the alias of every model in line, not only of those that are known to have moved.
     """
     decided = _decided()
-    models = {standing.case.challenger.name for standing in decided} | set(cases.pending_models())
+    untold = {one.case.challenger.name for one in decided if MLFLOW not in _told(one)}
+    models = untold | set(cases.pending_models())
     if everything:
         models |= {entry.model for entry in ledger.history()}
-    if not models:
+    if not models and not decided:
         return []
     with _alone():
-        problems = _aliases(models)
-        decided = _decided()  # another process may have told it meanwhile
-        for standing in decided:
+        problems = _aliases(models) if models else []
+        for standing in _decided():  # another process may have told of some meanwhile
             problems += _Settling(project, standing).run()
     return problems
+
+
+def tell_prefect(project: Path, api: str) -> None:
+    """Tell the Prefect server at `api` alone, if it has anything to hear: one of a run lives shortly."""
+    if any(PREFECT not in _told(standing) for standing in _decided()):
+        with _alone():
+            for standing in _decided():
+                _Settling(project, standing, api).run((PREFECT,))
 
 
 def needed() -> bool:
     """Whether anybody is to be told; a look at one folder."""
     return bool(cases.pending_models() or _decided())
+
+
+def prefect_lacks() -> bool:
+    """Whether Prefect is to be told."""
+    return any(PREFECT not in _told(standing) for standing in _decided())
 
 
 def _decided() -> list[Standing]:
@@ -76,22 +97,21 @@ def _aliases(models: set[str]) -> list[str]:
 class _Settling:
     """One case, told step by step; what is done is kept, so that a kill or an absence repeats nothing."""
 
-    def __init__(self, project: Path, standing: Standing) -> None:
+    def __init__(self, project: Path, standing: Standing, api: str | None = None) -> None:
         assert standing.decision is not None
-        self._project, self._case, self._decision = project, standing.case, standing.decision
-        self._file = cases.folder(self._case.id) / "settled.json"
-        self._done: list[str] = _read(self._file)
+        self._project, self._case, self._decision, self._api = project, standing.case, standing.decision, api
+        self._done = _told(standing)
 
-    def run(self) -> list[str]:
+    def run(self, who: Sequence[str] = (MLFLOW, PREFECT, REMOTE, PEOPLE)) -> list[str]:
         """Every step that is not done; what could not be done, in words."""
         steps: dict[str, Callable[[], None]] = {
-            "mlflow": self._tell_mlflow,
-            "prefect": self._tell_prefect,
-            "remote": self._publish,
-            "people": self._tell_people,
+            MLFLOW: self._tell_mlflow,
+            PREFECT: self._tell_prefect,
+            REMOTE: self._publish,
+            PEOPLE: self._tell_people,
         }
-        problems = [problem for name, step in steps.items() if (problem := self._do(name, step))]
-        if not problems:
+        problems = [problem for name in who if (problem := self._do(name, steps[name]))]
+        if steps.keys() <= set(self._done):
             cases.unmark(self._case.id)
         return problems
 
@@ -100,10 +120,12 @@ class _Settling:
             return ""
         try:
             step()
+        except NotUp:
+            return ""
         except (UserError, *AWAY) as away:
             return f"{name} is told of case {self._case.id} later: {' '.join(str(away).split())[:300]}"
         self._done.append(name)
-        write_json(self._file, self._done)
+        write_json(_file(self._case.id), self._done)
         return ""
 
     def _tell_mlflow(self) -> None:
@@ -130,9 +152,9 @@ class _Settling:
 
     def _tell_prefect(self) -> None:
         if self._case.flow_run:
-            with wired(self._project) as wire:
+            with wired(self._project, self._api) as wire:
                 if wire is None:
-                    raise UserError("no Prefect server is up; `convoy up` starts it.")
+                    raise NotUp
                 suspension.end(wire, self._case, self._decision)
         passing(Point.PREFECT_TOLD)
 
@@ -168,9 +190,14 @@ def _tagged(client: MlflowClient, run: str, tags: dict[str, str]) -> None:
             raise
 
 
-def _read(file: Path) -> list[str]:
+def _file(case: str) -> Path:
+    return cases.folder(case) / "settled.json"
+
+
+def _told(standing: Standing) -> list[str]:
+    """Who knows of the decision."""
     try:
-        found = json.loads(file.read_bytes())
+        found = json.loads(_file(standing.case.id).read_bytes())
         return [str(name) for name in found]
     except (OSError, ValueError, TypeError):
         return []
