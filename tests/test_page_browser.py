@@ -39,6 +39,11 @@ CONTRAST = """() => {
 """Texts whose contrast is below 4.5, as WCAG 2.2 counts it: with the colour and the ratio."""
 
 
+pytestmark = pytest.mark.skipif(
+    not Path("/usr/bin/chromium").exists(), reason="needs Debian's chromium: apt-get install it"
+)
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return page_project.make(tmp_path_factory.mktemp("page") / "project", 60)
