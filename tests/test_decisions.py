@@ -166,6 +166,17 @@ def test_a_decision_needs_a_reason_of_some_words() -> None:
         decisions.approve(case.id, ADA, "x" * 2001)
 
 
+def test_the_gate_promotes_once_and_its_run_tells_of_it() -> None:
+    case = make_case(make_version("1"), deadline=0)
+    entry = decisions.promoted_by_gate(case)
+    assert entry
+    assert (entry.via, entry.why, reigning()) == ("gate", "Better than before.", "1")
+    assert entry.who.startswith("the gate, for ")
+    assert decisions.promoted_by_gate(case) is None  # the same run, taken up again
+    assert len(ledger.history(MODEL)) == 1
+    assert cases.pending() == []  # else people would hear of it twice, and the next run would look for them
+
+
 def test_silence_is_a_no() -> None:
     case = make_case(make_version("1"), deadline=1_700_000_000_000)
     assert cases.standing(case.id).state == "overdue"

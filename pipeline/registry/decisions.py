@@ -19,6 +19,7 @@ from pipeline.registry.cases import Case, Standing
 from pipeline.registry.champion import Champion, bundle_of
 from pipeline.registry.ledger import Act, Entry
 
+GATE = "gate"
 LONGEST = 2000
 """Characters of a reason."""
 
@@ -54,7 +55,8 @@ def approve(case: str, by: By, why: str, shown: str | None = None) -> Entry:
         name.append(found.case.challenger.name)
         _approvable(found)
         bundle_of(found.case.challenger)
-        cases.mark(case)
+        if by.via != GATE:  # whose own run tells of it, and goes on with that after a kill
+            cases.mark(case)
         reigning = champion.current(found.case.challenger.name)
         act = cases.act("promote", found.case, by.who, by.via, why)
         act = act.model_copy(update={"from_version": reigning.version.version if reigning else None})
@@ -80,7 +82,7 @@ def promoted_by_gate(case: Case) -> Entry | None:
     whole = reigning is not None and reigning.version == case.challenger
     if whole and ledger.of_case(case.id)[1] is not None:
         return None
-    return approve(case.id, By(f"the gate, for {person()}", "gate"), " ".join(case.verdict.reasons))
+    return approve(case.id, By(f"the gate, for {person()}", GATE), " ".join(case.verdict.reasons))
 
 
 def rollback(model: str, by: By, why: str, to: str = "", after: int | None = None) -> Entry:
