@@ -19,7 +19,6 @@ from pipeline.registry.verdict import Comparison
 PATIENCE = 300
 """Seconds; two runs of 100,000 test images each take some ten."""
 NAMED = 10
-KINDS = {"came": "new", "went": "gone", "relabelled": "with another label", "moved": "in another split"}
 
 _one_at_a_time = threading.Lock()
 
@@ -72,6 +71,8 @@ def _compared(before: str, after: str) -> Compared:
 
 
 def _read(found: dict[str, Any]) -> Compared:
+    from pipeline.registry.difference import KINDS  # and with it numpy and pyarrow: not when the page starts
+
     images, code = found["data"]["images"] or {}, found["code"]
     return Compared(
         paired=Comparison.model_validate(found["paired"]) if found["paired"] else None,

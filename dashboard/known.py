@@ -6,7 +6,6 @@ finished are asked again whether somebody works on them: that is a lock, not a f
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -14,13 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from dashboard import judged
 from pipeline.files import shared
 from pipeline.registry import attempts, glances
 from pipeline.registry.attempts import Attempt
-from pipeline.registry.glances import GLANCE, Glance
+from pipeline.registry.glances import Glance
 from pipeline.registry.ledger import MOVES
 
 YOUNG = 1e9
@@ -113,20 +110,10 @@ def _refresh() -> None:
 
 
 def _read(folder: Path, stamp: int) -> Known | None:
-    """As `glances.read_all` reads it, but for writing a glance that is missing."""
-    try:
-        return _of(stamp, Glance.model_validate_json((folder / GLANCE).read_bytes()), None)
-    except (OSError, ValidationError):
-        pass
-    try:
-        return _of(stamp, glances.of_record(json.loads((folder / "record.json").read_bytes())), None)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        pass
-    try:
-        attempt = Attempt.model_validate_json((folder / "attempt.json").read_bytes())
-        return _of(stamp, glances.of_attempt(attempt), attempt)
-    except (OSError, ValidationError):
+    glance = glances.read(folder)
+    if glance is None:
         return None
+    return _of(stamp, glance, None if glance.state == "finished" else attempts.read(folder.name))
 
 
 def _of(stamp: int, glance: Glance, attempt: Attempt | None) -> Known:

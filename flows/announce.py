@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,8 +36,8 @@ def ended(params: Told, run: str, case: Case, reigns: bool, waits: bool) -> None
     place = "is the champion" if reigns else PLACES[verdict.outcome]
     _send(params, Event("success", params.name, run, f"{what} {place}", tuple(verdict.reasons)))
     if verdict.outcome == "promote" and not reigns:
-        how = f"`convoy promote {case.challenger.name}/{case.challenger.version}` or `convoy reject`, with a reason."
-        until = f" until {_moment(case.deadline)}; silence is a no" if waits else ""
+        how = f"`convoy promote {case.challenger.named}` or `convoy reject`, with a reason."
+        until = f" until {case.until}; silence is a no" if waits else ""
         headline = f"{what} is better than the champion, and waits for somebody to promote it{until}"
         _send(params, Event("decision", params.name, run, headline, (*verdict.reasons, how), _links(case)))
 
@@ -64,7 +63,3 @@ def _links(case: Case) -> dict[str, str]:
 
 def _version(case: Case) -> str:
     return f"{case.challenger.name} version {case.challenger.version}"
-
-
-def _moment(milliseconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(milliseconds / 1000))

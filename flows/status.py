@@ -10,6 +10,7 @@ from rich.table import Table
 
 from flows.alone import holder
 from flows.decisions import watch
+from flows.records.terminal import day
 from flows.run import up_to_date
 from flows.servers.dashboards import running
 from flows.worktrees import LOCK
@@ -60,8 +61,7 @@ def _training() -> str:
 
 
 def _waiting(case: Case) -> str:
-    until = time.strftime("%Y-%m-%d %H:%M", time.localtime(case.deadline / 1000))
-    return f"{case.challenger.name}/{case.challenger.version} for a decision until {until}"
+    return f"{case.challenger.named} for a decision until {day(case.deadline)}"
 
 
 def _champion(name: str) -> str:

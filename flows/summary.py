@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from flows.records.terminal import day
 from flows.result import Result
 from pipeline.door import load
 from pipeline.errors import UserError
@@ -35,9 +35,10 @@ def show(result: Result) -> None:
     table.add_row("model", f"{name} version {finished.version} {place}")
     table.add_row("why", "\n".join(finished.reasons[:2]))
     if standing and standing.state == "waiting":
-        version = f"{name}/{finished.version}"
-        until = time.strftime("%Y-%m-%d %H:%M", time.localtime(standing.case.deadline / 1000))
-        table.add_row("waits", f"for a decision until {until}: on the page that `convoy up` starts, or by")
+        version = standing.case.challenger.named
+        table.add_row(
+            "waits", f"for a decision until {day(standing.case.deadline)}: on the page that `convoy up` starts, or by"
+        )
         table.add_row("", f"convoy promote {version} --why ... or convoy reject {version} --why ...")
     if result.experiment:
         table.add_row("home", f"git and DVC keep it as {result.experiment}: `dvc exp apply` or `dvc exp branch`")

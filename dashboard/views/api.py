@@ -73,8 +73,7 @@ def look(person: Viewer, case: str) -> dict[str, Any]:
 @router.post("/decisions/{case}")
 def decide(request: Request, person: Approver, case: str, given: Decision) -> dict[str, Any]:
     """Approve or reject; 409 and the reason if it is refused."""
-    take = decisions.approve if given.decision == "approve" else decisions.reject
-    entry = take(case, By(person.name, VIA), given.why, given.binding)
+    entry = decisions.decide(given.decision, case, By(person.name, VIA), given.why, given.binding)
     request.app.state.following.wake()
     return entry.model_dump(mode="json")
 

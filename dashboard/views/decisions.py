@@ -70,9 +70,8 @@ def decide(
     why: Annotated[str, Form()] = "",
 ) -> Response:
     """Approve or reject; refused, with an entry that says so, if anything has changed since it was shown."""
-    take = decisions.approve if decision == "approve" else decisions.reject
     try:
-        take(case, By(person.name, "page"), why, binding)
+        decisions.decide(decision, case, By(person.name, "page"), why, binding)
     except Refused as refusal:
         return _page(request, case, NOTHING, 1, str(refusal), why)
     request.app.state.following.wake()

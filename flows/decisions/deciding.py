@@ -11,6 +11,7 @@ from pipeline.params import Named
 from pipeline.registry import cases, decisions, ledger
 from pipeline.registry.cases import Standing
 from pipeline.registry.decisions import By
+from pipeline.registry.glances import SHORTEST
 from pipeline.registry.ledger import Entry
 
 
@@ -46,10 +47,10 @@ def find(name: str) -> Standing:
         one
         for one in known
         if (one.case.challenger.name, one.case.challenger.version) == (own or load(Named).name, number)
-        or (len(name) >= 4 and one.case.run.startswith(name.lower()))
+        or (len(name) >= SHORTEST and one.case.run.startswith(name.lower()))
     ]
     if not about:
-        few = ", ".join(dict.fromkeys(f"{one.case.challenger.name}/{one.case.challenger.version}" for one in known[:5]))
+        few = ", ".join(dict.fromkeys(one.case.challenger.named for one in known[:5]))
         raise UserError(
             f"The gate has judged no version {name!r} here. Its newest: {few or 'none'}. `convoy run` trains one."
         )
@@ -57,7 +58,8 @@ def find(name: str) -> Standing:
 
 
 def _told(root: Path, entry: Entry) -> None:
-    print(f"{ledger.decided(entry)[0].upper()}{ledger.decided(entry)[1:]}, by {entry.who}.", flush=True)
+    done = ledger.decided(entry)
+    print(f"{done[0].upper()}{done[1:]}, by {entry.who}.", flush=True)
     for problem in settle.settle(root):
         print(problem)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from flows.decisions.settle import needed
 from flows.decisions.watch import watch
+from flows.servers import processes
 from pipeline.files import STATE
 
 AGAIN_SECONDS = 30.0
@@ -48,14 +48,4 @@ class Follower:
 def start(project: Path) -> subprocess.Popen[bytes]:
     """Tell everybody, in a process of its own, whose words go into `.convoy/logs/settle.log`."""
     log = project / STATE / "logs" / "settle.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "flows.decisions.settle"],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=project,
-            env=dict(os.environ),
-            start_new_session=True,
-        )
+    return processes.start(["-m", "flows.decisions.settle"], os.environ, project, log)[0]

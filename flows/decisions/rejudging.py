@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ from flows.alone import alone
 from flows.decisions import judging
 from flows.decisions.judging import Asker
 from flows.records import finding, outputs
+from flows.records.terminal import day
 from flows.run import device_of, prepared
 from flows.worktrees import LOCK
 from pipeline.dataset import Dataset
@@ -56,11 +56,11 @@ def _written(record: RunRecord) -> pa.Table:
 
 
 def _say(case: Case) -> None:
-    version = f"{case.challenger.name}/{case.challenger.version}"
+    version = case.challenger.named
     print(f"{version}: {case.verdict.outcome}. {' '.join(case.verdict.reasons[:MOST_REASONS])}")
     if case.deadline:
-        until = time.strftime("%Y-%m-%d %H:%M", time.localtime(case.deadline / 1000))
-        print(f"It waits for a decision until {until}: convoy promote {version} --why ... or convoy reject {version}.")
+        ways = f"convoy promote {version} --why ... or convoy reject {version}."
+        print(f"It waits for a decision until {day(case.deadline)}: {ways}")
     elif case.verdict.outcome == "promote":
         print(f"Nobody is asked: convoy promote {version} --why ... makes it the champion.")
 

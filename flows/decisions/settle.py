@@ -6,15 +6,14 @@ are brought in line with the ledger on the way, whatever set them.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from flows import announce, settings
+from flows.alone import alone
 from flows.decisions import suspension
 from flows.servers.prefect_rest import AWAY, wired
 from pipeline.door import PARAMS, load
@@ -24,10 +23,6 @@ from pipeline.files import shared, write_json
 from pipeline.params import Told
 from pipeline.registry import cases, champion, ledger
 from pipeline.registry.cases import Standing
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
 
 MLFLOW, PREFECT, REMOTE, PEOPLE = "mlflow", "prefect", "remote", "people"
 """Who is told, in this order."""
@@ -51,7 +46,7 @@ def settle(project: Path, everything: bool = False) -> list[str]:
         models |= {entry.model for entry in ledger.history()}
     if not models and not decided:
         return []
-    with _alone():
+    with _turn():
         problems = _aliases(models) if models else []
         for standing in _decided():  # another process may have told of some meanwhile
             problems += _Settling(project, standing).run()
@@ -59,11 +54,10 @@ def settle(project: Path, everything: bool = False) -> list[str]:
 
 
 def tell_prefect(project: Path, api: str) -> None:
-    """Tell the Prefect server at `api` alone, if it has anything to hear: one of a run lives shortly."""
-    if any(PREFECT not in _told(standing) for standing in _decided()):
-        with _alone():
-            for standing in _decided():
-                _Settling(project, standing, api).run((PREFECT,))
+    """Tell the Prefect server at `api` alone what it lacks: one of a run lives shortly."""
+    with _turn():
+        for standing in _decided():
+            _Settling(project, standing, api).run((PREFECT,))
 
 
 def needed() -> bool:
@@ -129,8 +123,6 @@ class _Settling:
         return ""
 
     def _tell_mlflow(self) -> None:
-        from mlflow.exceptions import MlflowException
-
         from pipeline.registry import attempts, tracking
 
         client = tracking.connect()
@@ -139,15 +131,15 @@ class _Settling:
         tags = {"decision": entry.action, "decision.by": f"{entry.who} ({entry.via})", "decision.why": entry.why}
         tags["decision.when"] = entry.when
         attempt = attempts.read(self._case.run)
+        run = attempt.run if attempt else ""
         with tracking.reaching(tracking.address()):
-            _tagged(client, attempt.run if attempt else "", tags)
+            with _unless_removed():
+                for key, value in tags.items() if run else ():
+                    client.set_tag(run, key, value)
             passing(Point.RUN_TOLD)
-            try:
+            with _unless_removed():
                 for key, value in tags.items():
                     client.set_model_version_tag(version.name, version.version, key, value)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # a version that was removed by hand
-                    raise
         passing(Point.VERSION_TOLD)
 
     def _tell_prefect(self) -> None:
@@ -179,14 +171,15 @@ def _of(case: str) -> Standing | None:
         return None
 
 
-def _tagged(client: MlflowClient, run: str, tags: dict[str, str]) -> None:
+@contextmanager
+def _unless_removed() -> Iterator[None]:
+    """A run or a version that somebody has removed by hand is told nothing."""
     from mlflow.exceptions import MlflowException
 
     try:
-        for key, value in tags.items() if run else ():
-            client.set_tag(run, key, value)
+        yield
     except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # a run that was removed by hand
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
 
 
@@ -203,14 +196,9 @@ def _told(standing: Standing) -> list[str]:
         return []
 
 
-@contextmanager
-def _alone() -> Iterator[None]:
+def _turn() -> AbstractContextManager[None]:
     """Two at once would notify twice."""
-    path = shared() / "settle.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return alone(shared() / "settle.lock", lambda _: None)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 ASKED = {"description": "decision-description", "response": "decision-response", "schema": "decision-schema"}
 """Keys under which the server keeps the form and what was filled in."""
-RESUMED = "Resuming"
 
 
 class Answer(Options):
@@ -55,10 +54,9 @@ def suspended(case: Case, data: Any = None) -> State[Any]:
 def words(case: Case) -> str:
     """What is waited for, in a line."""
     version = f"{case.challenger.name} version {case.challenger.version}"
-    until = datetime.fromtimestamp(case.deadline / 1000, UTC)
     return (
-        f"{version} is better than the champion and waits for a decision until {until:%Y-%m-%d %H:%M} UTC: here by "
-        f"Resume, on Convoy's page, or by `convoy promote {case.challenger.name}/{case.challenger.version}`."
+        f"{version} is better than the champion and waits for a decision until {case.until}: here by Resume, on "
+        f"Convoy's page, or by `convoy promote {case.challenger.named}`."
     )
 
 
@@ -82,12 +80,8 @@ def answer(wire: Wire, case: Case) -> Answer | None:
     Raises:
         httpx.HTTPError: the server is away.
     """
-    try:
-        found = wire.get(_input(case, ASKED["response"]))
-    except httpx.HTTPStatusError as error:
-        if error.response.status_code == httpx.codes.NOT_FOUND:
-            return None
-        raise
+    if (found := wire.find(_input(case, ASKED["response"]))) is None:
+        return None
     try:
         return Answer.model_validate(json.loads(found) if isinstance(found, str) else found)
     except (ValidationError, ValueError):  # not from the form
@@ -102,12 +96,7 @@ def taken(wire: Wire, case: Case) -> None:
 
 def cancelled(wire: Wire, case: Case) -> bool:
     """Whether somebody has cancelled the flow run on Prefect's page; one that was deleted waits on elsewhere."""
-    try:
-        state = wire.get(f"/flow_runs/{case.flow_run}").get("state") or {}
-    except httpx.HTTPStatusError as error:
-        if error.response.status_code == httpx.codes.NOT_FOUND:
-            return False
-        raise
+    state = (wire.find(f"/flow_runs/{case.flow_run}") or {}).get("state") or {}
     return state.get("type") in ("CANCELLED", "CANCELLING")
 
 

@@ -51,9 +51,8 @@ def _heard(wire: Wire, case: Case) -> list[str]:
         found = suspension.Answer(decision="reject", reason="Its flow run was cancelled on Prefect's page.")
     if found is None:
         return []
-    decide = decisions.approve if found.decision == "approve" else decisions.reject
     try:
-        entry = decide(case.id, By(PERSON, "prefect"), found.reason)
+        entry = decisions.decide(found.decision, case.id, By(PERSON, "prefect"), found.reason)
     except Refused as refusal:
         suspension.taken(wire, case)
         suspension.wait_on(wire, case, str(refusal))

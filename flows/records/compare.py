@@ -13,7 +13,7 @@ from flows.records.terminal import console, day, grid, lines, plain
 from pipeline.errors import UserError
 from pipeline.registry import code_difference, difference
 from pipeline.registry.code_difference import CodeDifference
-from pipeline.registry.difference import DataDifference, Difference, Image
+from pipeline.registry.difference import KINDS, DataDifference, Difference, Image
 from pipeline.registry.fitness import PREDICTIONS
 from pipeline.registry.proof import Change, compare_environments
 from pipeline.registry.runs import RunRecord
@@ -22,7 +22,6 @@ from pipeline.registry.verdict import Comparison
 SAMPLES = "out/dataset/samples.parquet"
 SHOWN = 10
 """Names of one kind; `--json` has them all."""
-KINDS = {"came": "new", "went": "gone", "relabelled": "with another label", "moved": "in another split"}
 
 
 def show(first: str, second: str, as_json: bool) -> None:

@@ -37,6 +37,11 @@ class Wire:
         answer.raise_for_status()
         return answer.json()
 
+    def find(self, path: str) -> Any:
+        """As `get`; None where there is nothing."""
+        answer = self._http.get(path)
+        return None if answer.status_code == httpx.codes.NOT_FOUND else answer.raise_for_status().json()
+
     def post(self, path: str, body: Any) -> Any:
         """What the server answers to JSON sent to `path`; None where it has no words. See `get`."""
         answer = self._http.post(path, json=body, headers=self._own_words())

@@ -55,12 +55,10 @@ def _judge(client: SyncPrefectClient, project: Path, flow_run_id: UUID, close: C
     except ObjectNotFound:  # deleted on the page
         pass
     state = flow_run.state if flow_run else None
-    done = untold.finished(flow_run_id)
-    if state and (state.is_scheduled() or (state.is_paused() and not done)):
+    if state and (state.is_scheduled() or (state.is_paused() and not untold.finished(flow_run_id))):
         return None
-    waits = bool(state and state.is_paused())  # for a decision: nothing of it is left to be done
-    if flow_run and state and not waits and _has_died(state) and taken_here(client, project, flow_run_id):
-        if done:  # it died, or the server was away, after everything was done
+    if flow_run and state and _has_died(state) and taken_here(client, project, flow_run_id):
+        if done := untold.finished(flow_run_id):  # it died, or the server was away, after everything was done
             untold.set_end(client, flow_run_id, done)
             line = f"Flow run {flow_run_id} had finished; Prefect knows it now."
         elif state.is_cancelling():
@@ -84,4 +82,5 @@ def _judge(client: SyncPrefectClient, project: Path, flow_run_id: UUID, close: C
 
 
 def _has_died(state: State[Any]) -> bool:
-    return state.is_crashed() or not state.is_final()
+    """One that waits for a decision has done all that it does."""
+    return state.is_crashed() or not (state.is_final() or state.is_paused())

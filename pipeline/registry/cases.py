@@ -60,6 +60,11 @@ class Case(Options):
     push: bool
     """Whether the champion is to be published in the DVC remote."""
 
+    @property
+    def until(self) -> str:
+        """The deadline in words."""
+        return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self.deadline / 1000))
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -194,11 +199,6 @@ def standings(entries: Sequence[Entry] | None = None) -> list[Standing]:
     found = [case for path in (shared() / "cases").glob(f"*/{CASE}") if (case := _readable(path))]
     newest_first = sorted(found, key=lambda case: (case.made, case.id), reverse=True)
     return [_standing(case, opened.get(case.id), closed.get(case.id), epochs, now) for case in newest_first]
-
-
-def of_model(version: Version) -> list[Standing]:
-    """The cases about a version, newest first."""
-    return [one for one in standings() if one.case.challenger == version]
 
 
 def binding(case: str) -> str:

@@ -34,6 +34,11 @@ class Version(Options):
     location: str
     """Of the bundle's files: a path relative to the project's root, or an MLflow URI."""
 
+    @property
+    def named(self) -> str:
+        """As commands take it: `digits/3`."""
+        return f"{self.name}/{self.version}"
+
 
 class Champion(Options):
     """The version in use."""

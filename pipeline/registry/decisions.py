@@ -8,10 +8,10 @@ away meanwhile. Whoever is refused is told why, and leaves an entry.
 from __future__ import annotations
 
 import getpass
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.errors import UserError
 from pipeline.registry import cases, champion, ledger
@@ -72,6 +72,11 @@ def reject(case: str, by: By, why: str, shown: str | None = None) -> Entry:
         return ledger.append(cases.act("reject", found.case, by.who, by.via, why))
 
 
+def decide(decision: Literal["approve", "reject"], case: str, by: By, why: str, shown: str | None = None) -> Entry:
+    """See `approve` and `reject`."""
+    return (approve if decision == "approve" else reject)(case, by, why, shown)
+
+
 def promoted_by_gate(case: Case) -> Entry | None:
     """Promote the challenger on the gate's own verdict; None if it is the champion already. Twice is once.
 
@@ -101,7 +106,7 @@ def rollback(model: str, by: By, why: str, to: str = "", after: int | None = Non
     with _noted(by, "", model):
         _reasoned(why)
         newest, line = ledger.champion(model), champion.line(model)
-        if newest and after is not None and after != newest.epoch:
+        if newest and after not in (None, newest.epoch):
             raise Refused(ledger.moved(newest))
         target = _earlier(model, line, to)
         bundle_of(target.version)
@@ -146,11 +151,11 @@ def _silenced(case: str) -> Entry | None:
         standing = cases.standing(case)
         reigning = champion.current(standing.case.challenger.name)
         if standing.state == "overdue":
-            why = f"Nobody decided until {_moment(standing.case.deadline)}: silence is a no."
+            why = f"Nobody decided until {standing.case.until}: silence is a no."
         elif standing.state == "stale" and standing.case.deadline and reigning:
             why = (
                 f"Version {reigning.version.version} became champion meanwhile, and it was compared with another one. "
-                f"`convoy judge {_named(standing.case)}` asks anew."
+                f"`convoy judge {standing.case.challenger.named}` asks anew."
             )
         else:
             return None
@@ -184,8 +189,8 @@ def _decidable(case: str, why: str, shown: str | None) -> Standing:
     if found.state == "overdue":
         silence()
         raise Refused(
-            f"The time to decide ended at {_moment(found.case.deadline)}, and silence is a no. "
-            f"`convoy judge {_named(found.case)}` asks anew."
+            f"The time to decide ended at {found.case.until}, and silence is a no. "
+            f"`convoy judge {found.case.challenger.named}` asks anew."
         )
     if shown is not None and shown != cases.binding(case):
         raise Refused(
@@ -199,13 +204,17 @@ def _approvable(found: Standing) -> None:
     case = found.case
     if not case.verdict.sound:
         failed = [check.found for check in case.verdict.checks if not check.passed] or ["it was never made"]
-        raise Refused(f"{_named(case)} fails its infrastructure check, so nobody can promote it: {' '.join(failed)}")
+        raise Refused(
+            f"{case.challenger.named} fails its infrastructure check, so nobody can promote it: {' '.join(failed)}"
+        )
     if case.verdict.outcome == "reject":
-        raise Refused(f"The gate rejected {_named(case)}, so nobody can promote it: {' '.join(case.verdict.reasons)}")
+        raise Refused(
+            f"The gate rejected {case.challenger.named}, so nobody can promote it: {' '.join(case.verdict.reasons)}"
+        )
     if found.state == "stale":
         raise Refused(
-            f"{_named(case)} was judged against another champion than the present one. "
-            f"`convoy judge {_named(case)}` compares it with that."
+            f"{case.challenger.named} was judged against another champion than the present one. "
+            f"`convoy judge {case.challenger.named}` compares it with that."
         )
 
 
@@ -233,11 +242,3 @@ def _reasoned(why: str) -> None:
         raise Refused("The reason holds characters that cannot be printed. Say it in plain text.")
     if len(why) > LONGEST:
         raise Refused(f"The reason has {len(why):,} characters; {LONGEST:,} are kept. Say it shorter.")
-
-
-def _named(case: Case) -> str:
-    return f"{case.challenger.name}/{case.challenger.version}"
-
-
-def _moment(milliseconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(milliseconds / 1000))

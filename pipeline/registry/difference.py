@@ -35,6 +35,10 @@ class Image(Options):
     after: str = ""
 
 
+KINDS = {"came": "new", "went": "gone", "relabelled": "with another label", "moved": "in another split"}
+"""The fields of `Images`, in words."""
+
+
 class Images(Options):
     """How two data sets differ, picture by picture; each list by the files' names."""
 

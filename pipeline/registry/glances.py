@@ -110,7 +110,7 @@ def write(record: dict[str, Any]) -> None:
 
 def read_all() -> list[Glance]:
     """Every run that this project remembers, finished or not, oldest first."""
-    found = (_read(folder) for folder in shared().glob("runs/*"))
+    found = (read(folder) for folder in shared().glob("runs/*"))
     return sorted((glance for glance in found if glance), key=lambda glance: (glance.started, glance.id))
 
 
@@ -163,7 +163,8 @@ def flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
     return found
 
 
-def _read(folder: Path) -> Glance | None:
+def read(folder: Path) -> Glance | None:
+    """The glance of the run in `folder`, derived anew where it is missing; None if nothing there can be read."""
     try:
         return Glance.model_validate_json((folder / GLANCE).read_bytes())
     except (OSError, ValidationError):
