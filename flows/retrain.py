@@ -40,7 +40,7 @@ from pipeline.door import load
 from pipeline.errors import UserError
 from pipeline.files import DATASET, in_worktree
 from pipeline.params import Named, Params
-from pipeline.registry import attempts, champion, decisions, experiment
+from pipeline.registry import attempts, champion, decisions, experiment, slices
 from pipeline.registry.cases import Case
 from pipeline.registry.champion import Version
 from pipeline.registry.runs import RunRecord
@@ -90,7 +90,9 @@ def _retrain(params: Params, request: Request) -> Any:
             recording.at(stage)
             recording.stage(_brought_up_to_date(graph, stage, params))
             if stage == source:
-                dataset = Dataset.open().info.digest
+                found = Dataset.open()
+                slices.check(params.gate.slices, slices.columns(found))  # now, and not after hours of training
+                dataset = found.info.digest
                 if in_worktree() and (before := attempts.finished_as(params, dataset)):
                     message = f"Data, params and code are those of run {before.id[:8]}."
                     return Completed(name="NothingToDo", message=message, data=Result(before, new=False))
