@@ -4,6 +4,8 @@ Axis letters, in shapes everywhere:
     B  images of a batch          N  images of a split        K  classes
     C  channels (1 or 3)          H  height, W  width         P  side of a packed picture
     R  resamples of a bootstrap   S  side of the picture that a network sees
+    M  objects of a picture that there are, D  that a network says there are
+    V  views: what a network sees of a picture, one or, cut into tiles, several
 
 This module imports no torch: the door checks a `params.yaml` without it wherever it can.
 """
@@ -11,12 +13,14 @@ This module imports no torch: the door checks a `params.yaml` without it whereve
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.annotations import Flaw
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,13 +35,15 @@ class Target(StrEnum):
     """What is known about an image, and so what can be learnt from it."""
 
     LABEL = "one class per image, int64 [B]"
-    MASK = "one class per pixel, int64 [B, H, W]"
+    OBJECTS = "boxes with classes per image, float32 [B, M, 6]"
+    MASK = "one class per pixel, uint8 [B, H, W]"
 
 
 class Output(StrEnum):
     """What a network says about an image."""
 
     VECTOR = "one vector per image [B, K]"
+    BOXES = "boxes with score and class per image [B, D, 6]"
     MAP = "one vector per pixel [B, K, H, W]"
 
 
@@ -56,13 +62,16 @@ class Found:
     data: bytes
     """The encoded picture, as it lies there."""
     annotation: Mapping[Target, Any]
-    """What the source says of it: the class name under `Target.LABEL`."""
+    """What the source says of it: under LABEL the name of its class, under OBJECTS `annotations.Objects`, under MASK
+    `annotations.Painted` or `annotations.Drawn`. Nothing under a target: the source says nothing of that."""
     split: str | None = None
     """`train`, `val` or `test` where the source says so."""
     group: str | None = None
     """Pictures of one group (a person, a patient) are never parted between splits."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """What else is known of it, to slice the scores by: text under each name, empty where nothing is known."""
+    flaws: tuple[Flaw, ...] = ()
+    """What the format saw to be wrong with its annotation; what is about one object is without that object here."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +82,62 @@ class LeftOut:
     reason: str
 
 
+class AnnotationRules(Options):
+    """What becomes of an annotation with a flaw. Each flaw is named in `problems.parquet`, whatever becomes of it.
+
+    keep: nothing changes; clip: the box is cut to the picture; drop: the object, or the second of two, is left out;
+    void: the pixels count for nothing; reject: the picture is left out; stop: nothing is ingested until it is mended.
+    """
+
+    bad_box: Literal["drop", "reject", "stop"] = "drop"
+    """A box without area, inverted, or not finite."""
+    outside: Literal["clip", "drop", "reject", "stop"] = "clip"
+    """A box that reaches beyond the picture; one that lies outside of it altogether is dropped where others are clipped."""
+    unknown_class: Literal["drop", "reject", "stop"] = "reject"
+    """An object, or pixels, of a class that the source does not name; pixels that are dropped are void."""
+    no_picture: Literal["keep", "stop"] = "keep"
+    """Something is said of a picture that is not there."""
+    no_annotation: Literal["reject", "keep", "stop"] = "reject"
+    """A picture of which nothing is said; kept, it is one without objects."""
+    other_size: Literal["reject", "stop"] = "reject"
+    """A mask, or a size that is written down, is not that of the picture."""
+    colour_mask: Literal["reject", "stop"] = "reject"
+    """A mask in colours where the source promises classes."""
+    empty_class: Literal["keep", "stop"] = "keep"
+    """A class of which there is nothing; it is not learnt either way."""
+    foreign_path: Literal["keep", "reject", "stop"] = "keep"
+    """A picture that is named in another place than it lies in."""
+    duplicate: Literal["drop", "reject", "stop"] = "drop"
+    """The second of two with one id, or of two that say the same."""
+    unreadable: Literal["reject", "stop"] = "reject"
+    """A file of annotations, or an entry of one, that cannot be understood: what it is about is left out."""
+
+
+class Recognised(NamedTuple):
+    """Why a source seems to be of a format."""
+
+    certainty: int
+    """3: files that only this format has; 2: names and places as it has them; 1: it could be."""
+    why: str
+    """What was seen: `annotations.json holds images, annotations and categories`."""
+    options: Mapping[str, Any] = {}
+    """Of the format, beside its path."""
+
+
 class FormatConfig(Options):
     """A dataset format: `pipeline/formats/<name>.py`."""
 
     gives: ClassVar[frozenset[Target]]
+
+    @classmethod
+    def recognise(cls, names: Sequence[str], peek: Callable[[str], bytes]) -> Recognised | None:
+        """Whether a source of these files is of this format; None if it is not.
+
+        Args:
+            names: of its files, sorted; for an archive, of the files in it.
+            peek: from such a name to the first 64 KB of that file.
+        """
+        return None
 
     @abstractmethod
     def fingerprint(self) -> Iterator[str]:
@@ -97,8 +158,10 @@ class FormatConfig(Options):
         yield from self.fingerprint()
 
     @abstractmethod
-    def read(self) -> Iterator[Found | LeftOut]:
-        """Every file of the source once, in any order.
+    def read(self) -> Iterator[Found | LeftOut | Flaw]:
+        """Every file of the source once, in any order, and what is wrong with its annotations beside those of a picture.
+
+        A file of annotations that was read is neither found nor left out.
 
         Raises:
             UserError: the source is missing, empty, or is not of this format.
@@ -153,7 +216,8 @@ class ModelConfig(Options):
             size: S, the side in pixels of the square pictures it will see.
 
         Returns:
-            A module from float32 [B, C, S, S] to logits, as `gives` says.
+            A module from float32 [B, C, S, S] to what `gives` says: logits, or boxes. One that learns from something
+            else than it answers is a `networks.Deciding`.
         """
 
 
@@ -164,15 +228,15 @@ class LossConfig(Options):
 
     @abstractmethod
     def build(self, counts: Sequence[int]) -> nn.Module:
-        """A module from (logits, targets) to the mean loss of the batch, a scalar.
+        """A module from (what the network gives to learn from, targets) to the mean loss of the batch, a scalar.
 
         Args:
-            counts: training images of each class, K of them; weights come from here.
+            counts: of each class, K of them, in the training split: images, objects or pixels; weights come from here.
         """
 
 
 class MetricConfig(Options):
-    """A score of probabilities against labels: `pipeline/metrics/<name>.py`."""
+    """A score of answers against the truth: `pipeline/metrics/<name>.py`."""
 
     takes: ClassVar[Target]
     title: ClassVar[str]
@@ -180,12 +244,12 @@ class MetricConfig(Options):
     higher_is_better: ClassVar[bool]
 
     @abstractmethod
-    def score(self, probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def score(self, answers: Any, weights: np.ndarray) -> np.ndarray:
         """The score under each of R weightings of the images: a bootstrap is a weighting by counts.
 
         Args:
-            probabilities: float64 [N, K], rows sum to 1.
-            labels: int64 [N], each in 0..K-1.
+            answers: to N images, of the kind in `pipeline/answers/` that goes with `takes`. What is needed of an image
+                is computed once and kept there: the method is called many times with the same answers.
             weights: float64 [R, N], >= 0; a row of ones is the plain score.
 
         Returns:

@@ -19,18 +19,9 @@ from pydantic import Field
 
 from pipeline.contracts import FormatConfig, Found, LeftOut, Target
 from pipeline.errors import UserError, did_you_mean
+from pipeline.formats._files import PICTURES, base, below, clutter, folder, parent, suffix
 from pipeline.formats._metadata import NOTHING, SPLIT_NAMES, Metadata, find
 from pipeline.source import Entry, open_source
-
-PICTURES = frozenset(
-    ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm", "pnm")
-)
-"""Suffixes; what the files are is for the decoder to say."""
-CLUTTER = {
-    "__macosx": "macOS puts it into archives; no picture of the data",
-    "thumbs.db": "a thumbnail cache of Windows",
-    "desktop.ini": "a settings file of Windows",
-}
 
 
 class Config(FormatConfig):
@@ -54,18 +45,18 @@ class Config(FormatConfig):
 
         Metadata is not learnt from: another value makes no picture new.
         """
-        inside = _folder(self.inside)
+        inside = folder(self.inside)
         for entry in open_source(self.path).entries():
-            if isinstance(entry, LeftOut) or not _below(entry.name, inside):
+            if isinstance(entry, LeftOut) or not below(entry.name, inside):
                 continue
-            if _suffix(entry.name) in PICTURES and not _clutter(entry.name):
+            if suffix(entry.name) in PICTURES and not clutter(entry.name):
                 yield "\t".join(map(str, entry))
 
     def read(self) -> Iterator[Found | LeftOut]:
         """Every file of the source once."""
         source = open_source(self.path)
         entries = list(source.entries())
-        beside = _folder(self.metadata)
+        beside = folder(self.metadata)
         metadata = find(self.path, beside, entries) if beside else NOTHING
         names = []
         for entry in entries:
@@ -73,13 +64,13 @@ class Config(FormatConfig):
                 yield LeftOut(entry.name, "the metadata of the others (data.metadata)")
             elif isinstance(entry, LeftOut):
                 yield entry
-            elif reason := _clutter(entry.name):
+            elif reason := clutter(entry.name):
                 yield LeftOut(entry.name, reason)
             else:
                 names.append(entry.name)
         layout = lay_out(names, self.inside, self.path)
-        yield from (LeftOut(name, layout.reason(name)) for name in names if _parent(name) not in layout.folders)
-        for item in source.stream({name for name in names if _parent(name) in layout.folders}):
+        yield from (LeftOut(name, layout.reason(name)) for name in names if parent(name) not in layout.folders)
+        for item in source.stream({name for name in names if parent(name) in layout.folders}):
             if isinstance(item, LeftOut):
                 yield item
             else:
@@ -96,7 +87,7 @@ class Layout:
 
     def reason(self, name: str) -> str:
         """Why a file outside the class folders is left out."""
-        return "outside any class folder" if _below(name, self.inside) else f"outside data.inside ({self.inside})"
+        return "outside any class folder" if below(name, self.inside) else f"outside data.inside ({self.inside})"
 
 
 def _sample(entry: Entry, data: bytes, layout: Layout, metadata: Metadata) -> Found:
@@ -105,7 +96,7 @@ def _sample(entry: Entry, data: bytes, layout: Layout, metadata: Metadata) -> Fo
     Raises:
         UserError: they name different splits.
     """
-    label, split = layout.folders[_parent(entry.name)]
+    label, split = layout.folders[parent(entry.name)]
     values, group, said = metadata.of(entry.name)
     if split and said and split != said:
         raise UserError(
@@ -122,16 +113,16 @@ def lay_out(names: Iterable[str], inside: str, path: str) -> Layout:
         UserError: there are none, or they lie in several places.
     """
     names = list(names)
-    inside = _folder(inside)
-    chosen = [name for name in names if _below(name, inside)]
+    inside = folder(inside)
+    chosen = [name for name in names if below(name, inside)]
     if not chosen:
         raise UserError(_nothing(names, inside, path))
-    homes = {_parent(name) for name in chosen if _suffix(name) in PICTURES} or {_parent(name) for name in chosen}
+    homes = {parent(name) for name in chosen if suffix(name) in PICTURES} or {parent(name) for name in chosen}
     places: dict[str, dict[str, tuple[str, str | None]]] = defaultdict(dict)
     for home in homes - _above_all(homes):
-        above, label = _parent(home), _base(home)
-        split = SPLIT_NAMES.get(_base(above).lower())
-        places[_parent(above) if split else above][home] = (label, split)
+        above, label = parent(home), base(home)
+        split = SPLIT_NAMES.get(base(above).lower())
+        places[parent(above) if split else above][home] = (label, split)
     if not places or (places.keys() == {""} and places[""].keys() == {""}):
         raise UserError(
             f"{path}: its {len(chosen):,} files lie in no class folder. Expected one folder per class, "
@@ -162,7 +153,7 @@ def _above_all(homes: set[str]) -> set[str]:
     shortest = sorted(homes, key=len)
     above: set[str] = set()
     for count, home in enumerate(shortest, start=1):
-        if count == len(shortest) or not all(_below(other + "/", home) for other in shortest[count:]):
+        if count == len(shortest) or not all(below(other + "/", home) for other in shortest[count:]):
             break
         above.add(home)
     return above
@@ -172,7 +163,7 @@ def _several(places: dict[str, dict[str, tuple[str, str | None]]], path: str) ->
     labels = {place or ".": sorted({label for label, _ in folders.values()}) for place, folders in places.items()}
     shown = [f"{place} ({len(found)}: {', '.join(found[:3])})" for place, found in sorted(labels.items())]
     more = f" and {len(shown) - 6} more" if len(shown) > 6 else ""
-    nested = any(_below(other, place) for place in places for other in places if place != other)
+    nested = any(below(other, place) for place in places for other in places if place != other)
     return (
         f"{path}: the folders with pictures lie in {len(shown)} places: {'; '.join(shown[:6])}{more}. "
         f"Set data.inside to the one whose folders are the classes{', or move the deeper ones out' if nested else ''}."
@@ -182,7 +173,7 @@ def _several(places: dict[str, dict[str, tuple[str, str | None]]], path: str) ->
 def _nothing(names: list[str], inside: str, path: str) -> str:
     if not names:
         return f"{path}: it holds no pictures. Expected one folder per class, as in ants/1.jpg and bees/2.jpg."
-    folders = {_parent(name) for name in names}
+    folders = {parent(name) for name in names}
     folders |= {parent for folder in folders for parent in _ancestors(folder)}
     near = did_you_mean(inside, folders - {""})
     listed = ", ".join(sorted(folders - {""}, key=lambda folder: (folder.count("/"), folder))[:8]) or "none"
@@ -191,32 +182,5 @@ def _nothing(names: list[str], inside: str, path: str) -> str:
 
 def _ancestors(folder: str) -> Iterator[str]:
     while folder:
-        folder = _parent(folder)
+        folder = parent(folder)
         yield folder
-
-
-def _clutter(name: str) -> str | None:
-    parts = name.split("/")
-    if any(part.startswith(".") for part in parts):
-        return "hidden"
-    return next((CLUTTER[part.lower()] for part in parts if part.lower() in CLUTTER), None)
-
-
-def _folder(inside: str) -> str:
-    return "/".join(part for part in inside.replace("\\", "/").split("/") if part not in ("", "."))
-
-
-def _below(name: str, folder: str) -> bool:
-    return not folder or name.startswith(folder + "/")
-
-
-def _parent(name: str) -> str:
-    return name.rpartition("/")[0]
-
-
-def _base(name: str) -> str:
-    return name.rpartition("/")[2]
-
-
-def _suffix(name: str) -> str:
-    return _base(name).rpartition(".")[2].lower()

@@ -1,0 +1,169 @@
+"""What a model said of N images beside what is true, in the terms that every task shares.
+
+Stages, metrics and the gate know `Answers` alone. How a class is told, a box found or a pixel named is the business of
+the kinds in `pipeline/answers/`, one per `contracts.Target`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Cell = str | int | float
+"""Of a table. A float is a share or a score, shown to three decimals; nan is undefined."""
+
+
+class MarkedBox(NamedTuple):
+    """One box to be drawn on a picture."""
+
+    box: tuple[float, float, float, float]
+    """As `pipeline.boxes` has it, in pixels of the whole picture."""
+    name: str
+    """Of its class."""
+    score: float | None = None
+    """How sure the model is; None where a person said it."""
+    faint: bool = False
+    """A crowd, or too hard: drawn, and counted for nothing."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What is to be shown on a picture: the truth, or an answer."""
+
+    words: str
+    """In a line: `cat`, `12 RBC, 1 WBC`, `road 41%, sky 22%`."""
+    boxes: Sequence[MarkedBox] = ()
+    mask: np.ndarray | None = None
+    """Class ids, uint8 [H, W] as large as the picture, 255 where nothing is said."""
+    classes: Sequence[str] = ()
+    """Names of all classes: a class has the colour of its place among them, everywhere."""
+
+
+class Confusion(NamedTuple):
+    """What was taken for what."""
+
+    names: Sequence[str]
+    """Of rows and columns alike; a task may add one, such as `background`, to its classes."""
+    counts: np.ndarray
+    """int64 [names, names]: true in rows, said in columns."""
+    unit: str
+    """What is counted, in the plural: `images`, `objects`, `pixels`."""
+
+
+class Table(NamedTuple):
+    """A table of the report, and a CSV file beside it."""
+
+    header: Sequence[str]
+    """In lower case, as `classes.csv` has it: `class`, `images`, `precision`."""
+    rows: Sequence[Sequence[Cell]]
+
+
+class Curve(NamedTuple):
+    """A curve, or the bars of a histogram, over an axis that both run from 0 to 1."""
+
+    title: str
+    x_label: str
+    y_label: str
+    series: Sequence[tuple[str, Sequence[tuple[float, float]]]]
+    """Each a name and its points."""
+    summary: str
+    """What it shows in words, for whoever cannot see it."""
+    ideal: Sequence[tuple[float, float]] = ()
+    """A line to compare with: chance, or perfection."""
+    ideal_name: str = ""
+    sizes: Sequence[int] = ()
+    """If not empty, the only series is drawn as bars, wider for more images: so many behind each of its points."""
+
+
+class Answers(ABC):
+    """What a model said of N images of K classes, beside what is true.
+
+    Every number is in double precision, and a function of the answers alone: asked twice, it is the same.
+    """
+
+    classes: Sequence[str]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """N."""
+
+    @property
+    @abstractmethod
+    def quality(self) -> np.ndarray:
+        """How well each image is answered, float64 [N] in 0..1: of a class 0 or 1, of objects or pixels a share."""
+
+    @property
+    @abstractmethod
+    def by_class(self) -> tuple[np.ndarray, np.ndarray]:
+        """Whether each image holds each class, bool [N, K], and how well that class is answered in it, float64 [N, K].
+
+        What is said of the second where the first is False counts for nothing.
+        """
+
+    @property
+    @abstractmethod
+    def losses(self) -> np.ndarray:
+        """How bad each answer is, float64 [N], finite: images are shown in this order, the largest first."""
+
+    @property
+    @abstractmethod
+    def confidence(self) -> np.ndarray:
+        """How sure each answer is, float64 [N] in 0..1."""
+
+    @abstractmethod
+    def said(self, position: int) -> Marks:
+        """What the model says of one image."""
+
+    @abstractmethod
+    def true(self, position: int) -> Marks:
+        """What is true of it."""
+
+    @abstractmethod
+    def columns(self) -> dict[str, Any]:
+        """What was said, as pyarrow arrays of N rows: columns of `predictions.parquet`, from which it can be read again."""
+
+    @abstractmethod
+    def again(self, table: Any) -> Self:
+        """The same images and truth with what a table of such `columns` says of them, row by row.
+
+        Raises:
+            ValueError: the table is of another kind or of other classes.
+        """
+
+    @abstractmethod
+    def at(self, positions: Sequence[int] | np.ndarray) -> Self:
+        """The answers to some of the images."""
+
+    @abstractmethod
+    def difference(self, other: Self) -> np.ndarray:
+        """How far two answers to each image lie apart, float64 [N]: 0 where they are the same, nan where one is nan.
+
+        Of probabilities the largest difference; of objects likewise, boxes that only one has counting 1; of masks the
+        share of pixels.
+        """
+
+    @abstractmethod
+    def confusion(self) -> Confusion:
+        """What is taken for what."""
+
+    @abstractmethod
+    def class_table(self) -> Table:
+        """How each class fares, K rows in the order of the classes; the first column is `class`, the last one the score
+        by which the report sorts."""
+
+    @abstractmethod
+    def curves(self) -> list[Curve]:
+        """What the report draws."""
+
+    def worst(self, count: int) -> list[int]:
+        """The positions of at most `count` images that are not answered perfectly, the highest loss first."""
+        import numpy as np
+
+        order = np.lexsort((np.arange(len(self)), -self.losses))
+        positions: list[int] = order[self.quality[order] < 1][:count].tolist()
+        return positions

@@ -1,0 +1,1 @@
+"""What is said of images and what is true, one file per kind of target."""
