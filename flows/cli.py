@@ -148,15 +148,18 @@ def status() -> None:
 @app.command()
 def predict(
     pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of them.")],
-    top: Annotated[int, typer.Option(min=1, help="Classes to show for each picture.")] = 3,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object per line, with every class.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object per line, with all that is known.")] = False,
+    draw: Annotated[
+        Path | None, typer.Option("--draw", metavar="FOLDER", help="Put the pictures there, answers drawn on them.")
+    ] = None,
 ) -> None:
-    """Ask the champion what is in a picture; the probabilities come with it."""
-    from flows.predict import show_predictions
+    """Ask the champion what is in a picture: its class, its objects, or what each of its pixels is."""
+    from flows.predict import Asked, show_predictions
 
     pictures = [picture.absolute() for picture in pictures]  # typed relative to where the user stands
+    draw = draw and draw.absolute()
     settings.enter_project()
-    show_predictions(pictures, top, json)
+    show_predictions(pictures, Asked(json, draw))
 
 
 for command in (*COMMANDS, *decisions.COMMANDS, account):

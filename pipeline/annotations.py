@@ -1,4 +1,4 @@
-"""What a source says of a picture, as formats give it: objects with boxes and outlines, painted masks, and what is wrong.
+"""What a source says of a picture, as formats give it: objects, painted masks, and what is wrong with them.
 
 Nothing here is trusted or checked yet, and no picture is decoded: a task settles an annotation once the size of its
 picture is known, by the rules of `params.yaml` (`contracts.AnnotationRules`).
@@ -126,3 +126,22 @@ class Drawn:
     objects: Objects
     background: str | None = "background"
     """Class of the pixels outside of every outline; None: they are void."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A mask as it will be learnt, made of `Painted` or `Drawn` once its picture is decoded."""
+
+    names: tuple[str, ...]
+    """Classes by the value of their pixels: 0 is the first."""
+    width: int
+    height: int
+    id: str
+    """sha256 of `mask`; empty where there is none, for a reason that `flaws` tell."""
+    mask: bytes = field(repr=False, compare=False)
+    """`masks.encode` of those values, 255 where it is void; may be dropped once it is stored under its id."""
+    counts: Mapping[str, int] = field(compare=False)
+    """Pixels of each class that has any."""
+    flaws: tuple[Flaw, ...] = field(default=(), compare=False)
+    source: str = field(default="", compare=False)
+    """The file, or the first of the files, that it was made from."""

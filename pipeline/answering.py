@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,6 +87,8 @@ class Answers(ABC):
     """
 
     classes: Sequence[str]
+    tolerance: ClassVar[float] = 1e-5
+    """What two answers of one model may differ by, where only the size of the batch was another."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -125,7 +127,7 @@ class Answers(ABC):
 
     @abstractmethod
     def columns(self) -> dict[str, Any]:
-        """What was said, as pyarrow arrays of N rows: columns of `predictions.parquet`, from which it can be read again."""
+        """What was said, as pyarrow arrays of N rows: columns of `predictions.parquet`, read by `again`."""
 
     @abstractmethod
     def again(self, table: Any) -> Self:
@@ -143,8 +145,8 @@ class Answers(ABC):
     def difference(self, other: Self) -> np.ndarray:
         """How far two answers to each image lie apart, float64 [N]: 0 where they are the same, nan where one is nan.
 
-        Of probabilities the largest difference; of objects likewise, boxes that only one has counting 1; of masks the
-        share of pixels.
+        Of probabilities the largest difference; of objects likewise, a box that only one has counting its score; of
+        masks the share of pixels.
         """
 
     @abstractmethod
@@ -159,6 +161,11 @@ class Answers(ABC):
     @abstractmethod
     def curves(self) -> list[Curve]:
         """What the report draws."""
+
+    @property
+    def graded(self) -> bool:
+        """Whether an image can be answered in part; else each quality is 0 or 1, and their mean is the accuracy."""
+        return bool(((self.quality != 0) & (self.quality != 1)).any())
 
     def worst(self, count: int) -> list[int]:
         """The positions of at most `count` images that are not answered perfectly, the highest loss first."""

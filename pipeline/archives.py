@@ -47,21 +47,21 @@ class Member:
     size: int
     refusal: str | None
     """Why it is not read, whatever its name."""
-    read: Callable[[], bytes]
-    """Its contents; to be called before the next member is asked for."""
+    read: Callable[[int], bytes]
+    """The first so many bytes of its contents; to be called once, before the next member is asked for."""
     checksum: int = 0
     """CRC-32 of the contents, as a zip says; a tar says none."""
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explained(shown: str) -> Iterator[None]:
     """Any of the errors that a damaged archive makes, as one that a user can act on."""
     try:
         yield
     except DAMAGE as error:
         reason = str(error).rstrip(".") or type(error).__name__
         raise UserError(
-            f"{path}: the archive is damaged or cut short ({reason}). Fetch it again, or pack it again."
+            f"{shown}: the archive is damaged or cut short ({reason}). Fetch it again, or pack it again."
         ) from None
 
 
@@ -81,7 +81,18 @@ def zip_members(path: Path, check_unpacked: Callable[[int], None]) -> Iterator[M
                 refusal = "a link or a device"
             elif info.flag_bits & 1:
                 refusal = "encrypted"
-            yield Member(info.filename, info.file_size, refusal, partial(archive.read, info), info.CRC)
+            yield Member(info.filename, info.file_size, refusal, partial(_zip_read, archive, info), info.CRC)
+
+
+def _zip_read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> bytes:
+    """The checksum is looked at where the whole member is read."""
+    with archive.open(info) as file:
+        data = file.read(size)
+        if size == info.file_size:
+            data += file.read(1)  # of a member that is longer than it says; at its end the checksum stands
+    if len(data) != size:
+        raise EOFError(f"{info.filename} has not the {info.file_size:,} bytes that it says")
+    return data
 
 
 def tar_members(path: Path, compression: str, check_unpacked: Callable[[int], None]) -> Iterator[Member]:
@@ -117,11 +128,11 @@ def _tar_refusal(member: tarfile.TarInfo) -> str | None:
     return "a sparse file" if member.issparse() else None
 
 
-def _read(meter: _Meter, member: tarfile.TarInfo) -> bytes:
-    meter.left = member.size
+def _read(meter: _Meter, member: tarfile.TarInfo, size: int) -> bytes:
+    meter.left = size
     meter.seek(member.offset_data)
-    data = meter.read(member.size)
-    if len(data) != member.size:
+    data = meter.read(size)
+    if len(data) != size:
         raise EOFError(f"{member.name} ends early")
     return data
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-Score = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""(probabilities [N, K], labels [N], weights [R, N]) -> [R], as `MetricConfig.score`."""
+Score = Callable[[np.ndarray], np.ndarray]
+"""Weights of the images [R, N] -> [R]: `MetricConfig.score` of some answers."""
 CHUNK = 2_000_000
 """Weights held at a time, 16 MB of them; a metric needs some six times that."""
 POWER = 0.8
@@ -63,15 +63,12 @@ def draws(images: int, count: int, seed: int) -> Iterator[np.ndarray]:
         yield np.stack([_draw(images, seed, row) for row in rows]).astype(np.float64)
 
 
-def interval(
-    score: Score, probabilities: np.ndarray, labels: np.ndarray, *, resamples: int, confidence: float, seed: int
-) -> Interval:
+def interval(score: Score, images: int, *, resamples: int, confidence: float, seed: int) -> Interval:
     """A score with its percentile bootstrap interval.
 
     Args:
         score: what to compute.
-        probabilities: float64 [N, K].
-        labels: int64 [N].
+        images: N.
         resamples: R.
         confidence: share of such intervals that hold the truth, as 0.95.
         seed: of the resamples.
@@ -79,34 +76,24 @@ def interval(
     Returns:
         The score of the images as they are, and the bounds; resamples that leave it undefined are passed over.
     """
-    value = _plain(score, probabilities, labels)
-    low, high = _bounds(_scores(score, probabilities, labels, resamples, seed), confidence)
+    value = _plain(score, images)
+    low, high = _bounds(_scores(score, images, resamples, seed), confidence)
     return Interval(value, low, high)
 
 
-def paired(
-    score: Score,
-    challenger: np.ndarray,
-    champion: np.ndarray,
-    labels: np.ndarray,
-    *,
-    resamples: int,
-    confidence: float,
-    seed: int,
-) -> Paired:
+def paired(challenger: Score, champion: Score, images: int, *, resamples: int, confidence: float, seed: int) -> Paired:
     """Test whether the challenger scores higher than the champion, on the same resamples of the same images.
 
     Args:
-        score: higher is better; hand in the negative of one where lower is.
-        challenger: its probabilities, float64 [N, K].
+        challenger: its score; higher is better: hand in the negative of one where lower is.
         champion: likewise.
-        labels: int64 [N].
+        images: N.
         resamples: R.
         confidence: of the interval and of the one-sided bound, as 0.95.
         seed: of the resamples.
     """
-    gaps = _scores(score, challenger, labels, resamples, seed) - _scores(score, champion, labels, resamples, seed)
-    gap = _plain(score, challenger, labels) - _plain(score, champion, labels)
+    gaps = _scores(challenger, images, resamples, seed) - _scores(champion, images, resamples, seed)
+    gap = _plain(challenger, images) - _plain(champion, images)
     known = gaps[~np.isnan(gaps)]
     if not len(known):
         return Paired(Interval(gap, np.nan, np.nan), np.nan, np.nan, np.nan, np.nan, np.nan)
@@ -139,12 +126,12 @@ def _draw(images: int, seed: int, row: int) -> np.ndarray:
     return np.bincount(generator.integers(images, size=images), minlength=images)
 
 
-def _scores(score: Score, probabilities: np.ndarray, labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    return np.concatenate([score(probabilities, labels, weights) for weights in draws(len(labels), count, seed)])
+def _scores(score: Score, images: int, count: int, seed: int) -> np.ndarray:
+    return np.concatenate([score(weights) for weights in draws(images, count, seed)])
 
 
-def _plain(score: Score, probabilities: np.ndarray, labels: np.ndarray) -> float:
-    return float(score(probabilities, labels, np.ones((1, len(labels))))[0])
+def _plain(score: Score, images: int) -> float:
+    return float(score(np.ones((1, images)))[0])
 
 
 def _bounds(scores: np.ndarray, confidence: float) -> tuple[float, float]:

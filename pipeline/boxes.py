@@ -21,12 +21,14 @@ it is cut at the edge."""
 
 def area(boxes: np.ndarray) -> np.ndarray:
     """Of boxes [..., 4]; 0 where a box is inverted."""
-    return np.maximum(boxes[..., 2] - boxes[..., 0], 0) * np.maximum(boxes[..., 3] - boxes[..., 1], 0)
+    areas: np.ndarray = np.maximum(boxes[..., 2] - boxes[..., 0], 0) * np.maximum(boxes[..., 3] - boxes[..., 1], 0)
+    return areas
 
 
 def clip(boxes: np.ndarray, width: float, height: float) -> np.ndarray:
     """Boxes [..., 4] cut to a picture."""
-    return np.clip(boxes, 0, np.array([width, height, width, height], np.float64))
+    cut: np.ndarray = np.clip(boxes, 0, np.array([width, height, width, height], np.float64))
+    return cut
 
 
 def intersection(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -41,4 +43,5 @@ def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Intersection over union of every pair: boxes [n, 4] and [m, 4] to float64 [n, m]; 0 where both have no area."""
     common = intersection(first, second)
     union = area(first)[:, None] + area(second)[None, :] - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    shares: np.ndarray = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    return shares

@@ -2,7 +2,7 @@
 
     bundle.json          classes, preprocessing, architecture
     weights.safetensors  the network's weights, to train on from
-    network.pt2          the network as an exported program, uint8 pictures in, logits out
+    network.pt2          the network as an exported program, uint8 pictures in, logits or boxes out
 
 The exported program holds its own graph, so a champion answers the same after the code of its architecture has changed.
 Nothing in it is pickled, and the same model gives the same bytes.
@@ -13,25 +13,29 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
 
-from pipeline.contracts import Options, TaskConfig
+from pipeline import frames
+from pipeline.contracts import Frame, Options, TaskConfig, Views
 from pipeline.errors import UserError
 from pipeline.files import write_bytes, write_json
-from pipeline.images import center_crop, decode, shrink
+from pipeline.images import center_crop, cut, decode
 from pipeline.plugin import config_class
+from pipeline.telling import Held
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 BUNDLE = Path("out/model")
+BATCH = 32
+"""Squares that a network sees at a time where many are asked about: maps of many classes are large."""
 FILES = ("bundle.json", "network.pt2", "weights.safetensors")
 
 
@@ -43,8 +47,10 @@ class BundleInfo(Options):
     classes: list[str]
     channels: int
     """C of the pictures."""
+    frame: Frame
+    """What of a picture is shown to the network, as squares."""
     packed: int
-    """P: the shorter side of a picture is resized to it and its centre cropped to P x P."""
+    """P: side of these squares."""
     size: int
     """S <= P: the network sees the S x S centre."""
     mean: list[float]
@@ -57,6 +63,15 @@ class BundleInfo(Options):
     """Weights that training moves."""
     dataset: str
     """Digest of the dataset that it learnt from."""
+
+
+class Prepared(NamedTuple):
+    """A picture as a network sees it."""
+
+    size: tuple[int, int]
+    """Width and height of the picture."""
+    squares: np.ndarray
+    """uint8 [v, P, P, C]."""
 
 
 class Bundle:
@@ -94,17 +109,42 @@ class Bundle:
         """The raw answers of the network, in float32.
 
         Args:
-            pictures: packed pictures, uint8 [N, P, P, C].
+            pictures: packed squares, uint8 [V, P, P, C].
             device: where to compute; the processor if None.
-            batch: pictures at a time.
+            batch: squares at a time.
 
         Returns:
-            float32 [N, K].
+            float32 [V, ...], as the task needs it.
         """
+        answers = list(self._batches(pictures, device, batch))
+        return np.concatenate(answers) if answers else np.zeros((0, len(self.info.classes)), np.float32)
+
+    def told(self, pictures: np.ndarray, seen: Views, device: torch.device | None = None) -> list[Any]:
+        """What the network says of N pictures, as the task reads it.
+
+        Args:
+            pictures: their packed squares, uint8 [V, P, P, C].
+            seen: which squares of which pictures they are.
+            device: where to compute; the processor if None.
+
+        Raises:
+            UserError: the outputs are not numbers.
+        """
+        held, lost = Held(self.task, seen), 0
+        for outputs in self._batches(pictures, device, BATCH):
+            lost += int((~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)).sum())
+            held.add(outputs)
+        if lost:
+            raise UserError(
+                f"The model in {self.root} answers {lost} of {len(pictures)} pictures with values that are not finite: "
+                "its training diverged. Lower `optimizer.lr` in params.yaml."
+            )
+        return held.told
+
+    def _batches(self, pictures: np.ndarray, device: torch.device | None, batch: int) -> Iterator[np.ndarray]:
         import torch
 
         network = self._program(str(device or "cpu"))
-        answers = []
         # A GPU would round float32 to TF32, and a picture's answer would depend on the size of its batch.
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), exact:
@@ -112,24 +152,29 @@ class Bundle:
                 seen = np.array(center_crop(pictures[start : start + batch], self.info.size))
                 # A lone picture goes in twice: an exported program takes batches of two or more.
                 padded = seen if len(seen) > 1 else np.concatenate([seen, seen])
-                answers.append(network(torch.from_numpy(padded).to(device or "cpu"))[: len(seen)].float().cpu().numpy())
-        return np.concatenate(answers) if answers else np.zeros((0, len(self.info.classes)), np.float32)
+                yield network(torch.from_numpy(padded).to(device or "cpu"))[: len(seen)].float().cpu().numpy()
 
-    def prepare(self, encoded: bytes) -> np.ndarray:
-        """An encoded picture as the network's preprocessing has it, uint8 [P, P, C].
+    def views(self, sizes: np.ndarray) -> Views:
+        """The squares that the network sees of pictures, int64 [N, 2] of width and height."""
+        return frames.views(self.info.frame, sizes, self.info.packed)
 
-        Raises:
-            ImageError: the bytes are no picture.
-        """
-        return shrink(decode(encoded, self.info.channels), self.info.packed)
-
-    def probabilities(self, encoded: Sequence[bytes]) -> np.ndarray:
-        """The answers for encoded pictures, float64 [N, K].
+    def prepare(self, encoded: bytes) -> Prepared:
+        """An encoded picture as the network's preprocessing has it.
 
         Raises:
             ImageError: the bytes are no picture.
         """
-        return self.task.probabilities(self.outputs(np.stack([self.prepare(data) for data in encoded])))
+        pixels = decode(encoded, self.info.channels)
+        size = (pixels.shape[1], pixels.shape[0])
+        seen = frames.views(self.info.frame, np.array([size]), self.info.packed)
+        return Prepared(size, np.stack([cut(pixels, region, self.info.packed) for region in seen.regions]))
+
+    def answer(self, prepared: Sequence[Prepared], device: torch.device | None = None) -> list[Any]:
+        """What the network says of prepared pictures, as the task reads it."""
+        if not prepared:
+            return []
+        seen = self.views(np.array([one.size for one in prepared]))
+        return self.told(np.concatenate([one.squares for one in prepared]), seen, device)
 
     def _program(self, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
         if device not in self._programs:
@@ -171,7 +216,7 @@ def write(root: Path, info: BundleInfo, network: nn.Module) -> None:
     Args:
         root: an existing folder.
         info: what to say about it.
-        network: from float32 [B, C, S, S] to logits, on any device; it is moved to the processor and to float32.
+        network: from float32 [B, C, S, S] to logits or boxes; it is moved to the processor and to float32.
 
     Raises:
         UserError: torch cannot export this architecture.

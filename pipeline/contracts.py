@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.annotations import Flaw
+from pipeline.answering import Answers, Marks
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
     from torch import nn
     from torch.optim import Optimizer
 
@@ -38,6 +38,11 @@ class Target(StrEnum):
     OBJECTS = "boxes with classes per image, float32 [B, M, 6]"
     MASK = "one class per pixel, uint8 [B, H, W]"
 
+    @property
+    def located(self) -> bool:
+        """Whether it lies somewhere in the picture, moves with its pixels, and asks for all of them."""
+        return self in (Target.OBJECTS, Target.MASK)
+
 
 class Output(StrEnum):
     """What a network says about an image."""
@@ -45,6 +50,19 @@ class Output(StrEnum):
     VECTOR = "one vector per image [B, K]"
     BOXES = "boxes with score and class per image [B, D, 6]"
     MAP = "one vector per pixel [B, K, H, W]"
+
+
+class Views(NamedTuple):
+    """The squares that a network sees of N pictures, V of them: image after image, and of each at least one."""
+
+    images: np.ndarray
+    """The picture that each shows, int64 [V], 0..N-1 and never falling."""
+    regions: np.ndarray
+    """x1, y1, x2, y2 of each in its picture, float64 [V, 4]; a region may reach beyond it."""
+    sizes: np.ndarray
+    """Width and height of the pictures, int64 [N, 2]."""
+    side: int
+    """P of the squares."""
 
 
 class Options(BaseModel):
@@ -92,7 +110,7 @@ class AnnotationRules(Options):
     bad_box: Literal["drop", "reject", "stop"] = "drop"
     """A box without area, inverted, or not finite."""
     outside: Literal["clip", "drop", "reject", "stop"] = "clip"
-    """A box that reaches beyond the picture; one that lies outside of it altogether is dropped where others are clipped."""
+    """A box that reaches beyond the picture; one that lies outside altogether is dropped where others are clipped."""
     unknown_class: Literal["drop", "reject", "stop"] = "reject"
     """An object, or pixels, of a class that the source does not name; pixels that are dropped are void."""
     no_picture: Literal["keep", "stop"] = "keep"
@@ -159,7 +177,7 @@ class FormatConfig(Options):
 
     @abstractmethod
     def read(self) -> Iterator[Found | LeftOut | Flaw]:
-        """Every file of the source once, in any order, and what is wrong with its annotations beside those of a picture.
+        """Every file of the source once, in any order, and what is wrong that belongs to none of its pictures.
 
         A file of annotations that was read is neither found nor left out.
 
@@ -168,37 +186,108 @@ class FormatConfig(Options):
         """
 
 
+class Settled(NamedTuple):
+    """What became of one annotation once its picture was decoded."""
+
+    annotation: Any
+    """Of the kind that the task learns from; None: the picture is left out."""
+    problems: tuple[tuple[Flaw, str], ...] = ()
+    """Each flaw, and what the rules make of it: `keep`, `clip`, `drop`, `void`, `reject` or `stop`."""
+
+
 class TaskConfig(Options):
-    """A vision task: `pipeline/tasks/<name>.py`."""
+    """A vision task: `pipeline/tasks/<name>.py`. All that stages, gate and page need to know of one.
+
+    Annotations, targets and answers go through the stages unseen; whatever looks into them is here, or in what goes
+    with the kind of target: `pipeline/answers/`, `transforms.py`, `packed.py`.
+    """
 
     learns: ClassVar[Target]
     needs: ClassVar[Output]
+    unit: ClassVar[str]
+    """What `tally` counts, in the plural: `images`, `objects`, `pixels`."""
+    fields: ClassVar[Mapping[str, str]]
+    """Columns of `samples.parquet` that hold one annotation, each with its type as pyarrow writes it."""
+    nothing: ClassVar[Any] = None
+    """What a picture is taken for of which nothing is said and that is kept; None: it cannot be."""
     score: str
     """The metric that decides, of `pipeline/metrics/`: on the epoch to keep and on the gate's verdict."""
 
     @abstractmethod
-    def classes(self, annotations: Iterable[Any]) -> list[str]:
-        """The class names, in the order of their ids."""
+    def settle(self, annotation: Any, width: int, height: int, rules: AnnotationRules) -> Settled:
+        """Check an annotation against its picture.
+
+        Args:
+            annotation: as the format gave it, a painted one as `annotations.Canvas`.
+            width: W of the picture.
+            height: H.
+            rules: what becomes of flaws.
+        """
 
     @abstractmethod
-    def columns(self, annotation: Any, classes: Sequence[str]) -> dict[str, Any]:
-        """The columns of `samples.parquet` that hold one annotation."""
+    def tally(self, annotation: Any) -> Mapping[str, int]:
+        """How much of each class a settled annotation holds; classes that it does not hold are left out."""
+
+    @abstractmethod
+    def classes(self, found: Iterable[str]) -> list[str]:
+        """The class names in the order of their ids, from all that were found.
+
+        Raises:
+            UserError: there are too few or too many of them.
+        """
 
     @abstractmethod
     def stratum(self, annotation: Any) -> str:
-        """What the splits are balanced over."""
+        """What the splits are balanced over: each stratum gets a picture in each split; one for all asks nothing."""
 
     @abstractmethod
-    def targets(self, samples: pa.Table) -> np.ndarray:
-        """What the network learns from, one entry per row: int64 [N] for labels."""
+    def columns(self, annotation: Any, classes: Sequence[str]) -> dict[str, Any]:
+        """The values of `fields` for one settled annotation; of pixels, what is not in `masks/`."""
 
     @abstractmethod
-    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """Raw outputs float32 [N, K] to probabilities float64 [N, K]."""
+    def told(self, outputs: np.ndarray, views: Views) -> list[Any]:
+        """What a network's raw outputs mean, one entry per image.
+
+        Args:
+            outputs: float32 [V, ...] as `needs` says, of the views of whole images.
+            views: what the network saw.
+        """
 
     @abstractmethod
-    def baseline(self, train_targets: np.ndarray, classes: int, count: int) -> np.ndarray:
-        """The answers of a model that never looks at a picture: probabilities float64 [count, K]."""
+    def answers(self, split: Any, told: Sequence[Any]) -> Answers:
+        """What was told beside what is true.
+
+        Args:
+            split: `dataset.Split` of N images.
+            told: N entries of `told`.
+        """
+
+    @abstractmethod
+    def blind(self, train: Any, split: Any) -> Answers:
+        """The answers of a model that never looks at a picture, but knows the training split, to the images of another.
+
+        Args:
+            train: `dataset.Split`, or what is known of it.
+            split: likewise.
+        """
+
+    @abstractmethod
+    def marks(self, told: Any, classes: Sequence[str]) -> Marks:
+        """One entry of `told` as people look at it."""
+
+    @abstractmethod
+    def plain(self, told: Any, classes: Sequence[str]) -> dict[str, Any]:
+        """One entry of `told` for programs, in plain values: text, numbers, bytes, lists and dicts of them."""
+
+    @abstractmethod
+    def truth(self, row: Mapping[str, Any], mask: bytes | None, classes: Sequence[str]) -> Marks:
+        """What is true of one image of a dataset, as people look at it.
+
+        Args:
+            row: of `samples.parquet`.
+            mask: its encoded mask, where it has one.
+            classes: of the dataset.
+        """
 
 
 class ModelConfig(Options):
@@ -288,17 +377,49 @@ class Transform(Options):
     arguments: dict[str, Any] = {}
 
 
+class Frame(Options):
+    """What of a picture a network sees, as squares of one size: see `pipeline.frames`."""
+
+    name: Literal["crop", "pad", "stretch", "tiles"] = "crop"
+    """crop: the middle, as large as fits; pad: all of it, with grey beside it or below it; stretch: all of it, out of
+    proportion; tiles: all of it, piece by piece, for objects that are small in large pictures."""
+    tile: int = Field(0, ge=0, le=30_000)
+    """Side of a tile in pixels of the picture; 0 is that of the network's picture, so that nothing is shrunk."""
+    overlap: float = Field(0.25, ge=0, le=0.9)
+    """Share of a tile, at least, that it has in common with its neighbour."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_its_name(cls, given: Any) -> Any:
+        return {"name": given} if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _fits(self) -> Frame:
+        if self.name != "tiles" and (self.tile or self.overlap != 0.25):
+            raise ValueError(
+                f"tile and overlap are of the frame 'tiles', and the frame is {self.name!r}; leave them out"
+            )
+        return self
+
+
 class PolicyConfig(Options):
     """How training pictures are varied: `pipeline/policies/<name>.py`."""
 
     size: int = Field(ge=4, le=4096)
     """Side in pixels of the square pictures that the network sees."""
+    frame: Frame = Frame.model_validate({})
+    """What of a picture they show: crop, pad, stretch or tiles."""
 
     @property
     @abstractmethod
     def packed(self) -> int:
-        """Side P >= size of the pictures before augmentation; evaluation crops their centre."""
+        """Side P >= size of the training pictures before augmentation."""
 
     @abstractmethod
-    def transforms(self) -> list[Transform]:
-        """From uint8 [P, P, C] to uint8 [S, S, C]."""
+    def transforms(self, located: bool) -> list[Transform]:
+        """From uint8 [P, P, C] to uint8 [S, S, C].
+
+        Args:
+            located: whether boxes or masks go with the pixels. Then nothing may be shown twice: what a mirror at the
+                edge adds would be an object that nobody named.
+        """

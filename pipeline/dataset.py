@@ -2,8 +2,10 @@
 
     samples.parquet   one row per image, sorted by id
     shards/*.arrow    the encoded bytes, as given, memory-mapped: random access without copies
+    masks/*.arrow     likewise the masks of a task that learns from pixels, as `pipeline.masks` encodes them
     dataset.json      task, classes, counts, channels, digest
     rejected.parquet  each file left out, and why
+    problems.parquet  each thing that is wrong with an annotation, where, and what became of it
 
 The same source gives the same files, byte for byte.
 """
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -35,7 +38,26 @@ SAMPLE_COLUMNS = {
     "row": pa.int32(),
 }
 """Columns of every task; the task's own (`label`) follow them, and then the metadata of the source, if it has any."""
+MASK_COLUMNS = {"mask": pa.string(), "mask_shard": pa.int32(), "mask_row": pa.int32()}
+"""Of tasks that learn from pixels: sha256 of the encoded mask, and where it lies in `masks/`."""
+OBJECT = pa.struct(
+    {
+        "label": pa.int32(),
+        **dict.fromkeys(("x1", "y1", "x2", "y2"), pa.float64()),  # see `pipeline.boxes`
+        "crowd": pa.bool_(),
+        "outline": pa.list_(pa.list_(pa.float64())),  # polygons of x, y, x, y, ...; null where none is known
+    }
+)
+FIELDS = {"int64": pa.int64(), "objects": pa.list_(OBJECT)}
+"""Types of the columns that hold annotations, by the names that tasks give them."""
 REJECTED_COLUMNS = {"source": pa.string(), "reason": pa.string()}
+PROBLEM_COLUMNS = {
+    "source": pa.string(),  # the file that says it
+    "place": pa.string(),  # where in it
+    "problem": pa.string(),  # the rule in params.yaml that it falls under, as `bad_box`
+    "found": pa.string(),  # in words
+    "done": pa.string(),  # keep, clip, drop, void or reject
+}
 SHARD_COLUMNS = {"id": pa.string(), "data": pa.large_binary()}
 
 
@@ -48,12 +70,20 @@ class DatasetInfo(Options):
     channels: int
     """1 if every picture is grey, else 3."""
     counts: dict[str, dict[str, int]]
-    """Images of each class in each split."""
+    """How much of each class each split holds, in `unit`."""
+    unit: str = "images"
+    """What is counted of a class: `images`, `objects` or `pixels`."""
+    splits: dict[str, int]
+    """Images of each split."""
+    learns: str = "LABEL"
+    """Name of the `contracts.Target` that its annotations are."""
     images: int
     bytes: int
     rejected: int
     digest: str
     """sha256 over ids, splits, annotations and metadata: equal digests are equal datasets."""
+    problems: dict[str, int] = Field(default_factory=dict)
+    """Things that are wrong with annotations, by the rule that they fall under."""
     metadata: list[str] = Field(default_factory=list)
     """Columns of `samples.parquet` that the source adds: float64 where each value is a number, else text."""
 
@@ -83,15 +113,27 @@ class Dataset:
         """The images of `train`, `val` or `test`, in the order of their ids."""
         return Split(self, self.samples.filter(pc.field("split") == name))
 
-    @cached_property
-    def _shards(self) -> list[pa.ChunkedArray]:
-        paths = sorted((self.root / "shards").glob("*.arrow"))
-        return [pa.ipc.open_file(pa.memory_map(str(path))).read_all().column("data") for path in paths]
-
     def read(self, shard: int, row: int) -> bytes:
         """The encoded bytes of one image."""
         data: bytes = self._shards[shard][row].as_py()
         return data
+
+    def read_mask(self, shard: int, row: int) -> bytes:
+        """The encoded mask of one image."""
+        data: bytes = self._masks[shard][row].as_py()
+        return data
+
+    @cached_property
+    def _shards(self) -> list[pa.ChunkedArray]:
+        return self._opened("shards")
+
+    @cached_property
+    def _masks(self) -> list[pa.ChunkedArray]:
+        return self._opened("masks")
+
+    def _opened(self, folder: str) -> list[pa.ChunkedArray]:
+        paths = sorted((self.root / folder).glob("*.arrow"))
+        return [pa.ipc.open_file(pa.memory_map(str(path))).read_all().column("data") for path in paths]
 
 
 @dataclass(frozen=True)
@@ -110,6 +152,53 @@ class Split:
         """sha256 of each image."""
         ids: list[str] = self.samples.column("id").to_pylist()
         return ids
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """Width and height of each image, int64 [N, 2]."""
+        columns = [self.samples.column(name).to_numpy() for name in ("width", "height")]
+        return np.stack(columns, axis=1).astype(np.int64).reshape(-1, 2)
+
+    @property
+    def classes(self) -> list[str]:
+        """K names, in the order of their ids."""
+        return self.dataset.info.classes
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Of a dataset that has them: the class id of each image, int64 [N]."""
+        labels: np.ndarray = self.samples.column("label").to_numpy().astype(np.int64)
+        return labels
+
+    def objects(self, position: int) -> np.ndarray:
+        """Of a dataset that has them: x1, y1, x2, y2, class id, crowd of each object in an image, float64 [M, 6]."""
+        starts, table = self._objects
+        found: np.ndarray = table[starts[position] : starts[position + 1]]
+        return found
+
+    def mask(self, position: int) -> bytes:
+        """Of a dataset that has them: the encoded mask of an image, see `pipeline.masks`."""
+        shards, rows = self._mask_places
+        return self.dataset.read_mask(shards[position], rows[position])
+
+    def at(self, positions: Sequence[int]) -> Split:
+        """Some of the images."""
+        return Split(self.dataset, self.samples.take(pa.array(positions, pa.int64())))
+
+    @cached_property
+    def _objects(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where the objects of each image begin, int64 [N + 1], and all of them."""
+        column = self.samples.column("objects").combine_chunks()
+        starts = np.concatenate([[0], np.cumsum(pc.list_value_length(column).to_numpy(zero_copy_only=False))])
+        things = column.flatten()
+        fields = [
+            things.field(name).to_numpy(zero_copy_only=False) for name in ("x1", "y1", "x2", "y2", "label", "crowd")
+        ]
+        return starts.astype(np.int64), np.stack(fields, axis=1).astype(np.float64).reshape(-1, 6)
+
+    @cached_property
+    def _mask_places(self) -> tuple[list[int], list[int]]:
+        return self.samples.column("mask_shard").to_pylist(), self.samples.column("mask_row").to_pylist()
 
     @cached_property
     def _places(self) -> tuple[list[int], list[int]]:

@@ -173,6 +173,11 @@ def _clashes(params: Params) -> list[Problem]:
             f"task {part_name(task)!r} compares {task.needs} with {task.learns}, which loss {part_name(loss)!r} "
             "does not take."
         )
+    if task.learns.located and params.augment.frame.name == "crop":
+        texts.append(
+            f"task {part_name(task)!r} learns where things are in all of a picture, but augment.frame 'crop' shows its "
+            "middle; set pad, stretch or tiles."
+        )
     if params.task.score not in (valid := metrics_for(task)):
         texts.append(
             f"task.score is {task.score!r}, but no metric of that name scores {task.learns}."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ MAX_SIDE = 30_000
 MAX_PIXELS = 200_000_000
 MAX_SHOWN = 50_000_000
 """Of a picture that a page shows: decoding it must not take the server's memory."""
+GREY = 114
+"""Beside a picture that does not fill its square: about the mean of photographs."""
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I"})
 
 Image.MAX_IMAGE_PIXELS = None  # our own limit is an error; Pillow's only warns up to twice its value
@@ -66,25 +69,59 @@ def decode(data: bytes, channels: int) -> np.ndarray:
     return _settled(_open(data), channels)
 
 
-def shrink(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Resize so that the shorter side is `side` (antialiased bilinear), then crop the centre.
+def values(data: bytes) -> np.ndarray:
+    """The numbers that the pixels of an encoded mask hold, without any of them changed: indices of a palette, grey
+    levels of up to 16 bits, and 0 and 1 of two-level pictures; of a colour picture the colours.
+
+    Returns:
+        int32 [H, W], or uint8 [H, W, 3] of a colour picture.
+
+    Raises:
+        ImageError: as `decode`.
+    """
+    picture = _open(data)
+    mode = picture.mode
+    if mode in ("1", "L", "P") or mode.startswith("I"):
+        return np.asarray(picture).astype(np.int32)
+    if mode in ("LA", "PA"):
+        return np.asarray(picture)[:, :, 0].astype(np.int32)
+    if mode in ("RGB", "RGBA"):
+        colours = np.asarray(picture)[:, :, :3]
+        grey = (colours == colours[:, :, :1]).all()
+        return colours[:, :, 0].astype(np.int32) if grey else colours
+    raise ImageError(f"a mask in the mode {mode}; expected values or colours of 8 or 16 bits")
+
+
+def cut(pixels: np.ndarray, region: Sequence[float], side: int) -> np.ndarray:
+    """A rectangle of a picture as a square (antialiased bilinear); what lies beyond the picture is grey.
 
     Args:
         pixels: uint8 [H, W, C].
+        region: x1, y1, x2, y2; it may reach beyond the picture to the right and below, see `pipeline.frames`.
         side: P.
 
     Returns:
         uint8 [P, P, C].
     """
     height, width, channels = pixels.shape
-    scale = side / min(height, width)
-    # The box of the source that the crop shows: resizing only that gives the crop without the rest.
-    half = side / scale / 2
-    box = (width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)
-    box = (max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(width)), min(box[3], float(height)))
+    x1, y1, x2, y2 = max(region[0], 0.0), max(region[1], 0.0), region[2], region[3]
+    across, down = side / (x2 - x1), side / (y2 - y1)
+    # Whole pixels of the square only: the last one may lie in the picture by a part, and would shift all others.
+    shown = (_whole((width - x1) * across, side), _whole((height - y1) * down, side))
+    box = (x1, y1, min(x1 + shown[0] / across, float(width)), min(y1 + shown[1] / down, float(height)))
     picture = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
-    resized = picture.resize((side, side), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(resized).reshape(side, side, channels)
+    resized = np.asarray(picture.resize(shown, Image.Resampling.BILINEAR, box=box)).reshape(
+        shown[1], shown[0], channels
+    )
+    if shown == (side, side):
+        return resized
+    square = np.full((side, side, channels), GREY, np.uint8)
+    square[: shown[1], : shown[0]] = resized
+    return square
+
+
+def _whole(length: float, side: int) -> int:
+    return min(max(int(length + 1e-6), 1), side)
 
 
 def center_crop(pixels: np.ndarray, side: int) -> np.ndarray:

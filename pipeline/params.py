@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from pipeline.contracts import (
+    AnnotationRules,
     FormatConfig,
     LossConfig,
     ModelConfig,
@@ -189,6 +190,7 @@ class IngestParams(Options):
     """What `ingest` depends on."""
 
     data: SerializeAsAny[FormatConfig]
+    annotations: AnnotationRules
     split: SplitOptions
     task: SerializeAsAny[TaskConfig]
 

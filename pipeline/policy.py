@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.contracts import Options
+from pipeline.contracts import Frame, Options
 from pipeline.errors import UserError
 
 POLICY = Path("out/policy/policy.json")
@@ -17,8 +17,10 @@ class Policy(Options):
     """`policy.json`."""
 
     channels: int
+    frame: Frame
+    """What of a picture is seen."""
     packed: int
-    """P: pictures come in with this side."""
+    """P: training pictures come in with this side."""
     size: int
     """S: and go to the network with this one."""
     mean: list[float]
@@ -27,6 +29,11 @@ class Policy(Options):
     """Of each channel, likewise."""
     transforms: dict[str, Any]
     """In Albumentations' own serialised form."""
+
+    @property
+    def plain(self) -> int:
+        """Side of the pictures that are not varied: of a crop the middle of P x P is seen, of other frames all."""
+        return self.packed if self.frame.name == "crop" else self.size
 
     @classmethod
     def open(cls, path: Path = POLICY) -> Policy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import statistics
@@ -12,15 +13,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from pipeline.answering import Answers
 from pipeline.bundle import Bundle
 from pipeline.dataset import Dataset, Split
 from pipeline.devices import set_up
 from pipeline.errors import UserError
-from pipeline.packed import packed
+from pipeline.packed import packed, views
 from pipeline.params import ComputeOptions
 
 if TYPE_CHECKING:
@@ -33,7 +36,9 @@ TIMED = 20
 """Answers that are timed at least."""
 SECONDS = 0.4
 """For which answers are timed, if that gives more of them."""
-PORTION = 256
+PORTION = 64
+ANSWERS, GOLDEN_ANSWERS, NOTES = "answers.parquet", "golden.parquet", "notes.json"
+"""Files by which the fresh process tells what it found."""
 
 
 class Killed(UserError):
@@ -44,10 +49,10 @@ class Killed(UserError):
 class Told:
     """What a bundle's files say, and how fast."""
 
-    probabilities: np.ndarray
-    """Of every test image in the order of their ids, from the packed pictures: float64 [N, K]."""
-    golden: np.ndarray
-    """Of the first of them, as serving decodes and answers them: float64 [at most 16, K]."""
+    answers: Answers
+    """To every test image in the order of their ids, from the packed pictures."""
+    golden: Answers
+    """To the first of them, at most 16, as serving decodes and answers them."""
     milliseconds: float
     """From one encoded picture to its answer, the median."""
     timed: int
@@ -67,22 +72,19 @@ def ask(bundle: Path, compute: ComputeOptions) -> Told:
         UserError: it failed; with its last words.
     """
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "told.npz"
-        command = [sys.executable, "-m", "pipeline.score", str(bundle), compute.device, str(compute.threads), str(out)]
+        command = [sys.executable, "-m", "pipeline.score", str(bundle), compute.device, str(compute.threads), folder]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
         if done.returncode < 0:
             raise Killed(f"The process that asks the model in {bundle} was ended by {_signal(-done.returncode)}.")
         if done.returncode:
             words = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
             raise UserError(f"The model in {bundle} gives no answers: {words[0]}")
-        with np.load(out, allow_pickle=False) as found:
-            return Told(
-                probabilities=found["probabilities"],
-                golden=found["golden"],
-                milliseconds=float(found["milliseconds"]),
-                timed=int(found["timed"]),
-                device=str(found["device"]),
-            )
+        test, task = Dataset.open().split("test"), Bundle.open(bundle).task
+        of_all, of_golden = (pq.read_table(Path(folder, name)) for name in (ANSWERS, GOLDEN_ANSWERS))
+        notes = json.loads(Path(folder, NOTES).read_text())
+        nothing = task.blind(test, test)  # of the right kind, beside the truth
+        golden = nothing.at(range(min(GOLDEN, len(test))))
+        return Told(answers=nothing.again(of_all), golden=golden.again(of_golden), **notes)
 
 
 def _signal(number: int) -> str:
@@ -91,46 +93,44 @@ def _signal(number: int) -> str:
 
 
 def main(folder: str, device: str, threads: str, out: str) -> None:
-    """Write what one bundle says to the file `out`."""
+    """Write what one bundle says into the folder `out`."""
     where = set_up(device, int(threads))
     bundle = Bundle.open(Path(folder))
     test = Dataset.open().split("test")
-    first = [test.read(position) for position in range(min(GOLDEN, len(test)))]
+    few = test.at(range(min(GOLDEN, len(test))))
+    first = [few.read(position) for position in range(len(few))]
 
-    def serve(encoded: Sequence[bytes]) -> np.ndarray:
-        return bundle.task.probabilities(bundle.outputs(np.stack([bundle.prepare(data) for data in encoded]), where))
+    def serve(encoded: Sequence[bytes]) -> list[Any]:
+        return bundle.answer([bundle.prepare(data) for data in encoded], where)
 
-    told = of_split(bundle, test, where, serve)
+    told = of_split(bundle, test, where)
     milliseconds, timed = _timed(serve, first)
-    np.savez(
-        out,
-        probabilities=told,
-        golden=serve(first),
-        milliseconds=milliseconds,
-        timed=timed,
-        device=np.array(str(where)),
-    )
+    for name, split, said in ((ANSWERS, test, told), (GOLDEN_ANSWERS, few, serve(first))):
+        pq.write_table(pa.table(bundle.task.answers(split, said).columns()), Path(out, name))
+    notes = {"milliseconds": milliseconds, "timed": timed, "device": str(where)}
+    Path(out, NOTES).write_text(json.dumps(notes))
 
 
-def of_split(
-    bundle: Bundle, test: Split, where: torch.device, serve: Callable[[Sequence[bytes]], np.ndarray]
-) -> np.ndarray:
-    """The answers to every image of a split: float64 [N, K].
+def of_split(bundle: Bundle, split: Split, where: torch.device) -> list[Any]:
+    """What a bundle says of every image of a split, as its task reads it.
 
     Args:
-        bundle: that answers.
-        test: the split.
+        bundle: that answers. One that learnt from grey pictures while these have colour, or the other way round, sees
+            them as it would in use.
+        split: the images.
         where: to compute.
-        serve: from encoded pictures to probabilities. A model that learnt from grey pictures while these have colour,
-            or the other way round, sees them as it would in use.
     """
-    if bundle.info.channels == test.dataset.info.channels:
-        return bundle.task.probabilities(bundle.outputs(packed(test, bundle.info.packed), where))
-    portions = [range(start, min(start + PORTION, len(test))) for start in range(0, len(test), PORTION)]
-    return np.concatenate([serve([test.read(position) for position in portion]) for portion in portions])
+    if bundle.info.channels == split.dataset.info.channels:
+        frame, side = bundle.info.frame, bundle.info.packed
+        return bundle.told(packed(split, frame, side), views(split, frame, side), where)
+    told: list[Any] = []
+    for start in range(0, len(split), PORTION):
+        encoded = [split.read(position) for position in range(start, min(start + PORTION, len(split)))]
+        told += bundle.answer([bundle.prepare(data) for data in encoded], where)
+    return told
 
 
-def _timed(serve: Callable[[Sequence[bytes]], np.ndarray], pictures: Sequence[bytes]) -> tuple[float, int]:
+def _timed(serve: Callable[[Sequence[bytes]], object], pictures: Sequence[bytes]) -> tuple[float, int]:
     """The median time of an answer to one picture, in milliseconds, and over how many."""
     for turn in range(WARM_UP):
         serve([pictures[turn % len(pictures)]])

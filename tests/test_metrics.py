@@ -7,10 +7,12 @@ import pytest
 from sklearn import metrics as reference
 from sklearn.preprocessing import label_binarize
 
+from pipeline.answers.labels import LabelAnswers
 from pipeline.contracts import MetricConfig, Target
 from pipeline.plugin import config_class, names
 
 METRICS = [name for name in names("metrics") if config_class("metrics", name).takes is Target.LABEL]
+"""Those of objects and of pixels are in tests/test_answers_objects.py and tests/test_answers_masks.py."""
 
 
 def metric(name: str) -> MetricConfig:
@@ -21,8 +23,13 @@ def ones(labels: np.ndarray) -> np.ndarray:
     return np.ones((1, len(labels)))
 
 
+def scored(name: str, probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    classes = [str(k) for k in range(probabilities.shape[1])]
+    return metric(name).score(LabelAnswers(classes, labels, probabilities), weights)
+
+
 def plain(name: str, probabilities: np.ndarray, labels: np.ndarray) -> float:
-    return float(metric(name).score(probabilities, labels, ones(labels))[0])
+    return float(scored(name, probabilities, labels, ones(labels))[0])
 
 
 def answers(images: int, classes: int, seed: int, digits: int = 2) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +90,7 @@ def test_equals_the_reference_plain_and_weighted(name: str, classes: int):
     weights = np.random.default_rng(1).gamma(1.0, size=(5, len(labels)))
     weights = np.concatenate([ones(labels), weights])
     expected = [REFERENCES[name](probabilities, labels, row) for row in weights]
-    assert metric(name).score(probabilities, labels, weights) == pytest.approx(expected, abs=1e-12)
+    assert scored(name, probabilities, labels, weights) == pytest.approx(expected, abs=1e-12)
 
 
 def test_brier_is_scikit_learns():
@@ -99,7 +106,7 @@ def test_whole_numbers_weigh_like_repeated_images(name: str):
     counts = np.random.default_rng(3).integers(4, size=(6, len(labels)))
     counts[5] = np.where(labels == 0, 0, counts[5])  # a class falls out of the resample
     repeated = [plain(name, np.repeat(probabilities, row, axis=0), np.repeat(labels, row)) for row in counts]
-    assert metric(name).score(probabilities, labels, counts.astype(float)) == pytest.approx(repeated, abs=1e-12)
+    assert scored(name, probabilities, labels, counts.astype(float)) == pytest.approx(repeated, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -107,14 +114,14 @@ def test_order_of_the_images_does_not_matter(name: str):
     probabilities, labels = answers(90, 3, seed=4)
     weights = np.random.default_rng(5).gamma(1.0, size=(3, len(labels)))
     order = np.random.default_rng(6).permutation(len(labels))
-    shuffled = metric(name).score(probabilities[order], labels[order], weights[:, order])
-    assert shuffled == pytest.approx(metric(name).score(probabilities, labels, weights), abs=1e-12)
+    shuffled = scored(name, probabilities[order], labels[order], weights[:, order])
+    assert shuffled == pytest.approx(scored(name, probabilities, labels, weights), abs=1e-12)
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_scale_of_the_weights_does_not_matter(name: str):
     probabilities, labels = answers(50, 3, seed=7)
-    halved = metric(name).score(probabilities, labels, ones(labels) / 2)
+    halved = scored(name, probabilities, labels, ones(labels) / 2)
     assert halved == pytest.approx([plain(name, probabilities, labels)], abs=1e-12)
 
 
@@ -133,8 +140,8 @@ def test_certain_answers_score_the_best_and_the_worst(name: str, classes: int):
 @pytest.mark.parametrize("name", METRICS)
 def test_without_weight_it_is_undefined_and_without_images_too(name: str):
     probabilities, labels = answers(20, 3, seed=8)
-    assert np.isnan(metric(name).score(probabilities, labels, np.zeros((2, 20)))).all()
-    assert np.isnan(metric(name).score(np.zeros((0, 3)), np.zeros(0, np.int64), np.ones((2, 0)))).all()
+    assert np.isnan(scored(name, probabilities, labels, np.zeros((2, 20)))).all()
+    assert np.isnan(scored(name, np.zeros((0, 3)), np.zeros(0, np.int64), np.ones((2, 0)))).all()
 
 
 @pytest.mark.filterwarnings("error")

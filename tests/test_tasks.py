@@ -1,17 +1,25 @@
-"""Every file in pipeline/tasks/ meets one contract; classification in detail."""
+"""Every file in pipeline/tasks/ meets one contract; each task in detail, by hand."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.contracts import Output, Target, TaskConfig
+from pipeline import masks
+from pipeline.annotations import Canvas, Drawn, Objects, Thing
+from pipeline.contracts import AnnotationRules, Frame, Output, Target, TaskConfig, Views
 from pipeline.errors import UserError
+from pipeline.frames import views
 from pipeline.plugin import config_class, names
-from pipeline.tasks.classification import Config, natural
+from pipeline.tasks._names import natural
+from pipeline.tasks.classification import Config
+from pipeline.tasks.object_detection import Config as Detection
+from pipeline.tasks.semantic_segmentation import Config as Segmentation
 
 TASK = Config()
 
@@ -60,21 +68,206 @@ def test_label_is_the_position_of_the_class_and_the_stratum_its_name():
     assert TASK.stratum("dog") == "dog"
 
 
-def test_targets_are_the_label_column():
-    samples = pa.table({"id": ["a", "b", "c"], "label": pa.array([2, 0, 1], pa.int32())})
-    targets = TASK.targets(samples)
-    assert targets.dtype == np.int64 and targets.tolist() == [2, 0, 1]
-    assert TASK.targets(samples.slice(0, 0)).shape == (0,)
-
-
 @pytest.mark.filterwarnings("error")
-def test_probabilities_are_the_softmax_at_any_scale():
+def test_told_is_the_softmax_at_any_scale():
     outputs = np.array([[0, np.log(3)], [1e30, -1e30], [-3e38, -3e38]], np.float32)
-    probabilities = TASK.probabilities(outputs)
-    assert probabilities.dtype == np.float64
-    assert probabilities == pytest.approx(np.array([[0.25, 0.75], [1, 0], [0.5, 0.5]]), abs=1e-7)
+    told = np.stack(TASK.told(outputs, whole(3)))
+    assert told.dtype == np.float64
+    assert told == pytest.approx(np.array([[0.25, 0.75], [1, 0], [0.5, 0.5]]), abs=1e-7)
 
 
-def test_baseline_answers_with_the_shares_of_the_training_images():
-    baseline = TASK.baseline(np.array([1, 1, 0, 1]), classes=3, count=2)
-    assert baseline.tolist() == [[0.25, 0.75, 0], [0.25, 0.75, 0]]
+def test_a_picture_in_tiles_is_told_by_their_mean():
+    outputs = np.log(np.array([[0.2, 0.8], [0.6, 0.4], [0.5, 0.5]], np.float32))
+    seen = Views(np.array([0, 0, 1]), np.zeros((3, 4)), np.array([[8, 4], [4, 4]]), 4)
+    assert np.stack(TASK.told(outputs, seen)) == pytest.approx(np.array([[0.4, 0.6], [0.5, 0.5]]), abs=1e-7)
+
+
+def test_a_blind_answer_is_the_shares_of_the_training_images():
+    train = FakeSplit(classes=["a", "b", "c"], labels=np.array([1, 1, 0, 1]))
+    blind = TASK.blind(train, FakeSplit(classes=["a", "b", "c"], labels=np.array([2, 0])))
+    assert blind.probabilities.tolist() == [[0.25, 0.75, 0], [0.25, 0.75, 0]]
+    assert blind.labels.tolist() == [2, 0]
+
+
+def test_a_told_class_in_words_and_in_plain_values():
+    told = np.array([0.125, 0.625, 0.25])
+    assert TASK.marks(told, ["a", "b", "c"]).words == "b 62.5%, c 25.0%, a 12.5%"
+    plain = TASK.plain(told, ["a", "b", "c"])
+    assert (plain["label"], plain["probability"]) == ("b", 0.625)
+    assert list(plain["probabilities"].items()) == [("b", 0.625), ("c", 0.25), ("a", 0.125)]
+
+
+class FakeSplit:
+    """What a task asks of a split, without one on disk."""
+
+    def __init__(
+        self,
+        classes: list[str],
+        labels: Any = None,
+        objects: Any = None,
+        masks: Any = None,
+        sizes: Any = None,
+        counts: Any = None,
+    ) -> None:
+        self.classes, self.labels = classes, labels
+        self._objects, self._masks = objects, masks
+        self.sizes = None if sizes is None else np.array(sizes)
+        self.dataset = SimpleNamespace(info=SimpleNamespace(counts={"train": counts}))
+
+    def __len__(self) -> int:
+        return len(self.labels if self.labels is not None else self.sizes)
+
+    def objects(self, position: int) -> np.ndarray:
+        return self._objects[position]
+
+    def mask(self, position: int) -> bytes:
+        return self._masks[position]
+
+
+def whole(count: int) -> Views:
+    return Views(np.arange(count), np.zeros((count, 4)), np.full((count, 2), 4), 4)
+
+
+# Object detection
+
+DETECTION = Detection()
+RULES = AnnotationRules()
+
+
+def thing(*box: float, name: str = "cell", **more: Any) -> Thing:
+    return Thing(name, box, **more)  # type: ignore[arg-type]
+
+
+def test_a_good_box_stays_as_it_is_to_the_last_digit():
+    objects = Objects((thing(0.1, 0.2, 10, 8), thing(3, 3, 4, 4, crowd=True)), "a.xml", said_size=(10, 8))
+    settled = DETECTION.settle(objects, 10, 8, RULES)
+    assert settled.problems == () and settled.annotation == objects
+
+
+@pytest.mark.parametrize(
+    ("box", "kind", "words"),
+    [
+        ((5, 3, 5, 3), "bad_box", "the box 5,3,5,3 has no area"),
+        ((5, 3, 2, 8), "bad_box", "the box 5,3,2,8 is inverted"),
+        ((0, 0, float("nan"), 4), "bad_box", "the box 0,0,nan,4 is not finite"),
+        ((-2, 1, 4, 4), "outside", "the box -2,1,4,4 reaches beyond the picture of 10 x 8"),
+        ((12, 1, 14, 4), "outside", "the box 12,1,14,4 lies outside of the picture of 10 x 8"),
+    ],
+)
+def test_a_bad_box_is_named_with_its_place(box: Any, kind: str, words: str):
+    objects = Objects((thing(1, 1, 2, 2), thing(*box, place="object 2 (cell)")), "a.xml")
+    settled = DETECTION.settle(objects, 10, 8, RULES)
+    ((flaw, done),) = settled.problems
+    assert (flaw.kind, flaw.source, flaw.place, flaw.found) == (kind, "a.xml", "object 2 (cell)", words)
+    assert done == ("clip" if "beyond" in words else "drop")
+    kept = [one.box for one in settled.annotation.things]
+    assert kept == [(1, 1, 2, 2), (0, 1, 4, 4)] if done == "clip" else kept == [(1, 1, 2, 2)]
+
+
+def test_rules_reject_the_picture_or_stop():
+    objects = Objects((thing(-2, 1, 4, 4),), "a.xml")
+    for rule in ("reject", "stop"):
+        settled = DETECTION.settle(objects, 10, 8, AnnotationRules(outside=rule))
+        assert settled.problems[0][1] == rule
+        assert (settled.annotation is None) == (rule == "reject")
+
+
+def test_a_size_that_is_not_the_pictures_is_said():
+    settled = DETECTION.settle(Objects((), "a.xml", said_size=(8, 10)), 10, 8, RULES)
+    assert settled.annotation is None
+    assert settled.problems[0][0].found == "it says 8 x 10; the picture is 10 x 8"
+
+
+def test_shares_of_the_picture_become_pixels():
+    objects = Objects((thing(0.25, 0.5, 0.75, 1.0, outline=((0.25, 0.5, 0.75, 0.5, 0.5, 1.0),)),), relative=True)
+    (one,) = DETECTION.settle(objects, 40, 20, RULES).annotation.things
+    assert one.box == (10, 10, 30, 20)
+    assert one.outline == ((10, 10, 30, 10, 20, 20),)
+
+
+def test_columns_hold_what_the_source_said():
+    objects = Objects((thing(1, 2, 3, 4, name="b"), thing(5, 6, 7, 8, outline=((5, 6, 7, 6, 7, 8),))))
+    (first, second) = DETECTION.columns(objects, ["a", "b", "cell"])["objects"]
+    assert first == {"label": 1, "x1": 1.0, "y1": 2.0, "x2": 3.0, "y2": 4.0, "crowd": False, "outline": None}
+    assert second["label"] == 2 and second["outline"] == [[5.0, 6.0, 7.0, 6.0, 7.0, 8.0]]
+    assert DETECTION.tally(Objects((thing(1, 2, 3, 4), thing(1, 2, 3, 4, crowd=True)))) == {"cell": 1}
+
+
+def test_boxes_go_back_into_the_picture_and_are_cut_there():
+    seen = views(Frame.model_validate("pad"), np.array([[200, 100]]), 50)
+    outputs = np.array([[[10, 5, 20, 15, 0.9, 1], [40, 20, 60, 40, 0.8, 0], [0, 0, 0, 0, 0, 0]]], np.float32)
+    (told,) = DETECTION.told(outputs, seen)
+    assert told.tolist() == [[40, 20, 80, 60, pytest.approx(0.9), 1], [160, 80, 200, 100, pytest.approx(0.8), 0]]
+
+
+def test_an_object_on_the_seam_of_two_tiles_is_told_once():
+    frame = Frame.model_validate({"name": "tiles", "tile": 60, "overlap": 0.3})
+    seen = views(frame, np.array([[100, 60]]), 60)
+    assert seen.regions[:, 0].tolist() == [0, 40]
+    outputs = np.zeros((2, 2, 6), np.float32)
+    outputs[0, 0] = [42, 10, 60, 30, 0.7, 0]  # x 42..60 of the picture, cut by the end of the tile
+    outputs[1, 0] = [2, 10, 25, 30, 0.9, 0]  # x 42..65: the same object
+    outputs[1, 1] = [2, 10, 25, 30, 0.6, 1]  # of another class
+    (told,) = DETECTION.told(outputs, seen)
+    assert told[:, [0, 2, 5]].tolist() == [[42, 65, 0], [42, 65, 1]]
+
+
+def test_a_blind_detector_puts_training_boxes_everywhere():
+    train = FakeSplit(["a", "b"], objects=[np.array([[0, 0, 5, 10, 0, 0.0], [5, 5, 10, 10, 0, 0]])], sizes=[(10, 10)])
+    test = FakeSplit(["a", "b"], objects=[np.zeros((0, 6))], sizes=[(20, 40)])
+    told = DETECTION.blind(train, test).said(0)
+    assert sorted(box.box for box in told.boxes) == [(0, 0, 10, 40), (10, 20, 20, 40)]
+
+
+# Semantic segmentation
+
+SEGMENTATION = Segmentation()
+
+
+def test_outlines_become_pixels_and_later_ones_lie_on_top():
+    objects = Objects(
+        (
+            thing(0, 0, 4, 4, name="b", outline=((0, 0, 4, 0, 4, 4, 0, 4),)),
+            thing(1, 1, 3, 3, name="a", outline=((1, 1, 3, 1, 3, 3, 1, 3),)),
+        )
+    )
+    settled = SEGMENTATION.settle(Drawn(objects), 5, 4, RULES)
+    canvas = settled.annotation
+    assert canvas.names == ("a", "b", "background")
+    assert masks.decode(canvas.mask).tolist() == [[1, 1, 1, 1, 2], [1, 0, 0, 1, 2], [1, 0, 0, 1, 2], [1, 1, 1, 1, 2]]
+    assert SEGMENTATION.tally(canvas) == {"a": 4, "b": 12, "background": 4}
+    assert masks.decode(SEGMENTATION.settle(Drawn(objects, None), 5, 4, RULES).annotation.mask)[0, 4] == 255
+
+
+def test_a_mask_of_another_size_is_left_out_with_both_sizes():
+    canvas = Canvas(("a",), 5, 4, "0" * 64, b"", {"a": 20}, source="m.png")
+    settled = SEGMENTATION.settle(canvas, 4, 5, RULES)
+    assert settled.annotation is None
+    assert settled.problems[0][0][1:] == ("m.png", "", "a mask of 5 x 4; the picture is 4 x 5")
+
+
+def test_each_pixel_is_told_by_the_view_that_shows_it_best():
+    frame = Frame.model_validate({"name": "tiles", "tile": 4, "overlap": 0.5})
+    seen = views(frame, np.array([[6, 4]]), 4)
+    outputs = np.zeros((2, 2, 4, 4), np.float32)
+    outputs[0, 0], outputs[1, 1] = 1, 1  # the left tile says class 0 everywhere, the right one class 1
+    (told,) = SEGMENTATION.told(outputs, seen)
+    assert masks.decode(told.mask).tolist() == [[0, 0, 0, 1, 1, 1]] * 4
+    assert told.confidence == pytest.approx(1 / (1 + np.exp(-1)))
+
+
+def test_maps_of_a_padded_picture_are_enlarged_between_the_centres():
+    seen = views(Frame.model_validate("pad"), np.array([[8, 4]]), 4)
+    outputs = np.zeros((1, 2, 4, 4), np.float32)
+    outputs[0, 1, :, 2:] = 1
+    outputs[0, 0, :, :2] = 1
+    (told,) = SEGMENTATION.told(outputs, seen)
+    assert masks.decode(told.mask).tolist() == [[0, 0, 0, 0, 1, 1, 1, 1]] * 4
+
+
+def test_a_blind_answer_is_the_most_frequent_class():
+    train = FakeSplit(["a", "b"], sizes=[(1, 1)], counts={"a": 1, "b": 3})
+    truth = masks.encode(np.array([[0, 1], [1, 1]], np.uint8))
+    blind = SEGMENTATION.blind(train, FakeSplit(["a", "b"], masks=[truth], sizes=[(2, 2)]))
+    assert blind.confidence.tolist() == [0.75]
+    assert blind.said(0).mask.tolist() == [[1, 1], [1, 1]]

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline import mcnemar
+from pipeline import masks, mcnemar
+from pipeline.answering import Answers
+from pipeline.answers.labels import LabelAnswers
+from pipeline.answers.masks import MaskAnswers
+from pipeline.answers.objects import ObjectAnswers
 from pipeline.plugin import metric_named
-from pipeline.registry.trial import DIFFERENCES, Trial, compare, judge
-from pipeline.registry.verdict import Verdict
+from pipeline.registry.trial import DIFFERENCES, Trial, judge, of_qualities
+from pipeline.registry.verdict import Comparison, Verdict
 
 LABELS = np.arange(200) % 2
 IMAGES = 500
+CLASSES = ("even", "odd")
 
 
-def answering(labels: np.ndarray, wrong: np.ndarray, sure: float = 0.9) -> np.ndarray:
+def answering(labels: np.ndarray, wrong: np.ndarray, sure: float = 0.9) -> LabelAnswers:
     """Probabilities of two classes that are right but for the images in `wrong`."""
     told = np.where(np.isin(np.arange(len(labels)), wrong), 1 - labels, labels)
     probabilities = np.full((len(labels), 2), 1 - sure)
     probabilities[np.arange(len(labels)), told] = sure
-    return probabilities
+    return LabelAnswers(CLASSES, labels, probabilities)
 
 
-def trial(labels: np.ndarray = LABELS, **changes: object) -> Trial:
-    return Trial(
-        **({"labels": labels, "score": "accuracy", "confidence": 0.95, "resamples": 1000, "seed": 0} | changes)
-    )
+def trial(**changes: object) -> Trial:
+    return Trial(**({"score": "accuracy", "confidence": 0.95, "resamples": 1000, "seed": 0} | changes))
 
 
 def judged(challenger_wrong: object, champion_wrong: object, **changes: object) -> Verdict:
@@ -37,9 +41,16 @@ def judged(challenger_wrong: object, champion_wrong: object, **changes: object) 
     return judge(*sides, "version 3", test)
 
 
+def compared(challenger: Answers, champion: Answers, **changes: object) -> Comparison:
+    """The numbers behind a verdict."""
+    found = judge(challenger, champion, "version 3", trial(**changes)).comparison
+    assert found
+    return found
+
+
 def test_the_numbers_by_hand() -> None:
     # wrong: challenger 2 (one of them shared), champion 9 -> fixed 8, broken 1, exact p = 2 * (1 + 9) / 2^9
-    found = compare(answering(LABELS, np.arange(2)), answering(LABELS, np.arange(1, 10)), "version 3", trial())
+    found = compared(answering(LABELS, np.arange(2)), answering(LABELS, np.arange(1, 10)))
     assert (found.challenger, found.champion, found.decided_by) == (0.99, 0.955, "McNemar")
     assert found.difference == pytest.approx(7 / 200)
     assert (found.fixed, found.broken) == (8, 1)
@@ -47,11 +58,12 @@ def test_the_numbers_by_hand() -> None:
     assert found.lower == mcnemar.lower(200, 8, 1, 0.95)
     assert found.detectable == mcnemar.detectable(200, 8, 1, 0.95)
     assert found.power == {points: mcnemar.power(200, 9 / 200, points, 0.95) for points in (0.01, 0.02, 0.04)}
+    assert (found.images, found.graded) == (200, False)
 
 
 def test_the_bootstrap_decides_where_the_score_is_no_count() -> None:
     sides = answering(LABELS, np.arange(2)), answering(LABELS, np.arange(1, 10))
-    found = compare(*sides, "version 3", trial(score="balanced_accuracy"))
+    found = compared(*sides, score="balanced_accuracy")
     assert found.decided_by == "bootstrap"
     # of one image's difference: mean 7/200, mean square 9/200 -> standard error 0.01466; times 1.645 and 0.842
     error = np.sqrt((9 / 200 - (7 / 200) ** 2) / 200)
@@ -95,12 +107,12 @@ def test_what_a_test_cannot_say_of_its_power() -> None:
     by_bootstrap = judged([], [], score="brier")
     assert by_bootstrap.reasons[-1].startswith("The two never differ, so how small a difference")
     labels = np.arange(4) % 2
-    few = judge(answering(labels, np.arange(0)), answering(labels, np.arange(4)), "it", trial(labels))
+    few = judge(answering(labels, np.arange(0)), answering(labels, np.arange(4)), "it", trial())
     assert few.outcome == "hold"
     assert few.reasons[-1] == "4 test images are too few to show any difference, however large."
     assert Verdict.model_validate_json(few.model_dump_json()).reasons == few.reasons  # with a number that is none
     one_class = np.zeros(10, np.int64)
-    undefined = judge(*[answering(one_class, np.arange(1))] * 2, "it", trial(one_class, score="roc_auc"))
+    undefined = judge(*[answering(one_class, np.arange(1))] * 2, "it", trial(score="roc_auc"))
     assert (undefined.outcome, undefined.reasons[-1]) == ("hold", "ROC AUC is undefined on these test images.")
 
 
@@ -112,6 +124,101 @@ def test_a_score_that_should_be_low_is_turned_round() -> None:
     assert verdict.comparison.challenger < verdict.comparison.champion
     assert verdict.comparison.difference > 0
     assert judge(unsure, sure, "version 3", trial(score="brier")).outcome == "reject"
+
+
+# Answers that can be right in part.
+
+BOXES = np.array([[0, 0, 10, 10], [10, 10, 20, 20]], float)
+"""The two objects of every picture."""
+PAINTED = np.array([[0, 0], [1, 1]], np.uint8)
+
+
+def finding(counts: Sequence[int]) -> ObjectAnswers:
+    """Of each image the first `counts` of its two objects are found, exactly where they are."""
+    truth = np.column_stack([BOXES, np.zeros((2, 2))])  # of class 0, no crowds
+    found = np.column_stack([BOXES, np.full(2, 0.9), np.zeros(2)])
+    return ObjectAnswers(["cell"], [truth] * len(counts), [found[:count] for count in counts], [(20, 20)] * len(counts))
+
+
+def painting(wrong: Sequence[int], images: int = 40) -> MaskAnswers:
+    """Masks that are right but for one of the two pixels of class 0 in the images in `wrong`."""
+    other = PAINTED.copy()
+    other[0, 1] = 1
+    said = [masks.encode(other if place in wrong else PAINTED) for place in range(images)]
+    return MaskAnswers(["sky", "road"], [masks.encode(PAINTED)] * images, said, np.full(images, 0.8))
+
+
+MORE = [2] * 30 + [1] * 10
+FEWER = [1] * 5 + [2] * 20 + [1] * 5 + [2] * 2 + [1] * 8
+
+
+def test_objects_by_hand() -> None:
+    challenger, champion = finding(MORE), finding(FEWER)
+    assert set(challenger.quality) == {1.0, 2 / 3}  # F1 of one of two, and nothing wrong: 2 / 3
+    found = compared(challenger, champion, score="map50")
+    # Precision is 1 until no more is found: of 80 objects 70 and 62. COCO looks at the recalls 0, 0.01, ..., 1, of which
+    # 88 are at most 0.875, and 78 at most 0.775.
+    assert (found.challenger, found.champion) == (pytest.approx(88 / 101), pytest.approx(78 / 101))
+    assert found.difference == pytest.approx(10 / 101)
+    assert (found.decided_by, found.graded, found.images) == ("bootstrap", True, 40)
+    # images 0 to 4 and 25 to 29 are answered better, 30 and 31 worse: 10 or more of 12 tosses, either way round
+    assert (found.fixed, found.broken) == (10, 2)
+    assert found.p == pytest.approx(2 * (1 + 12 + 66) / 2**12)
+    # of one image's share of what is found: half an object of two 10 times more and twice less
+    error = np.sqrt((12 * 0.5**2 / 40 - 0.1**2) / 40)
+    assert found.lower == pytest.approx(0.1 - 1.6449 * error, abs=0.01)
+    assert found.detectable == pytest.approx((1.6449 + 0.8416) * error, rel=0.1)
+
+
+def test_the_words_about_answers_that_are_right_in_part() -> None:
+    verdict = judge(finding(MORE), finding(FEWER), "version 3", trial(score="map50"))
+    assert verdict.outcome == "promote"
+    assert verdict.reasons[0] == "Better than version 3: mAP 50 0.8713 against 0.7723 on the same 40 test images."
+    assert "by the paired bootstrap it is at least +0.0" in verdict.reasons[1]
+    assert verdict.reasons[2] == (
+        "It answers 10 images better than version 3, and 2 worse (exact sign test: p = 0.039)."
+    )
+    assert judge(finding(FEWER), finding(MORE), "version 3", trial(score="map50")).outcome == "reject"
+    same = judge(finding(MORE), finding(MORE), "version 3", trial(score="map50"))
+    assert same.outcome == "hold"
+    assert same.reasons[-1].startswith("The two never differ, so how small a difference")
+    nothing_there = ObjectAnswers(["cell"], [np.zeros((0, 6))] * 9, [np.zeros((0, 6))] * 9, [(20, 20)] * 9)
+    undefined = judge(nothing_there, nothing_there, "it", trial(score="map"))
+    assert (undefined.outcome, undefined.reasons[-1]) == ("hold", "mAP 50:95 is undefined on these test images.")
+
+
+def test_masks_by_hand() -> None:
+    challenger, champion = painting(range(4)), painting(range(2, 18))
+    # one of two pixels of the sky said to be road: IoU 1 / 2 of the sky and 2 / 3 of the road
+    assert challenger.quality == pytest.approx(np.repeat([7 / 12, 1.0], [4, 36]))
+    found = compared(challenger, champion, score="mean_iou")
+    # of 80 pixels of the sky 4 and 16 are lost to the 80 of the road
+    assert found.challenger == pytest.approx((76 / 80 + 80 / 84) / 2)
+    assert found.champion == pytest.approx((64 / 80 + 80 / 96) / 2)
+    assert (found.decided_by, found.graded) == ("bootstrap", True)
+    assert (found.fixed, found.broken) == (14, 2)
+    assert found.p == pytest.approx(2 * (1 + 16 + 120) / 2**16)
+    assert found.lower > 0
+    # every pixel counts alike: of one image a quarter is wrong, 14 times less and twice more
+    error = np.sqrt((16 * 0.25**2 / 40 - (12 * 0.25 / 40) ** 2) / 40)
+    by_pixel = compared(challenger, champion, score="pixel_accuracy")
+    assert by_pixel.difference == pytest.approx(12 * 0.25 / 40)
+    assert by_pixel.lower == pytest.approx(12 * 0.25 / 40 - 1.6449 * error, abs=0.005)
+
+
+def test_qualities_alone_are_compared_by_their_mean() -> None:
+    right, before = answering(LABELS, np.arange(2)).quality, answering(LABELS, np.arange(1, 10)).quality
+    counted = of_qualities(right, before, "run 1", trial(score="brier"))
+    by_answers = compared(answering(LABELS, np.arange(2)), answering(LABELS, np.arange(1, 10)))
+    assert counted == by_answers.model_copy(update={"champion_name": "run 1"})  # a count of right answers: McNemar
+    found = of_qualities(finding(MORE).quality, finding(FEWER).quality, "run 1", trial(score="map"))
+    assert (found.score, found.decided_by, found.graded) == ("Quality of the answers", "bootstrap", True)
+    assert found.challenger == pytest.approx((30 + 10 * 2 / 3) / 40)
+    assert found.difference == pytest.approx((10 - 2) / 3 / 40)
+    assert (found.fixed, found.broken) == (10, 2)
+    error = np.sqrt((12 / 3**2 / 40 - (8 / 3 / 40) ** 2) / 40)
+    assert found.lower == pytest.approx(8 / 3 / 40 - 1.6449 * error, abs=0.005)
+    assert found.power[0.04] == pytest.approx(stats.norm.cdf(0.04 / error - 1.6449), abs=0.05)
 
 
 # Pairs of models as they come: what is hard for one is hard for the other. Each image has a difficulty that both share;
@@ -127,10 +234,10 @@ def margins(random: np.random.Generator, images: int, gain: float) -> tuple[np.n
     return challenger + gain, champion
 
 
-def probabilities(margin: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def answers(margin: np.ndarray, labels: np.ndarray) -> LabelAnswers:
     """Of two classes; the true one has the logistic of the margin."""
     true = 1 / (1 + np.exp(-margin))
-    return np.where(labels[:, None] == np.arange(2), true[:, None], 1 - true[:, None])
+    return LabelAnswers(CLASSES, labels, np.where(labels[:, None] == np.arange(2), true[:, None], 1 - true[:, None]))
 
 
 @cache
@@ -140,7 +247,7 @@ def gain_for(score: str, difference: float) -> float:
     labels, once = np.arange(1_000_000) % 2, np.ones((1, 1_000_000))
 
     def worth(margin: np.ndarray) -> float:
-        value = float(metric.score(probabilities(margin, labels), labels, once)[0])
+        value = float(metric.score(answers(margin, labels), once)[0])
         return value if metric.higher_is_better else -value
 
     challenger, champion = margins(np.random.default_rng(9), len(labels), 0)
@@ -156,8 +263,8 @@ def rounds(count: int, score: str, difference: float, resamples: int = 200) -> t
     random, labels = np.random.default_rng(round(1000 * difference)), np.arange(IMAGES) % 2
     gain, promoted, claimed = gain_for(score, difference), 0, 0.0
     for turn in range(count):
-        sides = (probabilities(margin, labels) for margin in margins(random, IMAGES, gain))
-        verdict = judge(*sides, "it", trial(labels, score=score, resamples=resamples, seed=turn))
+        sides = (answers(margin, labels) for margin in margins(random, IMAGES, gain))
+        verdict = judge(*sides, "it", trial(score=score, resamples=resamples, seed=turn))
         promoted += verdict.outcome == "promote"
         assert verdict.comparison
         claimed += verdict.comparison.power.get(difference, 0)
@@ -187,6 +294,22 @@ def test_equal_and_better_models_by_the_bootstrap() -> None:
     assert promoted * 100 <= stats.binom.ppf(0.999, 100, 0.05)
     promoted, claimed = rounds(100, "brier", 0.01)
     assert promoted == pytest.approx(claimed, abs=error(promoted, 100) + 0.02)
+
+
+def found_of_two(margin: np.ndarray) -> list[int]:
+    """How many of its two objects are found in each picture: the second one is harder."""
+    return ((margin > 0).astype(int) + (margin > SKILL)).tolist()
+
+
+def test_of_equal_and_of_better_detectors() -> None:
+    random, promoted = np.random.default_rng(3), {0.0: 0, 0.4: 0}
+    for gain in promoted:
+        for turn in range(100):
+            sides = (finding(found_of_two(margin)) for margin in margins(random, 100, gain))
+            verdict = judge(*sides, "it", trial(score="map50", resamples=200, seed=turn))
+            promoted[gain] += verdict.outcome == "promote"
+    assert promoted[0.0] <= stats.binom.ppf(0.999, 100, 0.05)
+    assert promoted[0.4] > 50
 
 
 @pytest.mark.slow

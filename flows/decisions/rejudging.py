@@ -52,7 +52,7 @@ def _fits(params: Params, record: RunRecord) -> None:
 
 
 def _written(record: RunRecord) -> pa.Table:
-    return pq.read_table(io.BytesIO(outputs.read(record, str(PREDICTIONS))), columns=["id", "probabilities"])
+    return pq.read_table(io.BytesIO(outputs.read(record, str(PREDICTIONS))))
 
 
 def _say(case: Case) -> None:

@@ -7,17 +7,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipeline import drawing
+from pipeline.contracts import PolicyConfig, Target
 from pipeline.dataset import Dataset, Split
+from pipeline.errors import UserError
 from pipeline.files import replacing_folder, write_bytes, write_json
 from pipeline.images import center_crop, encode_png
-from pipeline.packed import packed
+from pipeline.packed import TARGETS, packed, views
 from pipeline.params import AugmentParams
 from pipeline.policy import Policy
 from pipeline.transforms import Augmenter, resolve, sample_seed
 
 SHEET_PICTURES = 8
 SHEET_VARIANTS = 7
-CELL = 96
+CELL = 160
 GAP = 4
 
 
@@ -27,17 +30,27 @@ def run(params: AugmentParams, dataset: Dataset, out: Path) -> Policy:
     Raises:
         UserError: a transform does not exist, refuses its arguments, or gives pictures of another size.
     """
-    channels, side, size = dataset.info.channels, params.augment.packed, params.augment.size
-    spec = resolve(params.augment.transforms(), side, size, channels)
+    options, channels, learns = params.augment, dataset.info.channels, Target[dataset.info.learns]
+    check_frame(options, learns, dataset.info.task)
+    transforms = options.transforms(learns.located)
+    spec = resolve(transforms, options.packed, options.size, channels, learns)
     train = dataset.split("train")
-    pictures = packed(train, side)
+    pictures = packed(train, options.frame, options.packed)
     mean, deviation = moments(pictures)
-    policy = Policy(channels=channels, packed=side, size=size, mean=mean, deviation=deviation, transforms=spec)
+    policy = Policy(
+        channels=channels,
+        frame=options.frame,
+        packed=options.packed,
+        size=options.size,
+        mean=mean,
+        deviation=deviation,
+        transforms=spec,
+    )
     with replacing_folder(out) as folder:
         write_json(folder / "policy.json", policy.model_dump(mode="json"))
-        write_bytes(folder / "preview.png", encode_png(sheet(policy, train, pictures)))
+        write_bytes(folder / "preview.png", encode_png(sheet(policy, train, learns)))
     print(
-        f"augment: {params.augment.size} px, {len(params.augment.transforms())} transforms, "
+        f"augment: {options.size} px, {options.frame.name}, {len(transforms)} transforms, "
         f"mean {_listed(mean)}, deviation {_listed(deviation)}"
     )
     return policy
@@ -64,34 +77,59 @@ def moments(pictures: np.ndarray) -> tuple[list[float], list[float]]:
     return [round(float(m), 6) for m in mean], [round(float(d), 6) or 1.0 for d in deviation]
 
 
-def sheet(policy: Policy, split: Split, pictures: np.ndarray) -> np.ndarray:
+def check_frame(options: PolicyConfig, learns: Target, task: str) -> None:
+    """Refuse a frame that does not show what is to be learnt.
+
+    Raises:
+        UserError: the task learns where things are, and the frame leaves out a part of the picture.
+    """
+    if learns.located and options.frame.name == "crop":
+        raise UserError(
+            f"params.yaml: augment.frame is 'crop', which shows the middle of a picture, but task {task!r} learns "
+            "where things are in all of it: set pad, stretch or tiles."
+        )
+
+
+def sheet(policy: Policy, train: Split, learns: Target) -> np.ndarray:
     """A row for each of a few training pictures: as evaluation sees it, then as training may see it.
+
+    What is known of their pixels is drawn on them: boxes, and masks in the colours of their classes.
 
     Args:
         policy: what to draw.
-        split: the training split.
-        pictures: its packed pictures, uint8 [N, P, P, C].
+        train: the training split.
+        learns: what is known of it.
 
     Returns:
-        uint8 [rows * (CELL + GAP), (1 + SHEET_VARIANTS) * (CELL + GAP), C].
+        uint8 [rows * (CELL + GAP), (1 + SHEET_VARIANTS) * (CELL + GAP), C], or with 3 channels where things are drawn.
     """
-    augment = Augmenter(policy.transforms)
+    augment = Augmenter(policy.transforms, learns)
+    chosen = np.linspace(0, len(train) - 1, min(SHEET_PICTURES, len(train))).astype(int).tolist()
+    few = train.at(chosen)
+    plain = packed(few, policy.frame, policy.plain), TARGETS[learns](few, policy.frame, policy.plain)
+    varied = packed(few, policy.frame, policy.packed), TARGETS[learns](few, policy.frame, policy.packed)
     rows = []
-    for position in np.linspace(0, len(split) - 1, min(SHEET_PICTURES, len(split))).astype(int):
-        variants = [center_crop(pictures[position], policy.size)]
-        variants += [
-            augment(pictures[position], sample_seed(0, variant, split.ids[position]))
+    for view in np.searchsorted(views(few, policy.frame, policy.packed).images, np.arange(len(few))).tolist():
+        # Of the square at the same place: tiles of another size than the packed one are others.
+        seen = min(view, len(plain[0]) - 1)
+        shown = [(center_crop(plain[0][seen], policy.size), plain[1][seen])]
+        identity = few.ids[views(few, policy.frame, policy.packed).images[view]]
+        shown += [
+            augment(varied[0][view], varied[1][view], sample_seed(0, variant, identity))
             for variant in range(SHEET_VARIANTS)
         ]
-        rows.append(np.concatenate([_cell(variant) for variant in variants], axis=1))
+        cells = [_cell(drawing.annotated(pixels, target, learns, train.classes)) for pixels, target in shown]
+        rows.append(np.concatenate(cells, axis=1))
     return np.concatenate(rows, axis=0)
 
 
 def _cell(picture: np.ndarray) -> np.ndarray:
     channels = picture.shape[2]
     image = Image.fromarray(picture[:, :, 0] if channels == 1 else picture)
-    enlarged = np.asarray(image.resize((CELL, CELL), Image.Resampling.NEAREST)).reshape(CELL, CELL, channels)
-    return np.pad(enlarged, ((0, GAP), (0, GAP), (0, 0)), constant_values=255)
+    shrinks = picture.shape[0] > CELL
+    way = Image.Resampling.BILINEAR if shrinks else Image.Resampling.NEAREST
+    resized = np.asarray(image.resize((CELL, CELL), way)).reshape(CELL, CELL, channels)
+    return np.pad(resized, ((0, GAP), (0, GAP), (0, 0)), constant_values=255)
 
 
 def _listed(values: list[float]) -> str:

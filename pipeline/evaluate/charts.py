@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
-from pipeline.evaluate.tables import Bin
+from pipeline.answering import Curve
 
 WIDTH, HEIGHT = 440, 280
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 44
+STYLES = 7
+"""Of lines, in the style sheet."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -108,48 +111,34 @@ def curves(
     return Chart(title, f"{title} over the epochs: {ends}.", "Epoch", y_label, whole, y.ticks(), lines, mark=mark)
 
 
-def reliability(bins: Sequence[Bin]) -> Chart:
-    """Accuracy over confidence: bars that end on the diagonal if all is well, the wider the more images."""
+def of_curve(curve: Curve) -> Chart | None:
+    """A curve of the answers, over axes from 0 to 1; None if nothing in it can be drawn."""
     x, y = _unit()
-    floor, most = y.at(0), max(b.images for b in bins)
-    room = x.at(bins[0].high) - x.at(bins[0].low) - 2
-    widths = [round(room * max(0.15, math.sqrt(b.images / most)), 2) for b in bins]
-    bars = [
-        Bar(
-            x=round(x.at((b.low + b.high) / 2) - width / 2, 2),
-            y=y.at(b.accuracy),
-            width=width,
-            height=round(floor - y.at(b.accuracy), 2),
-            text=f"{b.images} images, confidence {b.confidence:.1%} on average, {b.accuracy:.1%} of them right",
-        )
-        for b, width in zip(bins, widths, strict=True)
-    ]
-    summary = "Share of right answers by confidence: " + "; ".join(bar.text for bar in bars) + "."
-    lines = [_line("Perfectly calibrated", "line-ideal", [(0, 0), (1, 1)], x, y)]
-    return Chart(
-        "Confidence and truth",
-        summary,
-        "Confidence",
-        "Share right (wider: more images)",
-        x.ticks(),
-        y.ticks(),
-        lines,
-        bars,
-    )
-
-
-def roc(points: Points) -> Chart | None:
-    """The mean ROC curve; None if there is none."""
-    if not points:
+    series = [(name, [p for p in points if all(map(math.isfinite, p))]) for name, points in curve.series]
+    series = [(name, points) for name, points in series if points]
+    if not series:
         return None
-    x, y = _unit()
-    lines = [
-        _line("Chance", "line-ideal", [(0, 0), (1, 1)], x, y),
-        _line("Mean over the classes", "line-0", points, x, y),
-    ]
-    at_one = max(found for alarms, found in points if alarms <= 0.01)
-    summary = f"ROC curve: at 1% of false alarms, {at_one:.1%} of the images of a class are found, on average."
-    return Chart("One class against the rest", summary, "False alarms", "Found", x.ticks(), y.ticks(), lines)
+    lines = [_line(curve.ideal_name, "line-ideal", curve.ideal, x, y)] if curve.ideal else []
+    bars: list[Bar] = []
+    if curve.sizes:
+        bars = _bars(curve, x, y)
+    else:
+        lines += [_line(name, f"line-{place % STYLES}", points, x, y) for place, (name, points) in enumerate(series)]
+    return Chart(curve.title, curve.summary, curve.x_label, curve.y_label, x.ticks(), y.ticks(), lines, bars)
+
+
+def _bars(curve: Curve, x: Scale, y: Scale) -> list[Bar]:
+    """Upright bars at the points of the only series, the wider the more images are behind them."""
+    ((name, points),) = curve.series
+    floor, most = y.at(0), max(curve.sizes)
+    places = [x.at(a) for a, _ in points]
+    room = min((b - a for a, b in pairwise(places)), default=(x.end - x.start) / 15) - 2
+    bars = []
+    for place, (_, value), images in zip(places, points, curve.sizes, strict=True):
+        width = round(room * max(0.15, math.sqrt(images / most)), 2)
+        text = f"{images:,} images, {name.lower()} {value:.1%}"
+        bars.append(Bar(round(place - width / 2, 2), y.at(value), width, round(floor - y.at(value), 2), text))
+    return bars
 
 
 def _unit() -> tuple[Scale, Scale]:

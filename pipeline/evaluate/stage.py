@@ -2,7 +2,9 @@
 
 metrics.json         every metric: value and 95 % interval; and how many images
 predictions.parquet  one row per test image
-classes.csv  confusion.csv  calibration.csv  roc.csv
+classes.csv          how each class fares
+confusion.csv        what is taken for what
+curves.csv           the curves of the report, point by point
 errors.png           the worst errors on one sheet
 report.html          all of it on one page
 """
@@ -11,24 +13,24 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from pipeline.answering import Answers
 from pipeline.bootstrap import Interval, interval
 from pipeline.bundle import Bundle
-from pipeline.contracts import TaskConfig
 from pipeline.dataset import Dataset, Split
 from pipeline.devices import set_up
 from pipeline.errors import UserError
 from pipeline.evaluate import pictures, report, tables
-from pipeline.evaluate.answers import Answers
-from pipeline.evaluate.wording import plotted
+from pipeline.evaluate.wording import lower
 from pipeline.files import replacing_folder, write_bytes, write_json, write_text
 from pipeline.images import encode_png
-from pipeline.packed import packed
+from pipeline.packed import packed, views
 from pipeline.params import EvaluateParams
 from pipeline.plugin import metrics_for
 
@@ -51,10 +53,10 @@ def run(
     Raises:
         UserError: the test split is empty, or the model is for other classes or answers with no numbers.
     """
-    test = dataset.split("test")
+    test, located = dataset.split("test"), params.task.learns.located
     answers = ask(params, test, bundle)
     figures = scored(params, dataset, answers)
-    worst = pictures.mistakes(test, answers, bundle.info.channels, params.evaluate.worst)
+    worst = pictures.mistakes(test, answers, bundle.info.frame, located, params.evaluate.worst)
     material = report.Material(
         headline=figures[0],
         figures=figures,
@@ -67,13 +69,16 @@ def run(
     )
     with replacing_folder(out) as folder:
         write_json(folder / "metrics.json", summary(figures, len(test)))
-        write_tables(folder, test, answers)
-        drawing = pictures.sheet(worst, int((~answers.right).sum()), len(test))
+        tables.write_predictions(folder / "predictions.parquet", test, answers, located)
+        tables.write_csv(folder / "classes.csv", *answers.class_table())
+        tables.write_confusion(folder / "confusion.csv", answers.confusion())
+        tables.write_curves(folder / "curves.csv", answers.curves())
+        drawing = pictures.sheet(worst, report.errors(answers), len(test))
         write_bytes(folder / "errors.png", encode_png(drawing))
         write_text(folder / "report.html", report.page(material))
     score = figures[0].interval
     print(
-        f"evaluate: {len(test)} test images, {figures[0].title.lower()} {score.value:.4f} "
+        f"evaluate: {len(test)} test images, {lower(figures[0].title)} {score.value:.4f} "
         f"({score.low:.4f} to {score.high:.4f}), a blind answer {figures[0].baseline:.4f}"
     )
     return figures
@@ -96,59 +101,33 @@ def ask(params: EvaluateParams, test: Split, bundle: Bundle) -> Answers:
             f"The model in {bundle.root} is for {_described(known.classes, known.channels)}, but the dataset in "
             f"{test.dataset.root} has {_described(given.classes, given.channels)}. `convoy run` trains one for it."
         )
-    outputs = bundle.outputs(packed(test, known.packed), set_up(params.compute.device, params.compute.threads))
-    lost = int((~np.isfinite(outputs).all(axis=1)).sum())
-    if lost:
-        raise UserError(
-            f"The model answers {lost} of {len(test)} test images with values that are not finite: its training "
-            "diverged. Lower `optimizer.lr` in params.yaml."
-        )
-    return Answers(given.classes, params.task.targets(test.samples), params.task.probabilities(outputs))
+    device = set_up(params.compute.device, params.compute.threads)
+    seen = views(test, known.frame, known.packed)
+    return params.task.answers(test, bundle.told(packed(test, known.frame, known.packed), seen, device))
 
 
 def scored(params: EvaluateParams, dataset: Dataset, answers: Answers) -> list[report.Figure]:
     """Every metric that fits the task, with its interval and the score of a model that never looks."""
-    blind = unseeing(params.task, dataset, len(answers.labels))
-    once = np.ones((1, len(answers.labels)))
+    blind = params.task.blind(dataset.split("train"), dataset.split("test"))
+    once = np.ones((1, len(answers)))
     figures = []
     for name, metric in metrics_for(params.task).items():
         found = interval(
-            metric.score,
-            answers.probabilities,
-            answers.labels,
+            partial(metric.score, answers),
+            len(answers),
             resamples=params.evaluate.resamples,
             confidence=CONFIDENCE,
             seed=SEED,
         )
-        baseline = float(metric.score(blind, answers.labels, once)[0])
+        baseline = float(metric.score(blind, once)[0])
         figures.append(report.Figure(name, metric.title, metric.higher_is_better, found, baseline))
     return figures
-
-
-def unseeing(task: TaskConfig, dataset: Dataset, count: int) -> np.ndarray:
-    """The task's baseline, from how often each class stands in the training split: float64 [count, K]."""
-    shares = dataset.info.counts["train"]
-    numbers = [shares.get(name, 0) for name in dataset.info.classes]
-    return task.baseline(np.repeat(np.arange(len(numbers)), numbers), len(numbers), count)
 
 
 def summary(figures: list[report.Figure], images: int) -> dict[str, Any]:
     """`metrics.json`; a metric that is undefined on these images is left out, since JSON has no word for it."""
     defined = {figure.name: figure.interval for figure in figures if np.isfinite(figure.interval).all()}
     return {"images": images, **{name: _rounded(found) for name, found in defined.items()}}
-
-
-def write_tables(folder: Path, test: Split, answers: Answers) -> None:
-    """Everything that a spreadsheet, or `dvc plots`, can read."""
-    pairs = zip(answers.labels, answers.predicted, strict=True)
-    rows = tables.per_class(tables.confusion(answers), answers.classes)
-    names = [plotted(name) for name in answers.classes]
-    tables.write_predictions(folder / "predictions.parquet", test, answers)
-    tables.write_csv(folder / "classes.csv", ["class", "images", "precision", "recall", "f1"], rows)
-    named = ((names[actual], names[predicted]) for actual, predicted in pairs)
-    tables.write_csv(folder / "confusion.csv", ["actual", "predicted"], named)
-    tables.write_csv(folder / "calibration.csv", tables.Bin._fields, tables.calibration(answers))
-    tables.write_csv(folder / "roc.csv", ["false_positive_rate", "true_positive_rate"], tables.roc(answers))
 
 
 def read_epochs(path: Path) -> dict[str, list[float]]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 
+from pipeline.drawing import shown
 
-def shown(name: str) -> str:
-    """A name for people to read: what cannot be seen, or would turn the text around it, is replaced."""
-    joiners = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # some scripts and emoji are spelt with them
-    visible = "".join(c if c.isprintable() or c in joiners else "\N{REPLACEMENT CHARACTER}" for c in name)
-    return visible if visible.strip(joiners + " ") else "(blank)"
+SPELT = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "f1": "F1", "iou": "IoU"}
+"""Words of headings that are names."""
 
 
 def plotted(name: str) -> str:
@@ -31,9 +29,29 @@ def decimal(value: float) -> str:
     return ">0.999" if 0.9995 <= value < 1 else f"{value:.3f}"
 
 
+def cell(value: str | int | float) -> str:
+    """One of a table: a count, a share or score, a dash for what is undefined."""
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, int):
+        return thousands(value)
+    return decimal(value) if math.isfinite(value) else "\N{EN DASH}"
+
+
+def heading(name: str) -> str:
+    """`boundary_f1` as `Boundary F1`."""
+    words = " ".join(SPELT.get(word, word) for word in name.split("_"))
+    return words[:1].upper() + words[1:]
+
+
 def lower(title: str) -> str:
     """A title within a sentence: `balanced accuracy`, but `ROC AUC` and `F1`."""
-    return title if title[1:2].isupper() or title[1:2].isdigit() else title[0].lower() + title[1:]
+    return title if title[1:2].isupper() or title[1:2].isdigit() else title[:1].lower() + title[1:]
+
+
+def one(unit: str) -> str:
+    """`images` as `image`."""
+    return unit.removesuffix("s")
 
 
 def thousands(value: int) -> str:

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pipeline.contracts import LeftOut
 from pipeline.errors import UserError, did_you_mean
-from pipeline.formats._metadata import SPLIT_NAMES
+from pipeline.formats._names import CLUTTER as CLUTTER
+from pipeline.formats._names import PICTURES as PICTURES
+from pipeline.formats._names import base as base
+from pipeline.formats._names import below as below
+from pipeline.formats._names import clutter as clutter
+from pipeline.formats._names import common_end, resolved
+from pipeline.formats._names import folder as folder
+from pipeline.formats._names import parent as parent
+from pipeline.formats._names import split_of as split_of
+from pipeline.formats._names import stem as stem
+from pipeline.formats._names import suffix as suffix
+from pipeline.formats._values import parsed as parsed
 from pipeline.source import Limits, Source, open_source
 
-PICTURES = frozenset(
-    ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm", "pnm")
-)
-"""Suffixes; what the files are is for the decoder to say."""
-CLUTTER = {
-    "__macosx": "macOS puts it into archives; no picture of the data",
-    "thumbs.db": "a thumbnail cache of Windows",
-    "desktop.ini": "a settings file of Windows",
-}
 TEXT_BYTES = 1_000_000_000
 """Of one file of annotations: COCO's own has 450 MB."""
 
@@ -48,6 +48,10 @@ class Listing:
     """Of the regular files below `inside`, sorted."""
     left_out: tuple[LeftOut, ...]
     """Links, hidden files, clutter, and everything outside of `inside`."""
+    outside: tuple[str, ...] = ()
+    """Regular files outside of `inside`, sorted: pictures that a file below it may mean."""
+    sizes: Mapping[str, int] = field(default_factory=dict, repr=False)
+    """Of the files in `names` and `outside`, in bytes."""
 
     @classmethod
     def of(cls, path: str, inside: str = "") -> Listing:
@@ -62,25 +66,36 @@ class Listing:
         """
         source, inside = open_source(path), folder(inside)
         names: list[str] = []
+        outside: list[str] = []
         left_out: list[LeftOut] = []
+        sizes: dict[str, int] = {}
         for entry in source.entries():
             if isinstance(entry, LeftOut):
                 left_out.append(entry)
-            elif reason := clutter(entry.name) or (
-                "" if below(entry.name, inside) else f"outside data.inside ({inside})"
-            ):
+                continue
+            if reason := clutter(entry.name):
                 left_out.append(LeftOut(entry.name, reason))
-            else:
+                continue
+            sizes[entry.name] = entry.size
+            if below(entry.name, inside):
                 names.append(entry.name)
+            else:
+                outside.append(entry.name)
+                left_out.append(LeftOut(entry.name, f"outside data.inside ({inside})"))
         if inside and not names:
             folders = {parent(entry.name) for entry in left_out}
             raise UserError(f"data.inside: {path} has no folder {inside!r}.{did_you_mean(inside, folders - {''})}")
-        return cls(path, inside, source, tuple(sorted(names)), tuple(left_out))
+        return cls(path, inside, source, tuple(sorted(names)), tuple(left_out), tuple(sorted(outside)), sizes)
 
     @cached_property
     def pictures(self) -> frozenset[str]:
         """The files that are pictures, by suffix."""
         return frozenset(name for name in self.names if suffix(name) in PICTURES)
+
+    @cached_property
+    def pictures_outside(self) -> frozenset[str]:
+        """The pictures outside of `inside`."""
+        return frozenset(name for name in self.outside if suffix(name) in PICTURES)
 
     def with_suffix(self, *suffixes: str) -> list[str]:
         """The files with one of these suffixes: `json`."""
@@ -93,7 +108,7 @@ class Listing:
             said: the name as it stands there: relative to that file, to its folder's parent or to the source, with
                 either kind of slash, or the path of another machine.
             beside: the file that says it.
-            among: the files it may be; every picture by default.
+            among: the files it may be, a set; every picture by default.
 
         Returns:
             A file that lies where `said` says; else the one whose last parts agree with most of it.
@@ -102,21 +117,27 @@ class Listing:
         said = said.replace("\\", "/")
         home = parent(beside)
         for place in (home, parent(home), self.inside, ""):
-            candidate = folder(f"{place}/{said}") if place else folder(said)
-            if candidate in known and not said.startswith("/") and ".." not in said.split("/"):
+            candidate = resolved(place, said)
+            if candidate is not None and candidate in known:
                 return Match(candidate, True)
-        parts = [part for part in said.lower().split("/") if part not in ("", ".", "..")]
-        same_end = [name for name in self._by_base.get(parts[-1], []) if name in known] if parts else []
-        if not same_end:
+        parts = [part for part in said.split("/") if part not in ("", ".", "..")]
+        if not parts:
             return Match(None, False)
-        agreeing = {name: _common_end(name.lower().split("/"), parts) for name in same_end}
-        best = max(agreeing.values())
-        closest = [name for name, count in agreeing.items() if count == best]
-        return Match(closest[0], False) if len(closest) == 1 else Match(None, False)
+        same_end = [name for name in self._by_base.get(parts[-1].lower(), []) if name in known]
+        return Match(closest(same_end, "/".join(parts)), False)
+
+    def stems(self, name: str) -> list[str]:
+        """The files of a name without suffix, in any case of letters, below `inside` and outside of it."""
+        return self._by_stem.get(name.lower(), [])
 
     def contents(self, wanted: Iterable[str]) -> Iterator[tuple[str, bytes] | LeftOut]:
         """The bytes of some files, each once, in one pass over the source."""
         for item in self.source.stream(set(wanted)):
+            yield item if isinstance(item, LeftOut) else (item[0].name, item[1])
+
+    def texts(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes] | LeftOut]:
+        """As `contents`, of files of annotations, which may have 1 GB each."""
+        for item in open_source(self.path, Limits(file_bytes=TEXT_BYTES)).stream(set(wanted)) if wanted else ():
             yield item if isinstance(item, LeftOut) else (item[0].name, item[1])
 
     def text(self, name: str) -> bytes:
@@ -125,7 +146,7 @@ class Listing:
         Raises:
             UserError: it has just gone, or is larger than 1 GB.
         """
-        for item in open_source(self.path, Limits(file_bytes=TEXT_BYTES)).stream({name}):
+        for item in self.texts({name}):
             if isinstance(item, LeftOut):
                 raise UserError(f"{self.path}: {item.name} cannot be read: {item.reason}.")
             return item[1]
@@ -133,75 +154,23 @@ class Listing:
 
     @cached_property
     def _by_base(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = defaultdict(list)
-        for name in self.names:
-            found[base(name).lower()].append(name)
-        return found
+        return _grouped((base(name), name) for name in (*self.names, *self.outside))
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        return _grouped((stem(name), name) for name in (*self.names, *self.outside))
 
 
-def parsed(data: bytes, where: str) -> Any:
-    """JSON of a file of annotations.
-
-    Raises:
-        UserError: it is none; `where` says which file it is.
-    """
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} is no JSON: {' '.join(str(error).split())}.") from None
+def closest(names: Collection[str], said: str, stems: bool = False) -> str | None:
+    """The one file whose last parts agree with most of `said`; None if there is none, or more than one."""
+    agreeing = {name: common_end(name.rpartition(".")[0] if stems else name, said) for name in names}
+    most = max(agreeing.values(), default=0)
+    best = [name for name, count in agreeing.items() if count == most]
+    return best[0] if len(best) == 1 else None
 
 
-def split_of(name: str) -> str | None:
-    """The split that a folder or the file's own name tells of: `train2017`, `valid/a.jpg`, `instances_val.json`."""
-    for part in reversed(name.lower().split("/")):
-        for word in re.split(r"[^a-z]+", part):
-            if word in SPLIT_NAMES:
-                return SPLIT_NAMES[word]
-    return None
-
-
-def clutter(name: str) -> str | None:
-    """Why a file is nothing of the data, if it is not."""
-    parts = name.split("/")
-    if any(part.startswith(".") for part in parts):
-        return "hidden"
-    return next((CLUTTER[part.lower()] for part in parts if part.lower() in CLUTTER), None)
-
-
-def folder(path: str) -> str:
-    """A path with single forward slashes and no dots: `./a//b/` is `a/b`."""
-    return "/".join(part for part in path.replace("\\", "/").split("/") if part not in ("", "."))
-
-
-def below(name: str, home: str) -> bool:
-    """Whether a file lies in a folder; everything lies in the empty one."""
-    return not home or name.startswith(home + "/")
-
-
-def parent(name: str) -> str:
-    """The folder that a file lies in; empty at the top."""
-    return name.rpartition("/")[0]
-
-
-def base(name: str) -> str:
-    """A file's name without its folders."""
-    return name.rpartition("/")[2]
-
-
-def stem(name: str) -> str:
-    """A file's name without folders and suffix."""
-    return base(name).rpartition(".")[0] or base(name)
-
-
-def suffix(name: str) -> str:
-    """A file's suffix in lower case, without the dot."""
-    return base(name).rpartition(".")[2].lower()
-
-
-def _common_end(first: list[str], second: list[str]) -> int:
-    count = 0
-    for one, other in zip(reversed(first), reversed(second), strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for key, name in pairs:
+        found[key.lower()].append(name)
+    return found

@@ -11,16 +11,16 @@ reason.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from pydantic import Field
 
-from pipeline.contracts import FormatConfig, Found, LeftOut, Target
+from pipeline.contracts import FormatConfig, Found, LeftOut, Recognised, Target
 from pipeline.errors import UserError, did_you_mean
-from pipeline.formats._files import PICTURES, base, below, clutter, folder, parent, suffix
 from pipeline.formats._metadata import NOTHING, SPLIT_NAMES, Metadata, find
+from pipeline.formats._names import PICTURES, base, below, clutter, folder, parent, suffix
 from pipeline.source import Entry, open_source
 
 
@@ -35,6 +35,20 @@ class Config(FormatConfig):
     """A folder within it, where it holds several data sets."""
     metadata: str = ""
     """A CSV file within it: `file` (the name within it), and columns to slice by; `group` and `split` count as such."""
+
+    @classmethod
+    def recognise(cls, names: Sequence[str], peek: Callable[[str], bytes]) -> Recognised | None:
+        """By folders of pictures, two or more; any other format may have these too."""
+        pictures = [name for name in names if suffix(name) in PICTURES and not clutter(name)]
+        try:
+            layout = lay_out(pictures, "", "")
+        except UserError:
+            return None
+        labels = sorted({label for label, _ in layout.folders.values()})
+        if len(labels) < 2:
+            return None
+        shown = f"{', '.join(labels[:3])}{', ...' if len(labels) > 3 else ''}"
+        return Recognised(1, f"pictures lie in {len(labels):,} folders: {shown}")
 
     def fingerprint(self) -> Iterator[str]:
         """Name, size and time of each file, or of the archive."""

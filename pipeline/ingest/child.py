@@ -1,9 +1,10 @@
 """The process that decodes what nobody trusts yet. It is started by `decoding.py`, which holds the other end.
 
-A batch comes in as a count, as many lengths, and the pictures; one line of JSON goes out per picture: [width, height,
-grey], or the reason why it is none. The whole batch is read first, so that whoever writes it never waits for a picture.
-Memory is limited for the process, processor time per picture: the kernel ends it at the limit, and the other end
-knows which picture it was at.
+A batch comes in as a count, as many kinds and lengths, and the bytes. For each a line of JSON goes out: an answer, and
+how many bytes of a mask follow it. The answer is [width, height, grey] of a picture, what `painting.paint` says of a
+mask, or the reason why it is neither. The whole batch is read first, so that whoever writes it never waits. Memory is
+limited for the process, processor time per picture: the kernel ends it at the limit, and the other end knows which
+picture it was at.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import resource
 import signal
 import struct
 import sys
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 from pipeline.images import ImageError, examine
 
@@ -23,6 +24,14 @@ CPU_SECONDS = 30.0
 MAX_REASON = 300
 READY = b"ready\n"
 """The first line out."""
+
+
+class Job(NamedTuple):
+    """One thing to decode."""
+
+    painted: bool
+    """Whether it is a mask as `painting.packed` has it, and not a picture."""
+    data: bytes
 
 
 def main() -> None:
@@ -38,34 +47,41 @@ def main() -> None:
     answers.write(READY)
     answers.flush()
     while batch := read_batch(batches):
-        for data in batch:
-            answers.write(json.dumps(_answer(data)).encode() + b"\n")
+        for job in batch:
+            answer, mask = _answer(job)
+            answers.write(json.dumps([answer, len(mask)]).encode() + b"\n" + mask)
             answers.flush()
 
 
-def write_batch(stream: IO[bytes], batch: list[bytes]) -> None:
-    """Send some pictures."""
-    stream.write(struct.pack(f"<I{len(batch)}Q", len(batch), *map(len, batch)) + b"".join(batch))
+def write_batch(stream: IO[bytes], batch: list[Job]) -> None:
+    """Send some jobs."""
+    heads = b"".join(struct.pack("<?Q", job.painted, len(job.data)) for job in batch)
+    stream.write(struct.pack("<I", len(batch)) + heads + b"".join(job.data for job in batch))
     stream.flush()
 
 
-def read_batch(stream: IO[bytes]) -> list[bytes]:
-    """Receive some pictures; none at the end."""
+def read_batch(stream: IO[bytes]) -> list[Job]:
+    """Receive some jobs; none at the end."""
     head = stream.read(4)
     if len(head) < 4:
         return []
     (count,) = struct.unpack("<I", head)
-    return [stream.read(length) for length in struct.unpack(f"<{count}Q", stream.read(8 * count))]
+    heads = list(struct.iter_unpack("<?Q", stream.read(9 * count)))
+    return [Job(painted, stream.read(length)) for painted, length in heads]
 
 
-def _answer(data: bytes) -> list[int | bool] | str:
+def _answer(job: Job) -> tuple[list[Any] | str, bytes]:
     signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
     try:
-        return list(examine(data))
+        if job.painted:
+            from pipeline.ingest.painting import paint
+
+            return paint(job.data)
+        return list(examine(job.data)), b""
     except ImageError as error:
-        return str(error)[:MAX_REASON]
+        return str(error)[:MAX_REASON], b""
     except MemoryError:
-        return f"takes more than {MEMORY_BYTES >> 30} GiB of memory to decode"
+        return f"takes more than {MEMORY_BYTES >> 30} GiB of memory to decode", b""
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
 

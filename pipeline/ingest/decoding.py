@@ -17,10 +17,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.files import shared, write_text
-from pipeline.ingest.child import CPU_SECONDS, READY, write_batch
+from pipeline.ingest.child import CPU_SECONDS, READY, Job, write_batch
 from pipeline.plugin import HOME
 
 BATCH_PICTURES = 64
@@ -37,6 +37,8 @@ class Verdict(NamedTuple):
     reason: str | None = None
     lasting: bool = True
     """False where the machine may be at fault and not the picture."""
+    painted: tuple[Any, bytes] | None = None
+    """Of a mask: what `painting.paint` answered."""
 
 
 @contextmanager
@@ -56,15 +58,15 @@ def remembered() -> Iterator[dict[str, Verdict]]:
         yield verdicts
     finally:
         if len(verdicts) != before:
-            answers = {content: v.reason or v[:3] for content, v in verdicts.items() if v.lasting}
+            answers = {content: v.reason or v[:3] for content, v in verdicts.items() if v.lasting and not v.painted}
             write_text(path, json.dumps({"decoder": key, "verdicts": answers}))
 
 
-def decode_all(pictures: Iterable[tuple[str, bytes]], children: int | None = None) -> Iterator[tuple[str, Verdict]]:
-    """The verdict on each (content id, bytes), in the same order; a few batches are held in memory.
+def decode_all(jobs: Iterable[tuple[str, Job]], children: int | None = None) -> Iterator[tuple[str, Verdict]]:
+    """The verdict on each (content id, job), in the same order; a few batches are held in memory.
 
     Args:
-        pictures: what to decode.
+        jobs: what to decode.
         children: processes; None is one per processor core.
     """
     count = children or min(_cores(), MAX_CHILDREN)
@@ -73,7 +75,7 @@ def decode_all(pictures: Iterable[tuple[str, bytes]], children: int | None = Non
     for child in crew:
         free.put(child)
 
-    def work(batch: list[bytes]) -> list[Verdict]:
+    def work(batch: list[Job]) -> list[Verdict]:
         child = free.get()
         try:
             return child.decode(batch)
@@ -83,7 +85,7 @@ def decode_all(pictures: Iterable[tuple[str, bytes]], children: int | None = Non
     pool = ThreadPoolExecutor(count)
     pending: deque[tuple[list[str], Future[list[Verdict]]]] = deque()
     try:
-        for ids, batch in _batches(pictures):
+        for ids, batch in _batches(jobs):
             pending.append((ids, pool.submit(work, batch)))
             if len(pending) > 2 * count:
                 ids, future = pending.popleft()
@@ -103,14 +105,14 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _batches(pictures: Iterable[tuple[str, bytes]]) -> Iterator[tuple[list[str], list[bytes]]]:
+def _batches(jobs: Iterable[tuple[str, Job]]) -> Iterator[tuple[list[str], list[Job]]]:
     ids: list[str] = []
-    batch: list[bytes] = []
+    batch: list[Job] = []
     size = 0
-    for content, data in pictures:
+    for content, job in jobs:
         ids.append(content)
-        batch.append(data)
-        size += len(data)
+        batch.append(job)
+        size += len(job.data)
         if len(batch) == BATCH_PICTURES or size >= BATCH_BYTES:
             yield ids, batch
             ids, batch, size = [], [], 0
@@ -125,7 +127,7 @@ class _Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
-    def decode(self, batch: list[bytes]) -> list[Verdict]:
+    def decode(self, batch: list[Job]) -> list[Verdict]:
         """The verdicts on a batch, whatever it does to the process."""
         verdicts: list[Verdict] = []
         while len(verdicts) < len(batch):
@@ -146,10 +148,10 @@ class _Child:
         if self._process:
             self._bury()
 
-    def _once_more(self, picture: bytes, status: int) -> Verdict:
+    def _once_more(self, job: Job, status: int) -> Verdict:
         """The verdict on the picture that the process died of: a kernel short of memory may have picked any process."""
         if status != -signal.SIGPROF:
-            if verdicts := self._attempt([picture]):
+            if verdicts := self._attempt([job]):
                 return verdicts[0]
             status = self._bury()
         if status == -signal.SIGPROF:
@@ -157,7 +159,7 @@ class _Child:
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         return Verdict(reason=f"the decoder died of it: it {how}", lasting=False)
 
-    def _attempt(self, batch: list[bytes]) -> list[Verdict]:
+    def _attempt(self, batch: list[Job]) -> list[Verdict]:
         """The verdicts up to the picture at which the process died, if it did."""
         if self._stopped:
             raise RuntimeError("the decoding process was stopped")
@@ -169,11 +171,15 @@ class _Child:
             write_batch(stdin, batch)
         except BrokenPipeError:  # it died while reading, before the first picture
             return []
-        for _ in batch:
+        for job in batch:
             line = stdout.readline()
             if not line.endswith(b"\n"):
                 break
-            verdicts.append(_verdict(json.loads(line)))
+            answer, length = json.loads(line)
+            mask = stdout.read(length)
+            if len(mask) < length:
+                break
+            verdicts.append(Verdict(painted=(answer, mask)) if job.painted else _verdict(answer))
         return verdicts
 
     def _bury(self) -> int:
@@ -204,7 +210,7 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def _verdict(answer: object) -> Verdict:
-    """From what the child says and the file keeps: [width, height, grey], or a reason."""
+    """From what the child says of a picture and the file keeps: [width, height, grey], or a reason."""
     if isinstance(answer, str):
         return Verdict(reason=answer)
     if not isinstance(answer, list):

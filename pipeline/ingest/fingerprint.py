@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from pipeline.params import IngestParams
 
 RECORD = STATE / "ingest" / "fingerprint.json"
-CODE = ("archives.py", "dataset.py", "images.py", "source.py", "formats/_*.py", "ingest/*.py")
+CODE = (
+    *("annotations.py", "archives.py", "boxes.py", "dataset.py", "images.py", "masks.py", "remote.py", "source.py"),
+    *("formats/_*.py", "ingest/*.py", "tasks/_*.py"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ def look(params: IngestParams) -> Inputs:
     from pipeline.params import described, part_name
 
     digest = hashlib.sha256(json.dumps(described(params), sort_keys=True).encode())
-    parts = (f"formats/{part_name(params.data)}.py", f"tasks/{part_name(params.task)}.py")
+    # A format that finds out by itself which one a source is may come to any of them.
+    formats = "*" if part_name(params.data) == "auto" else part_name(params.data)
+    parts = (f"formats/{formats}.py", f"tasks/{part_name(params.task)}.py")
     for file in sorted(file for pattern in (*CODE, *parts) for file in HOME.glob(pattern)):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     count = 0

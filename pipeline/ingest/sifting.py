@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from pipeline.contracts import Found, LeftOut, Target
+from pipeline.annotations import Canvas, Flaw, FlawKind, Painted
+from pipeline.contracts import AnnotationRules, Found, LeftOut, Settled, TaskConfig
 from pipeline.errors import UserError
+from pipeline.ingest.child import Job
 from pipeline.ingest.decoding import Verdict, decode_all
+from pipeline.ingest.problems import Problem, check_stops, noted, reason
 from pipeline.ingest.shards import Spool
 
 PREFERENCE = {"test": 0, "val": 1, "train": 2, None: 3}
@@ -25,6 +28,7 @@ class Picture:
     """sha256 of its bytes, hexadecimal."""
     name: str
     annotation: Any
+    """Settled, as the task learns from it."""
     split: str | None
     group: str | None
     width: int
@@ -40,69 +44,180 @@ class Rejected(NamedTuple):
     reason: str
 
 
+class Sifted(NamedTuple):
+    """What a source comes to."""
+
+    pictures: list[Picture]
+    """By id."""
+    rejected: list[Rejected]
+    """By name."""
+    problems: list[Problem]
+    """By source and place."""
+
+
 class _File(NamedTuple):
     id: str
     name: str
     annotation: Any
+    """None: nothing is said of it."""
     split: str | None
     group: str | None
     metadata: Mapping[str, str]
+    flaws: tuple[Flaw, ...]
 
 
 def sift(
-    items: Iterable[Found | LeftOut],
-    target: Target,
+    items: Iterable[Found | LeftOut | Flaw],
+    task: TaskConfig,
+    rules: AnnotationRules,
     spool: Spool,
     verdicts: dict[str, Verdict],
     advance: Callable[[int], None],
-) -> tuple[list[Picture], list[Rejected]]:
-    """Read a source once, decode what is new, and settle duplicates.
+) -> Sifted:
+    """Read a source once, decode what is new, check annotations, and settle duplicates.
 
     Args:
         items: the files of the source, in any order.
-        target: the annotation that the task learns from.
-        spool: takes the bytes of each.
+        task: that learns from them.
+        rules: what becomes of flawed annotations.
+        spool: takes the bytes of each picture and mask.
         verdicts: of earlier runs, by content id; new ones are added.
         advance: called after each file.
 
     Returns:
-        The pictures by id and the rejected by name: the same for any order of `items`.
+        The same for any order of `items`.
 
     Raises:
-        UserError: no picture is left, or none of one annotation.
+        UserError: no picture is left, none of one class, or a rule says to stop.
     """
-    files: list[_File] = []
-    rejected: list[Rejected] = []
-
-    def undecoded() -> Iterator[tuple[str, bytes]]:
-        for item in items:
-            advance(1)
-            if isinstance(item, LeftOut):
-                rejected.append(Rejected(item.name, item.reason))
-                continue
-            content = hashlib.sha256(item.data).hexdigest()
-            files.append(_File(content, item.name, item.annotation[target], item.split, item.group, item.metadata))
-            if content not in spool:
-                spool.add(content, item.data)
-                if content not in verdicts:
-                    yield content, item.data
-
-    for content, verdict in decode_all(undecoded()):
-        verdicts[content] = verdict
+    read = _read(items, task, spool, verdicts, advance)
+    problems = [noted(flaw, rules) for flaw in read.flaws]
     pictures: list[Picture] = []
-    for content, copies in sorted(_by_content(files).items()):
+    rejected = read.rejected
+    for content, copies in sorted(_by_content(read.files).items()):
         verdict = verdicts[content]
         if verdict.reason:
             rejected += [Rejected(file.name, verdict.reason) for file in copies]
-        elif len({file.annotation for file in copies}) > 1:
-            rejected += _contradictions(copies)
-        else:
-            kept = copies[0]
-            rejected += [Rejected(file.name, f"the same bytes as {kept.name}") for file in copies[1:]]
-            pictures.append(Picture(*kept[:-1], verdict.width, verdict.height, verdict.grey, kept.metadata))
+            continue
+        settled: list[tuple[_File, Any]] = []
+        for file in copies:
+            annotation, wrong = _settled(file, read.canvases, verdict, task, rules)
+            problems += wrong
+            if annotation is None:
+                rejected.append(Rejected(file.name, reason(wrong)))
+            else:
+                settled.append((file, _stored(annotation, spool)))
+        if any(annotation != settled[0][1] for _, annotation in settled):
+            rejected += _contradictions(settled)
+        elif settled:
+            (kept, annotation), *others = settled
+            rejected += [Rejected(file.name, f"the same bytes as {kept.name}") for file, _ in others]
+            picture = Picture(content, kept.name, annotation, kept.split, kept.group, *verdict[:3], kept.metadata)
+            pictures.append(picture)
+    check_stops(problems)
     rejected.sort()
-    _check_left(pictures, files, rejected)
-    return pictures, rejected
+    _check_left(pictures, read.files, rejected, task)
+    return Sifted(pictures, rejected, sorted(problems))
+
+
+class _Read(NamedTuple):
+    files: list[_File]
+    rejected: list[Rejected]
+    flaws: list[Flaw]
+    """That belong to no picture."""
+    canvases: dict[str, Canvas]
+    """By the id of the painted annotation."""
+
+
+def _read(
+    items: Iterable[Found | LeftOut | Flaw],
+    task: TaskConfig,
+    spool: Spool,
+    verdicts: dict[str, Verdict],
+    advance: Callable[[int], None],
+) -> _Read:
+    """Every file of the source, decoded."""
+    read = _Read([], [], [], {})
+    painted: dict[str, Painted] = {}
+
+    def undecoded() -> Iterator[tuple[str, Job]]:
+        from pipeline.ingest import painting
+
+        for item in items:
+            advance(1)
+            if isinstance(item, LeftOut):
+                read.rejected.append(Rejected(item.name, item.reason))
+                continue
+            if isinstance(item, Flaw):
+                read.flaws.append(item)
+                continue
+            content = hashlib.sha256(item.data).hexdigest()
+            annotation = item.annotation.get(task.learns)
+            if isinstance(annotation, Painted):
+                job = Job(True, painting.packed(annotation))
+                identity = f"mask {hashlib.sha256(job.data).hexdigest()}"
+                if identity not in painted:
+                    # What is kept of it in memory is what names it, not its pixels.
+                    painted[identity] = _emptied(annotation)
+                    yield identity, job
+                annotation = identity
+            read.files.append(_File(content, item.name, annotation, item.split, item.group, item.metadata, item.flaws))
+            if content not in spool:
+                spool.add(content, item.data)
+                if content not in verdicts:
+                    yield content, Job(False, item.data)
+
+    for content, verdict in decode_all(undecoded()):
+        if content in painted:
+            read.canvases[content] = _canvas(painted[content], verdict, spool)
+        else:
+            verdicts[content] = verdict
+    return read
+
+
+def _emptied(painted: Painted) -> Painted:
+    return replace(painted, layers=tuple(replace(layer, data=b"") for layer in painted.layers))
+
+
+def _canvas(painted: Painted, verdict: Verdict, spool: Spool) -> Canvas:
+    from pipeline.ingest import painting
+
+    if verdict.painted is None or isinstance(verdict.painted[0], str):
+        found = verdict.reason or str(verdict.painted[0] if verdict.painted else "")
+        return painting.unpainted(Flaw(FlawKind.UNREADABLE, painted.layers[0].name, "", found))
+    canvas: Canvas = _stored(painting.canvas(painted, *verdict.painted), spool)
+    return canvas
+
+
+def _stored(annotation: Any, spool: Spool) -> Any:
+    """An annotation with its mask, if it has one, on disk and no longer in memory."""
+    if not isinstance(annotation, Canvas) or not annotation.mask:
+        return annotation
+    if annotation.id not in spool:
+        spool.add(annotation.id, annotation.mask)
+    return replace(annotation, mask=b"")
+
+
+def _settled(
+    file: _File, canvases: Mapping[str, Canvas], verdict: Verdict, task: TaskConfig, rules: AnnotationRules
+) -> tuple[Any, list[Problem]]:
+    """What the task learns from a file, if it can, and what was wrong."""
+    wrong = [noted(flaw, rules) for flaw in file.flaws]
+    annotation = file.annotation
+    if annotation is None:
+        found = "nothing is said of this picture"
+        done = rules.no_annotation if rules.no_annotation != "keep" or task.nothing is not None else "reject"
+        wrong.append(noted(Flaw(FlawKind.NO_ANNOTATION, file.name, "", found), rules, done))
+        annotation = task.nothing if done == "keep" else None
+    elif isinstance(annotation, str) and annotation in canvases:
+        annotation = canvases[annotation]
+    settled = Settled(None)
+    if annotation is not None:
+        settled = task.settle(annotation, verdict.width, verdict.height, rules)
+        wrong += [noted(flaw, rules, done) for flaw, done in settled.problems]
+    if any(problem.done == "reject" for problem in wrong):
+        return None, wrong
+    return settled.annotation, wrong
 
 
 def _by_content(files: Iterable[_File]) -> dict[str, list[_File]]:
@@ -113,24 +228,31 @@ def _by_content(files: Iterable[_File]) -> dict[str, list[_File]]:
     return copies
 
 
-def _contradictions(copies: list[_File]) -> Iterator[Rejected]:
-    for file in copies:
-        other = next(copy for copy in copies if copy.annotation != file.annotation)
-        yield Rejected(
-            file.name, f"labelled {file.annotation!r}, but {other.name}, the same bytes, {other.annotation!r}"
-        )
+def _contradictions(copies: list[tuple[_File, Any]]) -> Iterator[Rejected]:
+    for file, annotation in copies:
+        other, differing = next((other, said) for other, said in copies if said != annotation)
+        if isinstance(annotation, str):
+            words = f"labelled {annotation!r}, but {other.name}, the same bytes, {differing!r}"
+        else:
+            words = f"annotated otherwise than {other.name}, the same bytes"
+        yield Rejected(file.name, words)
 
 
-def _check_left(pictures: list[Picture], files: list[_File], rejected: list[Rejected]) -> None:
+def _check_left(pictures: list[Picture], files: list[_File], rejected: list[Rejected], task: TaskConfig) -> None:
     if not files:
         raise UserError(f"The source holds no pictures. {_first(rejected)}".rstrip())
-    left = {picture.annotation for picture in pictures}
-    lost = sorted({str(file.annotation) for file in files if file.annotation not in left})
-    if not lost:
+    if not any(file.annotation is not None for file in files):
+        raise UserError(
+            f"The source says nothing that this task learns from, of none of its {len(files):,} pictures: expected "
+            f"{task.learns.partition(',')[0]}. `convoy inspect` says what it holds."
+        )
+    left = {picture.annotation for picture in pictures if isinstance(picture.annotation, str)}
+    lost = sorted({file.annotation for file in files if isinstance(file.annotation, str)} - left) if left else []
+    if pictures and not lost:
         return
-    names = {file.name for file in files if str(file.annotation) in lost}
+    names = {file.name for file in files if not pictures or file.annotation in lost}
     whose = f"of {lost[0]!r}" if len(lost) == 1 else f"of {len(lost)} classes ({', '.join(map(repr, lost[:5]))})"
-    if not left:
+    if not pictures:
         whose = "of the source"
     reasons = _first([row for row in rejected if row.source in names])
     raise UserError(f"None of the {len(names):,} pictures {whose} can be used. {reasons} Mend or remove them.")

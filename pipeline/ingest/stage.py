@@ -30,6 +30,8 @@ class Ingested:
     splits: dict[str, int]
     """Images of each split."""
     rejected: int
+    problems: int
+    """Things that are wrong with annotations."""
     digest: str
 
 
@@ -67,22 +69,25 @@ def _make(params: IngestParams, out: Path, inputs: fingerprint.Inputs) -> None:
     total = inputs.files if inputs.files > 1 else None
     with Spool(STATE / "ingest") as spool:
         with remembered() as verdicts, track("ingest", total) as advance:
-            pictures, rejected = sift(params.data.read(), params.task.learns, spool, verdicts, advance)
-        pictures = assign(pictures, params.split, params.task.stratum)
+            sifted = sift(params.data.read(), params.task, params.annotations, spool, verdicts, advance)
+        sifted = sifted._replace(pictures=assign(sifted.pictures, params.split, params.task.stratum))
         with replacing_folder(out) as folder:
-            write(folder, params, pictures, rejected, spool)
+            write(folder, params, sifted, spool)
     fingerprint.remember(inputs, out)
 
 
 def _ingested(out: Path, new: bool) -> Ingested:
     """Read `dataset.json` as plain JSON: its class would import what an unchanged source does not need."""
     info = json.loads((out / "dataset.json").read_bytes())
-    splits = {split: sum(info["counts"][split].values()) for split in SPLITS}
-    return Ingested(new, info["images"], len(info["classes"]), splits, info["rejected"], info["digest"])
+    splits = {split: info["splits"][split] for split in SPLITS}
+    problems = sum(info.get("problems", {}).values())
+    return Ingested(new, info["images"], len(info["classes"]), splits, info["rejected"], problems, info["digest"])
 
 
 def _summary(ingested: Ingested, out: Path) -> str:
     splits = ", ".join(f"{split} {count:,}" for split, count in ingested.splits.items())
     rejected = f"{ingested.rejected:,} rejected" + (f" (why: {out / 'rejected.parquet'})" if ingested.rejected else "")
+    if ingested.problems:
+        rejected += f"; {ingested.problems:,} problems with annotations (which: {out / 'problems.parquet'})"
     state = "" if ingested.new else "nothing new; "
     return f"ingest: {state}{ingested.images:,} images of {ingested.classes} classes; {splits}; {rejected}"

@@ -15,10 +15,14 @@ from torch.nn import functional as F
 
 from pipeline.contracts import LossConfig, Output, Target
 from pipeline.losses._class_weights import ClassWeights, class_weights
+from pipeline.losses._pixels import across, members, safe
 
 
 class Config(LossConfig):
-    """Mean focal loss; with class weights (alpha in the paper), the weighted mean, as torch's cross-entropy has it."""
+    """Mean focal loss; with class weights (alpha in the paper), the weighted mean, as torch's cross-entropy has it.
+
+    Void pixels of a mask count for nothing.
+    """
 
     takes: ClassVar[frozenset[tuple[Output, Target]]] = frozenset(
         {(Output.VECTOR, Target.LABEL), (Output.MAP, Target.MASK)}
@@ -55,19 +59,22 @@ class Focal(nn.Module):
 
 
 def focal(logits: Tensor, targets: Tensor, gamma: float, weights: Tensor) -> Tensor:
-    """Weighted mean focal loss of a batch, in nats.
+    """Weighted mean focal loss of a batch, in nats; 0 where no pixel is known.
 
     Args:
         logits: raw class scores, float [B, K] or [B, K, H, W].
-        targets: true class ids, int64 [B] or [B, H, W], each in 0..K-1.
+        targets: true class ids, int64 [B], or uint8 [B, H, W] with 255 where nothing is said.
         gamma: >= 0.
         weights: of each class, float [K], > 0.
 
     Returns:
         Scalar >= 0.
     """
-    nats = F.cross_entropy(logits, targets, reduction="none")  # -log p of the true class
+    if targets.ndim == 1:
+        nats, share = F.cross_entropy(logits, targets, reduction="none"), weights[targets]  # -log p of the true class
+    else:
+        true = members(logits, targets)
+        nats, share = across(true * logits.log_softmax(dim=1)).neg(), across(true, weights)
     # 1 - p; the floor is there because the slope of x ** gamma at 0 is infinite where gamma < 1.
     doubt = nats.neg().expm1().neg().clamp(min=1e-12)
-    share = weights[targets]
-    return (share * doubt**gamma * nats).sum() / share.sum()
+    return (share * doubt**gamma * nats).sum() / safe(share.sum())

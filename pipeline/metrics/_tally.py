@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.answers.labels import LabelAnswers
+
 
 class Tally(NamedTuple):
     """Weight of the images by class, each float64 [R, K]."""
@@ -22,15 +24,13 @@ class Tally(NamedTuple):
     """Of the images that are both."""
 
 
-def tally(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> Tally:
+def tally(answers: LabelAnswers, weights: np.ndarray) -> Tally:
     """Count true, predicted and rightly predicted images of each class; of equal probabilities the first class wins."""
-    classes = probabilities.shape[1]
-    predicted = probabilities.argmax(axis=1)
-    hits = np.flatnonzero(predicted == labels)
+    classes, hits = len(answers.classes), np.flatnonzero(answers.right)
     return Tally(
-        actual=by_group(weights, labels, classes),
-        predicted=by_group(weights, predicted, classes),
-        right=by_group(weights[:, hits], labels[hits], classes),
+        actual=by_group(weights, answers.labels, classes),
+        predicted=by_group(weights, answers.predicted, classes),
+        right=by_group(weights[:, hits], answers.labels[hits], classes),
     )
 
 
@@ -74,22 +74,21 @@ def macro(scores: np.ndarray, counted: np.ndarray) -> np.ndarray:
 
 def macro_one_vs_rest(
     one_vs_rest: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
-    probabilities: np.ndarray,
-    labels: np.ndarray,
+    answers: LabelAnswers,
     weights: np.ndarray,
 ) -> np.ndarray:
     """The mean over the classes of a score of each class against the others; a class whose score is nan is left out.
 
     Args:
         one_vs_rest: from scores [N], membership [N] and weights [N, R] to float64 [R].
-        probabilities: float64 [N, K].
-        labels: int64 [N].
+        answers: to N images.
         weights: float64 [R, N].
 
     Returns:
         float64 [R]; nan where every class is left out.
     """
     rows = np.ascontiguousarray(weights.T)  # [N, R]: reordering images then copies whole rows
-    columns = [one_vs_rest(probabilities[:, k], labels == k, rows) for k in range(probabilities.shape[1])]
+    probabilities, labels = answers.probabilities, answers.labels
+    columns = [one_vs_rest(probabilities[:, k], labels == k, rows) for k in range(len(answers.classes))]
     areas = np.stack(columns, axis=1)
     return macro(areas, ~np.isnan(areas))

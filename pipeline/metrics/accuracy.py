@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from pipeline.answers.labels import LabelAnswers
 from pipeline.contracts import MetricConfig, Target
 from pipeline.metrics._tally import mean
 
@@ -17,6 +18,6 @@ class Config(MetricConfig):
     title: ClassVar[str] = "Accuracy"
     higher_is_better: ClassVar[bool] = True
 
-    def score(self, probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def score(self, answers: LabelAnswers, weights: np.ndarray) -> np.ndarray:
         """Weight of the right images over the weight of all; nan where that is 0."""
-        return mean(probabilities.argmax(axis=1) == labels, weights)
+        return mean(answers.right, weights)

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from pipeline.answers.labels import LabelAnswers
 from pipeline.contracts import MetricConfig, Target
 from pipeline.metrics._tally import macro_one_vs_rest, ratio
 
@@ -20,9 +21,9 @@ class Config(MetricConfig):
     title: ClassVar[str] = "Average precision"
     higher_is_better: ClassVar[bool] = True
 
-    def score(self, probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def score(self, answers: LabelAnswers, weights: np.ndarray) -> np.ndarray:
         """A class without weight is left out of the mean; nan where all are."""
-        return macro_one_vs_rest(one_vs_rest, probabilities, labels, weights)
+        return macro_one_vs_rest(one_vs_rest, answers, weights)
 
 
 def one_vs_rest(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:

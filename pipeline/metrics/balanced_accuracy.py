@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from pipeline.answers.labels import LabelAnswers
 from pipeline.contracts import MetricConfig, Target
 from pipeline.metrics._tally import macro, ratio, tally
 
@@ -20,7 +21,7 @@ class Config(MetricConfig):
     title: ClassVar[str] = "Balanced accuracy"
     higher_is_better: ClassVar[bool] = True
 
-    def score(self, probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def score(self, answers: LabelAnswers, weights: np.ndarray) -> np.ndarray:
         """A class without weight is left out of the mean; nan where all are."""
-        actual, _, right = tally(probabilities, labels, weights)
+        actual, _, right = tally(answers, weights)
         return macro(ratio(right, actual, 0), actual > 0)

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from pipeline.answers.labels import LabelAnswers
 from pipeline.contracts import MetricConfig, Target
 from pipeline.metrics._tally import mean
 
@@ -20,8 +21,9 @@ class Config(MetricConfig):
     title: ClassVar[str] = "Brier score"
     higher_is_better: ClassVar[bool] = False
 
-    def score(self, probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def score(self, answers: LabelAnswers, weights: np.ndarray) -> np.ndarray:
         """Mean over the weighted images; nan where the weights sum to 0."""
-        truth = probabilities[np.arange(len(labels)), labels]
+        probabilities = answers.probabilities
+        truth = probabilities[np.arange(len(answers)), answers.labels]
         squared = np.einsum("nk,nk->n", probabilities, probabilities) - truth**2 + (1 - truth) ** 2
         return mean(squared, weights)

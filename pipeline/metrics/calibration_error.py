@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from pipeline.answers.labels import LabelAnswers
 from pipeline.contracts import MetricConfig, Target
 from pipeline.metrics._tally import by_group, ratio
 
@@ -25,10 +26,9 @@ class Config(MetricConfig):
     title: ClassVar[str] = "Calibration error"
     higher_is_better: ClassVar[bool] = False
 
-    def score(self, probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def score(self, answers: LabelAnswers, weights: np.ndarray) -> np.ndarray:
         """Mean over the bins, by their weight; nan where the weights sum to 0."""
-        confidence = probabilities.max(axis=1)
-        right = probabilities.argmax(axis=1) == labels
+        confidence = answers.confidence
         bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
-        gaps = np.abs(by_group(weights * (right - confidence), bins, BINS)).sum(axis=1)
+        gaps = np.abs(by_group(weights * (answers.right - confidence), bins, BINS)).sum(axis=1)
         return ratio(gaps, weights.sum(axis=1), np.nan)

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from pipeline.answers.labels import LabelAnswers
 from pipeline.contracts import MetricConfig, Target
 from pipeline.metrics._tally import macro, ratio, tally
 
@@ -20,7 +21,7 @@ class Config(MetricConfig):
     title: ClassVar[str] = "Precision"
     higher_is_better: ClassVar[bool] = True
 
-    def score(self, probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def score(self, answers: LabelAnswers, weights: np.ndarray) -> np.ndarray:
         """A class with no weight at all is left out of the mean; nan where all are."""
-        actual, predicted, right = tally(probabilities, labels, weights)
+        actual, predicted, right = tally(answers, weights)
         return macro(ratio(right, predicted, 0), actual + predicted > 0)

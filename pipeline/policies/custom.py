@@ -33,6 +33,6 @@ class Config(PolicyConfig):
         """As given, or S."""
         return self.from_size or self.size
 
-    def transforms(self) -> list[Transform]:
+    def transforms(self, located: bool) -> list[Transform]:
         """As given."""
         return self.listed

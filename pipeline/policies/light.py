@@ -6,6 +6,7 @@ from pydantic import Field
 
 from pipeline.contracts import PolicyConfig, Transform
 
+CONSTANT = 0  # BORDER_CONSTANT: where things have places, nothing may be shown twice
 REPLICATE = 1  # OpenCV's name for it is BORDER_REPLICATE: what lies outside looks like the nearest edge, black or white
 
 
@@ -24,13 +25,13 @@ class Config(PolicyConfig):
         """S: there is nothing to crop."""
         return self.size
 
-    def transforms(self) -> list[Transform]:
+    def transforms(self, located: bool) -> list[Transform]:
         """One affine map of the whole picture."""
         arguments = {
             "scale": [1 - self.scale, 1 + self.scale],
             "translate_percent": [-self.shift, self.shift],
             "rotate": [-self.rotate, self.rotate],
-            "border_mode": REPLICATE,
+            "border_mode": CONSTANT if located else REPLICATE,
             "p": 1.0,
         }
         return [Transform(name="Affine", arguments=arguments)]

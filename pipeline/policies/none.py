@@ -13,6 +13,6 @@ class Config(PolicyConfig):
         """S: there is nothing to crop."""
         return self.size
 
-    def transforms(self) -> list[Transform]:
+    def transforms(self, located: bool) -> list[Transform]:
         """None."""
         return []

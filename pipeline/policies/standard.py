@@ -9,6 +9,6 @@ from pipeline.policies._cropped import Cropped
 class Config(Cropped):
     """Like the recipes for ImageNet."""
 
-    def transforms(self) -> list[Transform]:
+    def transforms(self, located: bool) -> list[Transform]:
         """Crop, mirror, light."""
         return [*self.framed(), self.lit()]

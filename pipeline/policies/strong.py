@@ -11,6 +11,7 @@ from pydantic import Field
 from pipeline.contracts import Transform
 from pipeline.policies._cropped import Cropped
 
+CONSTANT = 0  # BORDER_CONSTANT: where things have places, nothing may be shown twice
 REFLECT = 4  # OpenCV's BORDER_REFLECT_101: a turned picture is continued by its mirror image, without black corners
 
 
@@ -24,9 +25,9 @@ class Config(Cropped):
     holes: bool = True
     """Cover up to four patches of some pictures, so that no single part decides."""
 
-    def transforms(self) -> list[Transform]:
+    def transforms(self, located: bool) -> list[Transform]:
         """Turn, crop, mirror, light, colour, blur, holes."""
-        turn = {"limit": [-self.rotate, self.rotate], "border_mode": REFLECT, "p": 0.5}
+        turn = {"limit": [-self.rotate, self.rotate], "border_mode": CONSTANT if located else REFLECT, "p": 0.5}
         colour = {
             "brightness": [1.0, 1.0],
             "contrast": [1.0, 1.0],

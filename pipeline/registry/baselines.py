@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.answering import Answers
+from pipeline.answers.labels import LabelAnswers
+from pipeline.bundle import BundleInfo
 from pipeline.contracts import Target, TaskConfig
-from pipeline.dataset import Dataset
-from pipeline.packed import packed
+from pipeline.dataset import Dataset, Split
+from pipeline.packed import packed, views
 
 LARGEST_CLASS = "the baseline of the largest class"
+BLIND = "the baseline that never looks"
 CLASS_MEANS = "the baseline of class means at 8 x 8 pixels"
 SIDE = 8
 MOST = 20_000
@@ -24,22 +28,32 @@ SHARPNESS = np.logspace(-2, 1.5, 36)
 SMALLEST = np.finfo(np.float64).tiny
 
 
-def answers(task: TaskConfig, dataset: Dataset, side: int, means: bool) -> dict[str, np.ndarray]:
-    """What each baseline says of the test split: probabilities float64 [N, K], by its title.
+def answers(task: TaskConfig, dataset: Dataset, bundle: BundleInfo, means: bool) -> dict[str, Answers]:
+    """What each baseline says of the test split, by its title.
 
     Args:
         task: of the params.
         dataset: whose training split they learn from.
-        side: P of pictures that are packed already.
-        means: whether class means are asked too, where the task has classes to take the mean of.
+        bundle: whose pictures are packed already.
+        means: whether class means are asked too, where a picture has a class to take the mean of.
     """
-    train, test, classes = dataset.split("train"), dataset.split("test"), len(dataset.info.classes)
-    labels = task.targets(train.samples)
-    found = {LARGEST_CLASS: task.baseline(labels, classes, len(test))}
-    if means and task.learns is Target.LABEL:
-        seen, asked = small(packed(train, side)[:MOST]), small(packed(test, side))
-        found[CLASS_MEANS] = nearest_mean(seen, labels[:MOST], asked, classes)
+    train, test, classes = dataset.split("train"), dataset.split("test"), dataset.info.classes
+    blind = task.blind(train, test)
+    if task.learns is not Target.LABEL:
+        return {BLIND: blind}
+    found: dict[str, Answers] = {LARGEST_CLASS: blind}
+    if means:
+        seen, asked = (small(_first_squares(split, bundle)) for split in (train.at(range(min(MOST, len(train)))), test))
+        shares = nearest_mean(seen, train.labels[:MOST], asked, len(classes))
+        found[CLASS_MEANS] = LabelAnswers(classes, test.labels, shares)
     return found
+
+
+def _first_squares(split: Split, bundle: BundleInfo) -> np.ndarray:
+    """One square of each picture: uint8 [N, P, P, C]."""
+    squares = packed(split, bundle.frame, bundle.packed)
+    seen = views(split, bundle.frame, bundle.packed).images
+    return squares if len(squares) == len(split) else squares[np.searchsorted(seen, np.arange(len(split)))]
 
 
 def small(pictures: np.ndarray) -> np.ndarray:

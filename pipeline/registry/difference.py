@@ -17,7 +17,7 @@ from pipeline.registry.code_difference import CodeDifference
 from pipeline.registry.glances import flat
 from pipeline.registry.proof import Change
 from pipeline.registry.runs import RunRecord
-from pipeline.registry.trial import Trial, compare
+from pipeline.registry.trial import Trial, of_qualities
 from pipeline.registry.verdict import Comparison
 
 SEED = 0
@@ -78,7 +78,7 @@ class Difference(Options):
     scores: dict[str, list[dict[str, float] | None]]
     """Of each metric, value and interval in the first run and in the second."""
     paired: Comparison | None
-    """Of the score that decides, on the test pictures that both answered; positive where the second run is better."""
+    """Of how well the test pictures are answered that both were asked; positive where the second run is better."""
     note: str
     """Why there is no paired comparison, or what was passed over for it."""
 
@@ -143,7 +143,7 @@ def scores(before: RunRecord, after: RunRecord) -> dict[str, list[dict[str, floa
 
 
 def paired(before: bytes, after: bytes, first: RunRecord, second: RunRecord) -> tuple[Comparison | None, str]:
-    """The paired test of the second run's score over the test pictures that both answered, and what to note.
+    """The paired test of how well the second run answers the test pictures that both were asked, and what to note.
 
     Args:
         before: `predictions.parquet` of the first run.
@@ -156,25 +156,25 @@ def paired(before: bytes, after: bytes, first: RunRecord, second: RunRecord) -> 
     """
     if first.data.classes != second.data.classes:
         return None, "The two runs tell other classes apart, so their scores cannot be compared picture by picture."
-    old, new = (_table(table, ["id", "label", "probabilities"]) for table in (before, after))
+    old, new = (_table(table, ["id", "actual", "quality"]) for table in (before, after))
     rows = {one: row for row, one in enumerate(old["id"].to_pylist())}
     shared = [(rows[one], row) for row, one in enumerate(new["id"].to_pylist()) if one in rows]
     left, right = (np.array([pair[side] for pair in shared], np.int64) for side in (0, 1))
-    was, labels = (table["label"].to_numpy().astype(np.int64) for table in (old, new))
-    kept = was[left] == labels[right] if shared else np.zeros(0, bool)
-    note = f"Test pictures whose label changed are passed over: {int((~kept).sum())}." if not kept.all() else ""
+    was, is_now = (np.array(table["actual"].to_pylist(), object) for table in (old, new))
+    kept = was[left] == is_now[right] if shared else np.zeros(0, bool)
+    note = (
+        f"Test pictures that are annotated otherwise are passed over: {int((~kept).sum())}." if not kept.all() else ""
+    )
     if not kept.any():
         return None, f"No test picture was answered by both. {note}".strip()
-    left, right = left[kept], right[kept]
     trial = Trial(
-        labels=labels[right],
         score=second.params["task"]["score"],
         confidence=second.params["gate"]["confidence"],
         resamples=second.params["evaluate"]["resamples"],
         seed=SEED,
     )
-    found = compare(_probabilities(new)[right], _probabilities(old)[left], f"run {first.id[:8]}", trial)
-    return found, note
+    now, then = new["quality"].to_numpy()[right[kept]], old["quality"].to_numpy()[left[kept]]
+    return of_qualities(now, then, f"run {first.id[:8]}", trial), note
 
 
 def worded(value: Any) -> str:
@@ -213,7 +213,3 @@ def _table(data: bytes, columns: list[str] | None) -> pa.Table:
         return pq.read_table(io.BytesIO(data), columns=columns)
     except (pa.ArrowInvalid, OSError, KeyError) as error:
         raise UserError(f"A table of the runs cannot be read: {error}. Was DVC's cache damaged?") from error
-
-
-def _probabilities(table: pa.Table) -> np.ndarray:
-    return np.stack(table["probabilities"].to_numpy(zero_copy_only=False)).astype(np.float64)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.answering import Answers
 from pipeline.bundle import FILES, Bundle
 from pipeline.errors import UserError
 from pipeline.files import DATASET
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from pipeline.score import Told
 
 PREDICTIONS = Path("out/evaluation/predictions.parquet")
-TOLERANCE = 1e-5
-"""Probabilities that differ by more are other answers; batches of another size differ by less."""
 OTHER_IMAGES = f"{PREDICTIONS} is about other test images than {DATASET}: run `convoy run` again."
 NONE_IN_COMMON = "Its run evaluated none of today's test images, so nothing says what its files should answer."
 
@@ -87,30 +85,39 @@ def examine(
 
 def _answers(told: Told, ids: Sequence[str], written: pa.Table | None) -> Check:
     """Whether the files give what `evaluate` wrote, of packed pictures and as serving decodes its own."""
-    table = pq.read_table(PREDICTIONS, columns=["id", "probabilities"]) if written is None else written
-    known = dict(zip(table.column("id").to_pylist(), table.column("probabilities").to_pylist(), strict=True))
-    common = [position for position, image in enumerate(ids) if image in known]
-    if written is None and not len(common) == len(ids) == len(known):
+    table = pq.read_table(PREDICTIONS) if written is None else written
+    rows = {image: row for row, image in enumerate(table.column("id").to_pylist())}
+    common = [position for position, image in enumerate(ids) if image in rows]
+    if written is None and not len(common) == len(ids) == len(rows):
         common = []
-    expected = np.array([known[ids[position]] for position in common])
-    if not common or expected.shape[1] != told.probabilities.shape[1]:
+    served = [position for position in common if position < len(told.golden)]
+
+    def apart(now: Answers, positions: list[int]) -> float:
+        then = now.at(positions).again(
+            table.take(pa.array([rows[ids[position]] for position in positions], pa.int64()))
+        )
+        return float(then.difference(now.at(positions)).max(initial=0.0))
+
+    try:
+        if not common:
+            raise ValueError
+        farthest = {
+            "": apart(told.answers, common),
+            " where encoded pictures are served": apart(told.golden, served),
+        }
+    except (ValueError, KeyError):  # of another kind, or of other classes
         return Check(name="answers", passed=False, found=OTHER_IMAGES if written is None else NONE_IN_COMMON)
-    served = [index for index, position in enumerate(common) if position < len(told.golden)]
-    ways = {
-        "": (expected, told.probabilities[common]),
-        " where encoded pictures are served": (expected[served], told.golden[[common[index] for index in served]]),
-    }
-    farthest = {way: float(np.abs(then - now).max(initial=0.0)) for way, (then, now) in ways.items()}
+    allowed = told.answers.tolerance
     for way, distance in farthest.items():
-        if not distance <= TOLERANCE:  # so written, nan is caught too
+        if not distance <= allowed:  # so written, nan is caught too
             found = (
-                f"The registered files give other answers than the trained model{way}: a probability differs by "
-                f"{distance:.2g}, and {TOLERANCE:g} is the limit. Remove this version in MLflow and run again."
+                f"The registered files give other answers than the trained model{way}: one differs by "
+                f"{distance:.2g}, and {allowed:g} is the limit. Remove this version in MLflow and run again."
             )
             return Check(name="answers", passed=False, found=found)
     found = (
         f"As evaluated on {len(common)} test images, and on {len(served)} of them served as encoded pictures: "
-        f"probabilities differ by {max(farthest.values()):.2g} at most, and {TOLERANCE:g} is the limit."
+        f"answers differ by {max(farthest.values()):.2g} at most, and {allowed:g} is the limit."
     )
     return Check(name="answers", passed=True, found=found)
 

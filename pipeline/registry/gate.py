@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from pipeline.answering import Answers
 from pipeline.dataset import Dataset, Split
 from pipeline.params import Params
 from pipeline.registry import fitness, rivals, slices, trial
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from pipeline.score import Told
 
 CHANGES = ("both wrong", "broken", "fixed", "both right")
-"""What became of an image; `fixed`: only the challenger is right, `broken`: only the champion."""
+"""What became of an image; `fixed`: the challenger answers it better, or alone rightly, `broken`: the champion does.
+Of images that both answer alike, `both right` are those that they answer perfectly."""
 SLICE = "slice:"
 """Before the names of the columns that say in which slice an image is."""
 IMAGE_COLUMNS = {
@@ -44,7 +46,7 @@ IMAGE_COLUMNS = {
     "champion_confidence": pa.float64(),
     "change": pa.string(),
 }
-"""Label and answers are names of classes; `change` is one of `CHANGES`."""
+"""Label and answers in words, such as the name of a class; `change` is one of `CHANGES`."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,11 @@ def decide(
     if fit.bundle is None or not fit.comparable:
         found = Judgement(Verdict(outcome="reject", reasons=fit.problems), _empty(params))
     else:
-        test = _trial(params, dataset)
+        test = _trial(params)
         if champion:
-            rival = rivals.reigning(champion, challenger.digest, dataset.info.classes, ask)
+            rival = rivals.reigning(champion, challenger.digest, dataset, ask)
         else:
-            rival = rivals.baseline(params, dataset, fit.bundle.info.packed, test)
+            rival = rivals.baseline(params, dataset, fit.bundle.info, test)
         found = _compared(params, dataset, fit, rival, test)
     about = {
         "checks": tuple(fit.checks),
@@ -106,17 +108,16 @@ def _compared(params: Params, dataset: Dataset, fit: Fitness, rival: Rival | Ver
     if isinstance(rival, Verdict):
         return Judgement(_unless(fit.problems, rival), _empty(params))
     assert fit.told is not None
-    told = fit.told.probabilities
+    told = fit.told.answers
     verdict = trial.judge(told, rival.told, rival.name, test)
     if rival.advice and verdict.outcome != "promote":
         verdict = verdict.model_copy(update={"reasons": [*verdict.reasons, rival.advice]})
     split = dataset.split("test")
-    by_class = slices.by_class(dataset.info.classes, test.labels)
     cuts = [slices.by_column(name, split.samples.column(name)) for name in params.gate.slices]
-    right, rival_right = (side.argmax(axis=1) == test.labels for side in (told, rival.told))
-    rows = tuple(row for cut in (by_class, *cuts) for row in slices.rows(cut, right, rival_right, params.gate))
-    verdict = _unless([*fit.problems, *slices.under(rows)], verdict.model_copy(update={"slices": tuple(rows)}))
-    return Judgement(verdict, _images(split, by_class, (told, rival.told), cuts))
+    of_columns = [row for cut in cuts for row in slices.rows(cut, told.quality, rival.told.quality, params.gate)]
+    rows = (*slices.by_class(told, rival.told, params.gate), *of_columns)
+    verdict = _unless([*fit.problems, *slices.under(rows)], verdict.model_copy(update={"slices": rows}))
+    return Judgement(verdict, _images(split, (told, rival.told), cuts))
 
 
 def _unless(problems: list[str], verdict: Verdict) -> Verdict:
@@ -125,9 +126,8 @@ def _unless(problems: list[str], verdict: Verdict) -> Verdict:
     return verdict.model_copy(update={"outcome": outcome, "reasons": [*problems, *verdict.reasons]})
 
 
-def _trial(params: Params, dataset: Dataset) -> Trial:
+def _trial(params: Params) -> Trial:
     return Trial(
-        labels=params.task.targets(dataset.split("test").samples),
         score=params.task.score,
         confidence=params.gate.confidence,
         resamples=params.evaluate.resamples,
@@ -135,19 +135,20 @@ def _trial(params: Params, dataset: Dataset) -> Trial:
     )
 
 
-def _images(split: Split, by_class: Cut, told: tuple[np.ndarray, np.ndarray], cuts: Sequence[Cut]) -> pa.Table:
+def _images(split: Split, told: tuple[Answers, Answers], cuts: Sequence[Cut]) -> pa.Table:
     """Row by row what was asked, what both answered, and what became of it."""
-    names, labels = pa.array(by_class.values, pa.string()), by_class.slice_of
-    best = [side.argmax(axis=1) for side in told]
-    change = 2 * (best[0] == labels) + (best[1] == labels)
+    challenger, champion = told
+    places = range(len(challenger))
+    ours, theirs = challenger.quality, champion.quality
+    change = np.where(ours > theirs, 2, np.where(theirs > ours, 1, np.where(ours == 1, 3, 0)))
     columns = {
         "id": split.samples.column("id"),
         "source": split.samples.column("source"),
-        "label": names.take(pa.array(labels)),
-        "challenger": names.take(pa.array(best[0])),
-        "challenger_confidence": told[0].max(axis=1),
-        "champion": names.take(pa.array(best[1])),
-        "champion_confidence": told[1].max(axis=1),
+        "label": [challenger.true(place).words for place in places],
+        "challenger": [challenger.said(place).words for place in places],
+        "challenger_confidence": challenger.confidence,
+        "champion": [champion.said(place).words for place in places],
+        "champion_confidence": champion.confidence,
         "change": pa.array(CHANGES).take(pa.array(change)),
         **{SLICE + cut.column: cut.texts() for cut in cuts},
     }

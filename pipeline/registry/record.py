@@ -197,8 +197,7 @@ def _fate(stage: str, seconds: dict[str, float], earlier: dict[str, str]) -> str
 
 
 def _profile(info: DatasetInfo) -> str:
-    counts = {split: sum(of_class.values()) for split, of_class in info.counts.items()}
-    return json.dumps({"images": info.images, **counts, "classes": len(info.classes), "rejected": info.rejected})
+    return json.dumps({"images": info.images, **info.splits, "classes": len(info.classes), "rejected": info.rejected})
 
 
 def _flat(values: dict[str, Any], above: str = "") -> dict[str, str]:

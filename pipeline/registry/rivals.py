@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.bundle import Bundle
+from pipeline.answering import Answers
+from pipeline.bundle import Bundle, BundleInfo
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.params import Params
@@ -35,42 +36,40 @@ class Rival:
 
     name: str
     """For the words."""
-    told: np.ndarray
-    """Its answers to the test split: probabilities, float64 [N, K]."""
+    told: Answers
+    """Its answers to the test split."""
     advice: str = ""
     """What to think of a challenger that is no better."""
 
 
-def baseline(params: Params, dataset: Dataset, side: int, test: Trial) -> Rival:
+def baseline(params: Params, dataset: Dataset, bundle: BundleInfo, test: Trial) -> Rival:
     """The baseline that scores best.
 
     Args:
         params: which baselines.
         dataset: that they learn from and are asked about.
-        side: P of its pictures that are packed already.
-        test: the labels, and the score.
+        bundle: of the challenger, whose pictures are packed already.
+        test: the score.
     """
     metric = metric_named(test.score)
-    once = np.ones((1, len(test.labels)))
-    told = baselines.answers(params.task, dataset, side, means=params.gate.baseline == "class_means")
+    means = params.gate.baseline == "class_means"
+    told = baselines.answers(params.task, dataset, bundle, means=means)
 
     def worth(name: str) -> float:
-        score = float(metric.score(told[name], test.labels, once)[0])
+        score = float(metric.score(told[name], np.ones((1, len(told[name]))))[0])
         return -np.inf if np.isnan(score) else score if metric.higher_is_better else -score
 
     best = max(told, key=worth)
     return Rival(best, told[best], EASY if best == baselines.CLASS_MEANS else "")
 
 
-def reigning(
-    champion: Champion, challenger: str, classes: Sequence[str], ask: Callable[[Path], Told]
-) -> Rival | Verdict:
+def reigning(champion: Champion, challenger: str, dataset: Dataset, ask: Callable[[Path], Told]) -> Rival | Verdict:
     """The champion, asked now; or the verdict where there is nothing to compare.
 
     Args:
         champion: as it stands.
         challenger: digest of the challenger.
-        classes: that the dataset has.
+        dataset: whose test split is asked about.
         ask: from a bundle's folder to what it says of the test split.
 
     Raises:
@@ -82,9 +81,10 @@ def reigning(
     version, same = f"version {champion.version.version}", champion.version.digest == challenger
     try:
         folder = champion.bundle()
-        known = Bundle.open(folder).info.classes
-        if not same and known == list(classes):
-            return Rival(version, ask(folder).probabilities)
+        info = Bundle.open(folder).info
+        known, task = info.classes, info.task["name"]
+        if not same and known == dataset.info.classes and task == dataset.info.task:
+            return Rival(version, ask(folder).answers)
     except (Away, Killed):
         raise
     except UserError as error:
@@ -95,7 +95,14 @@ def reigning(
         return Verdict(outcome="hold", reasons=[f"The champion cannot be compared with. {error} {way_out}"])
     if same:
         return Verdict(outcome="hold", reasons=[f"It is the champion already, as {version}: the same files."])
+    classes = dataset.info.classes
     gone, new = sorted(set(known) - set(classes)), sorted(set(classes) - set(known))
+    if task != dataset.info.task:
+        reason = (
+            f"The champion, {version}, is of another task, {task!r}, so the two cannot be compared. "
+            "Choose another `name` in params.yaml for this model: it starts without a champion."
+        )
+        return Verdict(outcome="hold", reasons=[reason])
     reason = (
         f"The champion, {version}, knows other classes ({_listed('no longer there', gone)}{_listed('new', new)}"
         f"{len(known)} then, {len(classes)} now), so the two cannot be compared. "

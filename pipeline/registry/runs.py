@@ -122,7 +122,7 @@ def gather(
             origin=described(params)["data"],
             images=info.images,
             classes=info.classes,
-            splits={split: sum(of_class.values()) for split, of_class in info.counts.items()},
+            splits=info.splits,
             rejected=info.rejected,
         ),
         environment=environment.current(json.loads(TRAINING.read_text())),

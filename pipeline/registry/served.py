@@ -28,16 +28,10 @@ class Served(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,  # noqa: ARG002
     ) -> pd.DataFrame:
-        """The most probable class of each picture, its probability, and those of all classes by name."""
-        probabilities = self.bundle.probabilities(list(model_input["image"]))
-        classes = self.bundle.info.classes
-        return pd.DataFrame(
-            {
-                "label": [classes[best] for best in probabilities.argmax(axis=1)],
-                "probability": probabilities.max(axis=1),
-                "probabilities": [dict(zip(classes, row.tolist(), strict=True)) for row in probabilities],
-            }
-        )
+        """What the task says of each picture: a class, boxes, or a mask, each in columns of its own."""
+        prepared = [self.bundle.prepare(encoded) for encoded in model_input["image"]]
+        told = self.bundle.answer(prepared)
+        return pd.DataFrame([self.bundle.task.plain(one, self.bundle.info.classes) for one in told])
 
 
 set_model(Served())

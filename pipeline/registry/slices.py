@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import mcnemar
+from pipeline.answering import Answers
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError, did_you_mean
 from pipeline.params import GateOptions
@@ -66,11 +67,6 @@ def check(names: Sequence[str], columns: Sequence[str]) -> None:
             )
 
 
-def by_class(classes: Sequence[str], labels: np.ndarray) -> Cut:
-    """A slice for each class."""
-    return Cut(CLASS, list(classes), labels)
-
-
 def by_column(name: str, column: pa.ChunkedArray) -> Cut:
     """Slices by a column of the test split's samples: numbers in thirds of the images, anything else by its values."""
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
@@ -83,34 +79,58 @@ def by_column(name: str, column: pa.ChunkedArray) -> Cut:
     return Cut(name, shown, np.array([places.get(text, MOST) for text in texts], np.int64))
 
 
-def rows(cut: Cut, right: np.ndarray, champion_right: np.ndarray, asked: GateOptions) -> list[SliceRow]:
+def rows(cut: Cut, challenger: np.ndarray, champion: np.ndarray, asked: GateOptions) -> list[SliceRow]:
     """How both fare on each slice that has images.
 
     Args:
         cut: by one column.
-        right: whether the challenger is, bool [N].
-        champion_right: likewise.
-        asked: the floors, and of which slices.
+        challenger: how well it answers each image, float64 [N].
+        champion: likewise.
+        asked: the floor.
     """
-    floor = asked.class_floor if cut.column == CLASS else asked.slice_floor
+    holds = cut.slice_of[:, None] == np.arange(len(cut.values))
+    return _rows(cut.column, cut.values, holds, (challenger[:, None], champion[:, None]), asked)
 
-    def count(which: np.ndarray) -> np.ndarray:
-        return np.bincount(cut.slice_of, weights=which, minlength=len(cut.values)).astype(np.int64)
 
-    images, won, kept = count(np.ones(len(right))), count(right), count(champion_right)
-    fixed, broken = count(right & ~champion_right), count(champion_right & ~right)
+def by_class(challenger: Answers, champion: Answers, asked: GateOptions) -> list[SliceRow]:
+    """How both fare on the images that hold each class, in what they say of that class."""
+    (holds, qualities), (_, of_champion) = challenger.by_class, champion.by_class
+    return _rows(CLASS, challenger.classes, holds, (qualities, of_champion), asked)
+
+
+def _rows(
+    column: str,
+    values: Sequence[str],
+    holds: np.ndarray,
+    qualities: tuple[np.ndarray, np.ndarray],
+    asked: GateOptions,
+) -> list[SliceRow]:
+    """Rows of the slices that have images.
+
+    Args:
+        column: by which they are told apart.
+        values: J of them.
+        holds: whether an image is in a slice, bool [N, J].
+        qualities: of challenger and champion, float64 [N, J] or [N, 1].
+        asked: the floors.
+    """
+    floor = asked.class_floor if column == CLASS else asked.slice_floor
+    images = holds.sum(axis=0)
+    shares = [np.where(holds, of_one, 0.0).sum(axis=0) / np.maximum(images, 1) for of_one in qualities]
+    fixed = (holds & (qualities[0] > qualities[1])).sum(axis=0)
+    broken = (holds & (qualities[1] > qualities[0])).sum(axis=0)
     chances = mcnemar.two_sided(fixed, broken)
     found = []
     for place in np.flatnonzero(images):
         of_this = floor if images[place] >= asked.smallest_slice else 0.0
-        share = float(won[place] / images[place])
+        share = float(shares[0][place])
         found.append(
             SliceRow(
-                column=cut.column,
-                value=cut.values[place],
+                column=column,
+                value=values[int(place)],
                 images=int(images[place]),
                 challenger=share,
-                champion=float(kept[place] / images[place]),
+                champion=float(shares[1][place]),
                 fixed=int(fixed[place]),
                 broken=int(broken[place]),
                 p=float(chances[place]),

@@ -29,7 +29,7 @@ def headline(params: Params) -> str:
     """The deciding score with its interval: `Accuracy 0.986 (95 % interval 0.972 to 0.997) on 359 test images`."""
     scores = json.loads(SCORES.read_text())
     score, title = scores[params.task.score], next(iter(metrics_for(params.task).values())).title
-    images = sum(DatasetInfo.model_validate_json((DATASET / "dataset.json").read_bytes()).counts["test"].values())
+    images = DatasetInfo.model_validate_json((DATASET / "dataset.json").read_bytes()).splits["test"]
     interval = f"95 % interval {score['low']:.3f} to {score['high']:.3f}"
     return f"{title} {score['value']:.3f} ({interval}) on {images:,} test images"
 
@@ -59,8 +59,8 @@ def of_version(params: Params, code: Code) -> str:
     """The description of a model version."""
     return (
         f"{headline(params)}.\n\n{_made_of(params)}\n\n"  # lists of versions show the first words as they are
-        "In: a column `image` of encoded pictures (JPEG, PNG, ...). Out: `label`, `probability`, and `probabilities` "
-        f"of all classes by name.\n\n{_again(code)}\n"
+        "In: a column `image` of encoded pictures (JPEG, PNG, ...). Out: what the task says of each, as the signature "
+        f"tells.\n\n{_again(code)}\n"
     )
 
 
@@ -79,9 +79,7 @@ def _made_of(params: Params) -> str:
     info = DatasetInfo.model_validate_json((DATASET / "dataset.json").read_bytes())
     model = BundleInfo.model_validate_json(MODEL.read_bytes())
     parts = described(params)
-    counts = ", ".join(
-        f"{sum(of_class.values()):,} {split}" for split in SPLITS if (of_class := info.counts.get(split))
-    )
+    counts = ", ".join(f"{info.splits[split]:,} {split}" for split in SPLITS if info.splits.get(split))
     what = " ".join(str(parts["model"][key]) for key in ("name", "architecture") if key in parts["model"])
     return (
         f"Data: {info.images:,} images of {len(info.classes)} classes ({counts}), `{info.digest[:12]}`. "

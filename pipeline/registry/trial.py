@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from pipeline import bootstrap, mcnemar
+from pipeline.answering import Answers
 from pipeline.plugin import metric_named
 from pipeline.registry.verdict import Comparison, Outcome, Verdict
 
@@ -25,10 +26,8 @@ NAMES = {"McNemar": "exact McNemar test", "bootstrap": "paired bootstrap"}
 
 @dataclass(frozen=True)
 class Trial:
-    """What both are asked, and how the answers are compared."""
+    """How the answers of two models are compared."""
 
-    labels: np.ndarray
-    """int64 [N]."""
     score: str
     """Name of the metric."""
     confidence: float
@@ -36,12 +35,12 @@ class Trial:
     seed: int
 
 
-def judge(challenger: np.ndarray, champion: np.ndarray, champion_name: str, test: Trial) -> Verdict:
+def judge(challenger: Answers, champion: Answers, champion_name: str, test: Trial) -> Verdict:
     """Compare two models' answers: promote if the challenger is better, reject if it is worse, hold if neither shows.
 
     Args:
-        challenger: probabilities, float64 [N, K].
-        champion: likewise.
+        challenger: its answers to N images.
+        champion: answers to the same.
         champion_name: for the words.
         test: the rest.
     """
@@ -55,11 +54,6 @@ def judge(challenger: np.ndarray, champion: np.ndarray, champion_name: str, test
         "hold": f"No difference to {champion_name} that this test can show",
     }[outcome]
     return Verdict(outcome=outcome, reasons=_words(finding, comparison), comparison=comparison)
-
-
-def compare(challenger: np.ndarray, champion: np.ndarray, champion_name: str, test: Trial) -> Comparison:
-    """The numbers behind a verdict; differences are positive where the challenger is better."""
-    return _comparison(challenger, champion, champion_name, test, _Found.of(challenger, champion, test))
 
 
 class _Found(NamedTuple):
@@ -76,32 +70,33 @@ class _Found(NamedTuple):
     power: dict[float, float]
 
     @classmethod
-    def of(cls, challenger: np.ndarray, champion: np.ndarray, test: Trial) -> _Found:
+    def of(cls, challenger: Answers, champion: Answers, test: Trial) -> _Found:
         if test.score == COUNTED:
-            return cls._counted(*_parted(challenger, champion, test.labels), test)
+            return cls.counted(*parted(challenger.quality, champion.quality), len(challenger), test.confidence)
         metric = metric_named(test.score)
         sign = 1 if metric.higher_is_better else -1
-
-        def worth(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-            return sign * metric.score(probabilities, labels, weights)
-
-        found = bootstrap.paired(
-            worth,
-            challenger,
-            champion,
-            test.labels,
-            resamples=test.resamples,
-            confidence=test.confidence,
-            seed=test.seed,
+        return cls.drawn(
+            lambda weights: sign * metric.score(challenger, weights),
+            lambda weights: sign * metric.score(champion, weights),
+            len(challenger),
+            test,
         )
-        power = {points: bootstrap.power(found.spread, points, test.confidence) for points in DIFFERENCES}
+
+    @classmethod
+    def drawn(cls, challenger: bootstrap.Score, champion: bootstrap.Score, images: int, test: Trial) -> _Found:
+        """Of scores of which higher is better."""
+        confidence = test.confidence
+        found = bootstrap.paired(
+            challenger, champion, images, resamples=test.resamples, confidence=confidence, seed=test.seed
+        )
+        power = {points: bootstrap.power(found.spread, points, confidence) for points in DIFFERENCES}
         known = power if found.spread > 0 else {}
         return cls("bootstrap", *found.difference, found.lower, found.upper, found.detectable, known)
 
     @classmethod
-    def _counted(cls, fixed: int, broken: int, test: Trial) -> _Found:
-        images, confidence = len(test.labels), test.confidence
-        parted = (fixed + broken) / images
+    def counted(cls, fixed: int, broken: int, images: int, confidence: float) -> _Found:
+        """Of right and wrong answers."""
+        apart = (fixed + broken) / images
         return cls(
             "McNemar",
             (fixed - broken) / images,
@@ -109,40 +104,78 @@ class _Found(NamedTuple):
             lower=mcnemar.lower(images, fixed, broken, confidence),
             upper=-mcnemar.lower(images, broken, fixed, confidence),
             detectable=mcnemar.detectable(images, fixed, broken, confidence),
-            power={points: mcnemar.power(images, parted, points, confidence) for points in DIFFERENCES},
+            power={points: mcnemar.power(images, apart, points, confidence) for points in DIFFERENCES},
         )
 
 
-def _parted(challenger: np.ndarray, champion: np.ndarray, labels: np.ndarray) -> tuple[int, int]:
-    """On how many images only the challenger is right, and on how many only the champion."""
-    right, champion_right = (side.argmax(axis=1) == labels for side in (challenger, champion))
-    return int((right & ~champion_right).sum()), int((champion_right & ~right).sum())
+def parted(challenger: np.ndarray, champion: np.ndarray) -> tuple[int, int]:
+    """On how many images the challenger is better, and on how many the champion, from the qualities float64 [N]."""
+    return int((challenger > champion).sum()), int((champion > challenger).sum())
 
 
-def _comparison(
-    challenger: np.ndarray, champion: np.ndarray, champion_name: str, test: Trial, found: _Found
-) -> Comparison:
+def of_qualities(challenger: np.ndarray, champion: np.ndarray, champion_name: str, test: Trial) -> Comparison:
+    """The numbers on how well two models answer the same images on average; `test.score` does not matter.
+
+    Args:
+        challenger: its qualities, float64 [N].
+        champion: likewise.
+        champion_name: for the words.
+        test: the rest.
+    """
+    images, qualities = len(challenger), (challenger, champion)
+    if _graded(*qualities):
+        found = _Found.drawn(_mean_of(challenger), _mean_of(champion), images, test)
+    else:
+        found = _Found.counted(*parted(*qualities), images, test.confidence)
+    title = "Quality of the answers" if _graded(*qualities) else "Accuracy"
+    scores = float(challenger.mean()), float(champion.mean())
+    return _numbers(title, scores, qualities, found, _Said(champion_name, test.confidence))
+
+
+def _comparison(challenger: Answers, champion: Answers, champion_name: str, test: Trial, found: _Found) -> Comparison:
     metric = metric_named(test.score)
-    once = np.ones((1, len(test.labels)))
-    fixed, broken = _parted(challenger, champion, test.labels)
+    once = np.ones((1, len(challenger)))
+    scores = float(metric.score(challenger, once)[0]), float(metric.score(champion, once)[0])
+    qualities = challenger.quality, champion.quality
+    return _numbers(metric.title, scores, qualities, found, _Said(champion_name, test.confidence))
+
+
+class _Said(NamedTuple):
+    champion_name: str
+    confidence: float
+
+
+def _numbers(
+    title: str, scores: tuple[float, float], qualities: tuple[np.ndarray, np.ndarray], found: _Found, said: _Said
+) -> Comparison:
+    fixed, broken = parted(*qualities)
     return Comparison(
-        score=metric.title,
-        champion_name=champion_name,
-        images=len(test.labels),
-        challenger=float(metric.score(challenger, test.labels, once)[0]),
-        champion=float(metric.score(champion, test.labels, once)[0]),
+        score=title,
+        champion_name=said.champion_name,
+        images=len(qualities[0]),
+        challenger=scores[0],
+        champion=scores[1],
         difference=found.difference,
         low=found.low,
         high=found.high,
         lower=found.lower,
         detectable=found.detectable,
-        confidence=test.confidence,
+        confidence=said.confidence,
         fixed=fixed,
         broken=broken,
         p=float(mcnemar.two_sided(fixed, broken)),
         decided_by=found.decided_by,
+        graded=_graded(*qualities),
         power=found.power,
     )
+
+
+def _graded(challenger: np.ndarray, champion: np.ndarray) -> bool:
+    return bool(((challenger % 1) != 0).any() or ((champion % 1) != 0).any())
+
+
+def _mean_of(qualities: np.ndarray) -> bootstrap.Score:
+    return lambda weights: np.einsum("rn,n->r", weights, qualities) / weights.sum(axis=1)
 
 
 def _words(finding: str, found: Comparison) -> list[str]:
@@ -157,12 +190,21 @@ def _words(finding: str, found: Comparison) -> list[str]:
             f"{NAMES[found.decided_by]} it is at least {found.lower:+.4f} with {share} confidence, and more than 0 is "
             "needed."
         ),
-        (
-            f"It answers {found.fixed} images rightly that {found.champion_name} does not, and {found.broken} the "
-            f"other way round (exact McNemar test: p = {found.p:.2g})."
-        ),
+        _image_by_image(found),
         _sharpness(found),
     ]
+
+
+def _image_by_image(found: Comparison) -> str:
+    if found.graded:
+        return (
+            f"It answers {found.fixed} images better than {found.champion_name}, and {found.broken} worse (exact sign "
+            f"test: p = {found.p:.2g})."
+        )
+    return (
+        f"It answers {found.fixed} images rightly that {found.champion_name} does not, and {found.broken} the "
+        f"other way round (exact McNemar test: p = {found.p:.2g})."
+    )
 
 
 def _sharpness(found: Comparison) -> str:

@@ -34,27 +34,30 @@ class Comparison(Options):
     """Smallest true difference that these images show in 80 of 100 such tests; nan if they show none."""
     confidence: float
     fixed: int
-    """Images that only the challenger answers rightly."""
+    """Images that the challenger answers better: where answers are right or wrong, that it alone answers rightly."""
     broken: int
-    """Images that only the champion answers rightly."""
+    """Images that the champion answers better."""
     p: float
-    """Of the exact McNemar test, two-sided: how often equal models part so far on right answers."""
+    """Of the exact McNemar test, two-sided: how often equal models part so far; of graded answers the sign test."""
     decided_by: Literal["McNemar", "bootstrap"] = "bootstrap"
     """The test behind the interval, the bound and `power`."""
+    graded: bool = False
+    """Whether an image can be answered in part, as one of many objects is."""
     power: dict[float, float] = Field(default_factory=dict)
     """How often this test shows a true difference of so many points, each as a share: {0.01: 0.16, ...}."""
 
 
 class SliceRow(Options):
-    """How both fare on a part of the test images; `column` is `class` for the images of one class."""
+    """How both fare on a part of the test images; `column` is `class` for the images that hold one class."""
 
     column: str
     value: str
     images: int
     challenger: float
-    """Share of the images that it answers rightly."""
+    """Share of the images that it answers rightly; of graded answers the mean of how well, in a class of that class."""
     champion: float
     fixed: int
+    """Images that it answers better than the champion."""
     broken: int
     p: float
     """Exact McNemar test, two-sided."""

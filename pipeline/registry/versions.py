@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from pipeline.bundle import Bundle
@@ -85,17 +85,13 @@ def save(bundle: Bundle, path: Path, model_id: str, run_id: str) -> None:
     import pandas as pd
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Map
 
+    first = Dataset.open().split("test").read(0)
+    (told,) = bundle.answer([bundle.prepare(first)])
+    said = bundle.task.plain(told, bundle.info.classes)
     signature = ModelSignature(
         inputs=Schema([ColSpec(DataType.binary, "image")]),
-        outputs=Schema(
-            [
-                ColSpec(DataType.string, "label"),
-                ColSpec(DataType.double, "probability"),
-                ColSpec(Map(DataType.double), "probabilities"),
-            ]
-        ),
+        outputs=Schema([ColSpec(_type_of(value), name) for name, value in said.items()]),
     )
     with tempfile.TemporaryDirectory() as folder:
         code = _code(bundle, Path(folder) / "pipeline")
@@ -105,10 +101,27 @@ def save(bundle: Bundle, path: Path, model_id: str, run_id: str) -> None:
             artifacts={"model": str(bundle.root.absolute())},
             code_paths=[str(code)],
             signature=signature,
-            input_example=pd.DataFrame({"image": [Dataset.open().split("test").read(0)]}),
+            input_example=pd.DataFrame({"image": [first]}),
             pip_requirements=[f"{name}=={installed(name).partition('+')[0]}" for name in REQUIREMENTS],
             mlflow_model=Model(model_uuid=model_id, run_id=run_id, model_id=model_id),
         )
+
+
+def _type_of(value: Any) -> Any:
+    """MLflow's type of a plain value; a list of records is one of objects, whose box is a list of numbers."""
+    from mlflow.types import DataType
+    from mlflow.types.schema import Array, Map, Object, Property
+
+    if isinstance(value, dict):
+        return Map(DataType.double)
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        return Array(DataType.string)
+    if isinstance(value, list):
+        box = Property("box", Array(DataType.double))
+        return Array(Object([Property("label", DataType.string), Property("score", DataType.double), box]))
+    if isinstance(value, str):
+        return DataType.string
+    return DataType.binary if isinstance(value, bytes) else DataType.double
 
 
 def imported(module: Path) -> Iterator[Path]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-from pipeline.contracts import Output, Target, TaskConfig
+from pipeline.answering import Marks
+from pipeline.answers.labels import LabelAnswers
+from pipeline.contracts import AnnotationRules, Output, Settled, Target, TaskConfig, Views
 from pipeline.errors import UserError
+from pipeline.tasks._names import natural_order
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+NAMED = 3
+"""Classes that the words of an answer name."""
 
 
 class Config(TaskConfig):
@@ -20,59 +22,80 @@ class Config(TaskConfig):
 
     learns: ClassVar[Target] = Target.LABEL
     needs: ClassVar[Output] = Output.VECTOR
+    unit: ClassVar[str] = "images"
+    fields: ClassVar[Mapping[str, str]] = {"label": "int64"}
 
     score: str = "accuracy"
     """The metric that decides, of `pipeline/metrics/`: on the epoch to keep and on the gate's verdict."""
 
-    def classes(self, annotations: Iterable[str]) -> list[str]:
+    def settle(self, annotation: str, width: int, height: int, rules: AnnotationRules) -> Settled:
+        """A name is a name."""
+        return Settled(annotation)
+
+    def tally(self, annotation: str) -> dict[str, int]:
+        """One image of its class."""
+        return {annotation: 1}
+
+    def classes(self, found: Iterable[str]) -> list[str]:
         """The distinct class names in natural order: `2` comes before `10`.
 
         Raises:
             UserError: fewer than two classes; there is nothing to tell apart.
         """
-        found = sorted(set(annotations), key=natural)
-        if len(found) < 2:
-            names = repr(found[0]) if found else "none"
+        ordered = natural_order(found)
+        if len(ordered) < 2:
+            names = repr(ordered[0]) if ordered else "none"
             raise UserError(
-                f"Classification needs images of two classes or more; the source has {len(found)} ({names}). "
+                f"Classification needs images of two classes or more; the source has {len(ordered)} ({names}). "
                 "Add images of another class, or check that `data` names the folder above the classes."
             )
-        return found
-
-    def columns(self, annotation: str, classes: Sequence[str]) -> dict[str, int]:
-        """`label`: the position of the image's class in `classes`."""
-        return {"label": classes.index(annotation)}
+        return ordered
 
     def stratum(self, annotation: str) -> str:
         """The class: every split gets its share of each."""
         return annotation
 
-    def targets(self, samples: pa.Table) -> np.ndarray:
-        """The class ids, int64 [N], each in 0..K-1."""
-        labels: np.ndarray = samples.column("label").to_numpy().astype(np.int64)
-        return labels
+    def columns(self, annotation: str, classes: Sequence[str]) -> dict[str, int]:
+        """`label`: the position of the image's class in `classes`."""
+        return {"label": classes.index(annotation)}
 
-    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """The softmax of logits [N, K] in float64 [N, K]; rows sum to 1."""
-        logits = outputs.astype(np.float64)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))  # the largest is 1: nothing overflows
-        shares: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
-        return shares
+    def told(self, outputs: np.ndarray, views: Views) -> list[np.ndarray]:
+        """Probabilities float64 [K] of each image, rows that sum to 1: the mean over its views of the softmax."""
+        shares = probabilities(outputs)
+        if len(views.images) > len(views.sizes):
+            firsts = np.searchsorted(views.images, np.arange(len(views.sizes)))
+            sums = np.add.reduceat(shares, firsts, axis=0)
+            shares = sums / np.diff(firsts, append=len(shares))[:, None]
+        return list(shares)
 
-    def baseline(self, train_targets: np.ndarray, classes: int, count: int) -> np.ndarray:
-        """The majority class for every image, as sure as its share of the training images: float64 [count, classes]."""
-        shares = np.bincount(train_targets, minlength=classes) / len(train_targets)
-        return np.tile(shares, (count, 1))
+    def answers(self, split: Any, told: Sequence[np.ndarray]) -> LabelAnswers:
+        """See `TaskConfig.answers`."""
+        stacked = np.stack(told) if len(told) else np.zeros((0, len(split.classes)))
+        return LabelAnswers(split.classes, split.labels, stacked)
+
+    def blind(self, train: Any, split: Any) -> LabelAnswers:
+        """The majority class for every image, as sure as its share of the training images."""
+        shares = np.bincount(train.labels, minlength=len(train.classes)) / max(1, len(train))
+        return LabelAnswers(split.classes, split.labels, np.tile(shares, (len(split), 1)))
+
+    def marks(self, told: np.ndarray, classes: Sequence[str]) -> Marks:
+        """The most probable classes, each with its probability."""
+        best = np.argsort(-told, kind="stable")[:NAMED]
+        return Marks(words=", ".join(f"{classes[k]} {told[k]:.1%}" for k in best), classes=classes)
+
+    def plain(self, told: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+        """`label`, its `probability`, and the `probabilities` of all classes by name, the most probable first."""
+        ranked = sorted(zip(classes, told.tolist(), strict=True), key=lambda pair: -pair[1])
+        return {"label": ranked[0][0], "probability": ranked[0][1], "probabilities": dict(ranked)}
+
+    def truth(self, row: Mapping[str, Any], mask: bytes | None, classes: Sequence[str]) -> Marks:
+        """The class."""
+        return Marks(words=classes[row["label"]], classes=classes)
 
 
-def natural(name: str) -> tuple[list[tuple[bool, int, str]], str]:
-    """A key that sorts runs of digits by their number and other text by its characters.
-
-    Numbers compare by length, then digit by digit, so that none is too long. Names that differ only in
-    leading zeros keep a fixed order by the name itself.
-    """
-    parts = []
-    for digits, text in re.findall(r"([0-9]+)|([^0-9]+)", name):
-        number = digits.lstrip("0")
-        parts.append((bool(text), len(number), number or text))  # numbers before text, shorter numbers first
-    return parts, name
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """The softmax of logits [N, K] in float64 [N, K]; rows sum to 1."""
+    wide = logits.astype(np.float64)
+    powers = np.exp(wide - wide.max(axis=1, keepdims=True))  # the largest is 1: nothing overflows
+    shares: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return shares

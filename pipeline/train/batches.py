@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.contracts import Frame, Target
 from pipeline.dataset import Split
 from pipeline.images import center_crop
-from pipeline.packed import packed
+from pipeline.packed import TARGETS, packed, views
 from pipeline.policy import Policy
 from pipeline.train.learner import epoch_order
 from pipeline.transforms import Augmenter, sample_seed
@@ -34,23 +35,31 @@ class Batch(NamedTuple):
     pictures: Tensor
     """uint8 [B, S, S, C]; valid until the next batch is asked for."""
     targets: Tensor
-    """[B] or as the task has it."""
+    """What the task learns, B entries, as `contracts.Target` says; valid as long."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """A split as the loop reads it."""
+    """A split as the loop reads it: the views of its pictures, one or, of tiles, several of each."""
 
     ids: list[str]
+    """Of each view."""
     pictures: np.ndarray
-    """Packed, uint8 [N, P, P, C]."""
-    targets: Tensor
-    """[N] or as the task has it."""
+    """Packed, uint8 [V, P, P, C]."""
+    targets: np.ndarray
+    """What is known of each view, V entries."""
+    learns: Target
 
     @classmethod
-    def of(cls, split: Split, targets: np.ndarray, policy: Policy) -> Material:
-        """The split with its targets, its pictures from the packed cache."""
-        return cls(list(split.ids), packed(split, policy.packed), torch.from_numpy(targets))
+    def of(cls, split: Split, frame: Frame, side: int) -> Material:
+        """The split with its pictures and targets, packed at P = `side`."""
+        learns = Target[split.dataset.info.learns]
+        seen = views(split, frame, side).images.tolist()
+        ids = list(split.ids)
+        if len(seen) > len(ids):
+            first = np.searchsorted(seen, np.arange(len(ids)))
+            ids = [f"{ids[image]}/{view - first[image]}" for view, image in enumerate(seen)]
+        return cls(ids, packed(split, frame, side), TARGETS[learns](split, frame, side), learns)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,10 +81,8 @@ class TrainingBatches:
         self.steps = steps_per_epoch(len(material), batch_size)
         self._threads = threads
         self._local = threading.local()
-        shape = (self._size, policy.size, policy.size, policy.channels)
         # One batch is with the network while the others are filled.
-        pinned = torch.cuda.is_available()
-        self._ring = [torch.empty(shape, dtype=torch.uint8, pin_memory=pinned) for _ in range(AHEAD + 1)]
+        self._ring = [self._empty() for _ in range(AHEAD + 1)]
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="input")
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
@@ -87,9 +94,9 @@ class TrainingBatches:
             for step in upcoming:
                 waiting.append((step, self._start(epoch, order, step)))
                 if len(waiting) > AHEAD:
-                    yield self._finished(order, *waiting.popleft())
+                    yield self._finished(*waiting.popleft())
             while waiting:
-                yield self._finished(order, *waiting.popleft())
+                yield self._finished(*waiting.popleft())
         finally:
             for _, parts in waiting:  # the caller stopped early: let no thread write into a ring that is used again
                 for part in parts:
@@ -103,35 +110,49 @@ class TrainingBatches:
         """End the threads."""
         self._pool.shutdown(cancel_futures=True)
 
+    def _empty(self) -> Batch:
+        """Room for a batch; the shape of a target is that which a picture has once it is varied."""
+        material, policy, pinned = self._material, self._policy, torch.cuda.is_available()
+        pictures = torch.empty(
+            (self._size, policy.size, policy.size, policy.channels), dtype=torch.uint8, pin_memory=pinned
+        )
+        example = material.targets[:1]
+        if material.learns is Target.MASK:
+            example = example[:, : policy.size, : policy.size]
+        kind = torch.from_numpy(np.array(example)).dtype
+        targets = torch.empty((self._size, *example.shape[1:]), dtype=kind, pin_memory=pinned)
+        return Batch(pictures, targets)
+
     def _positions(self, order: np.ndarray, step: int) -> np.ndarray:
         return order[step * self._size : (step + 1) * self._size]
 
     def _start(self, epoch: int, order: np.ndarray, step: int) -> list[Future[None]]:
-        rows = self._ring[step % len(self._ring)].numpy()
+        batch = self._ring[step % len(self._ring)]
         positions = self._positions(order, step)
         return [
-            self._pool.submit(self._fill, rows, positions, epoch, part)
+            self._pool.submit(self._fill, batch, positions, epoch, part)
             for part in np.array_split(np.arange(self._size), self._threads)
         ]
 
-    def _fill(self, rows: np.ndarray, positions: np.ndarray, epoch: int, part: np.ndarray) -> None:
-        augment = getattr(self._local, "augment", None)
+    def _fill(self, batch: Batch, positions: np.ndarray, epoch: int, part: np.ndarray) -> None:
+        material, augment = self._material, getattr(self._local, "augment", None)
         if augment is None:
-            augment = self._local.augment = Augmenter(self._policy.transforms)
+            augment = self._local.augment = Augmenter(self._policy.transforms, material.learns)
+        pictures, targets = batch.pictures.numpy(), batch.targets.numpy()
         for row in part:
             position = positions[row]
-            seed = sample_seed(self._seed, epoch, self._material.ids[position])
-            rows[row] = augment(self._material.pictures[position], seed)
+            seed = sample_seed(self._seed, epoch, material.ids[position])
+            pictures[row], targets[row] = augment(material.pictures[position], material.targets[position], seed)
 
-    def _finished(self, order: np.ndarray, step: int, parts: list[Future[None]]) -> Batch:
+    def _finished(self, step: int, parts: list[Future[None]]) -> Batch:
         for part in parts:
             part.result()
-        positions = torch.from_numpy(self._positions(order, step))
-        return Batch(self._ring[step % len(self._ring)], self._material.targets[positions])
+        return self._ring[step % len(self._ring)]
 
 
 def plain_batches(material: Material, policy: Policy, batch_size: int) -> Iterator[Batch]:
-    """Every picture of a split once, in order, its centre cropped and nothing varied."""
+    """Every view of a split once, in order, its centre cropped and nothing varied."""
     for start in range(0, len(material), batch_size):
         seen = center_crop(material.pictures[start : start + batch_size], policy.size)
-        yield Batch(torch.from_numpy(np.array(seen)), material.targets[start : start + batch_size])
+        targets = np.array(material.targets[start : start + batch_size])
+        yield Batch(torch.from_numpy(np.array(seen)), torch.from_numpy(targets))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.bundle import normaliser
 from pipeline.dataset import Dataset
+from pipeline.networks import answered, learnt_from
 from pipeline.params import TrainParams
 from pipeline.policy import Policy
 
@@ -25,16 +26,17 @@ class Learner(nn.Module):
         self.loss = loss
         self.memory_format = torch.contiguous_format
 
-    def forward(self, pictures: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures uint8 [B, S, S, C] and their targets to the mean loss, a scalar, and the logits."""
-        logits = self.predict(pictures)
-        loss: Tensor = self.loss(logits.float(), targets)
-        return loss, logits
+    def forward(self, pictures: Tensor, targets: Tensor) -> tuple[Tensor, Any]:
+        """Pictures uint8 [B, S, S, C] and their targets to the mean loss, a scalar, and what it was learnt from."""
+        learnt = learnt_from(self.network, self.normalise(pictures).contiguous(memory_format=self.memory_format))
+        wide = learnt.float() if isinstance(learnt, Tensor) else learnt
+        loss: Tensor = self.loss(wide, targets)
+        return loss, learnt
 
-    def predict(self, pictures: Tensor) -> Tensor:
-        """Pictures uint8 [B, S, S, C] to logits."""
-        logits: Tensor = self.network(self.normalise(pictures).contiguous(memory_format=self.memory_format))
-        return logits
+    def validate(self, pictures: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Likewise to the mean loss and the answers."""
+        loss, learnt = self(pictures, targets)
+        return loss, answered(self.network, learnt)
 
     def arrange(self, memory_format: torch.memory_format) -> None:
         """Lay weights and pictures out in this memory format."""

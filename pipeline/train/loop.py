@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from pipeline.contracts import MetricConfig, ScheduleConfig, TaskConfig
+from pipeline.contracts import MetricConfig, ScheduleConfig, TaskConfig, Views
+from pipeline.dataset import Split
+from pipeline.telling import Held
 from pipeline.train.batches import Batch
 from pipeline.train.learner import Learner, counted
 
@@ -119,6 +121,13 @@ def learning_rates(
     return [base * schedule.factor(epoch * steps + index, steps, epochs) for index in range(first, steps)]
 
 
+class Score(NamedTuple):
+    """What decides."""
+
+    task: TaskConfig
+    metric: MetricConfig
+
+
 class Validation(NamedTuple):
     """What a network is worth on the validation split."""
 
@@ -126,18 +135,26 @@ class Validation(NamedTuple):
     score: float
 
 
-def validate(machine: Machine, batches: Iterable[Batch], task: TaskConfig, metric: MetricConfig) -> Validation:
-    """Score the network as it stands on every batch."""
+def validate(machine: Machine, batches: Iterable[Batch], split: Split, seen: Views, score: Score) -> Validation:
+    """Score the network as it stands on the validation split.
+
+    Args:
+        machine: with the network.
+        batches: of every view of the split, in order.
+        split: the truth.
+        seen: the views.
+        score: from answers to what they are worth.
+    """
     machine.learner.eval()
-    total, outputs, targets = torch.zeros((), dtype=torch.float64), [], []
+    total, count, outputs = torch.zeros((), dtype=torch.float64), 0, Held(score.task, seen)
     with torch.inference_mode():
         for batch in batches:
             with machine.arithmetic.autocast(machine.device):
-                loss, logits = machine.learner(batch.pictures.to(machine.device), batch.targets.to(machine.device))
+                pictures, targets = batch.pictures.to(machine.device), batch.targets.to(machine.device)
+                loss, answers = machine.learner.validate(pictures, targets)
             total += loss.double().cpu() * len(batch.targets)
-            outputs.append(logits.float().cpu())
-            targets.append(batch.targets)
-    labels = torch.cat(targets).numpy()
-    probabilities = task.probabilities(torch.cat(outputs).numpy())
-    score = metric.score(probabilities, labels, np.ones((1, len(labels))))[0]
-    return Validation(loss=total.item() / len(labels), score=float(score))
+            count += len(batch.targets)
+            outputs.add(answers.float().cpu().numpy())
+    answered = score.task.answers(split, outputs.told)
+    worth = score.metric.score(answered, np.ones((1, len(split))))[0]
+    return Validation(loss=total.item() / count, score=float(worth))

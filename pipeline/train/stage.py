@@ -17,13 +17,14 @@ from pipeline.dataset import Dataset
 from pipeline.devices import set_up
 from pipeline.errors import UserError
 from pipeline.journal import Journal, read
+from pipeline.packed import views
 from pipeline.params import TrainParams, described
 from pipeline.plugin import metric_named
 from pipeline.policy import Policy
 from pipeline.train.batches import Material, TrainingBatches, plain_batches
 from pipeline.train.checkpoint import Checkpoints, Progress, remove_old_trainings, training_key
 from pipeline.train.learner import Learner, build_learner, parameter_groups
-from pipeline.train.loop import Arithmetic, Machine, Step, learning_rates, train_epoch, validate
+from pipeline.train.loop import Arithmetic, Machine, Score, Step, learning_rates, train_epoch, validate
 from pipeline.train.outputs import write_bundle, write_notes
 from pipeline.train.probe import choose
 
@@ -72,10 +73,8 @@ def assemble(params: TrainParams, dataset: Dataset, policy: Policy) -> Training:
     """Build everything, and go back to the latest checkpoint if this training has one."""
     device = set_up(params.compute.device, params.compute.threads)
     learner = build_learner(params, dataset, policy)
-    train, val = (
-        Material.of(split, params.task.targets(split.samples), policy)
-        for split in (dataset.split("train"), dataset.split("val"))
-    )
+    train = Material.of(dataset.split("train"), policy.frame, policy.packed)
+    val = Material.of(dataset.split("val"), policy.frame, policy.plain)
     threads = params.compute.loader_threads or os.cpu_count() or 1
     batches = TrainingBatches(train, policy, params.seed, params.train.batch_size, threads)
     checkpoints = Checkpoints(_key(params, dataset, policy, device))
@@ -148,9 +147,10 @@ def _note(training: Training, unread: list[Step]) -> None:
 
 def _close_epoch(training: Training, images_per_second: float) -> None:
     params, progress, checkpoints = training.params, training.progress, training.checkpoints
-    metric = metric_named(params.task.score)
-    batches = plain_batches(training.val, training.policy, params.train.batch_size)
-    validation = validate(training.machine, batches, params.task, metric)
+    policy, split, metric = training.policy, training.dataset.split("val"), metric_named(params.task.score)
+    batches = plain_batches(training.val, policy, params.train.batch_size)
+    seen = views(split, policy.frame, policy.plain)
+    validation = validate(training.machine, batches, split, seen, Score(params.task, metric))
     worth = validation.score if metric.higher_is_better else -validation.score
     better = (worth, -validation.loss) > (progress.best_score, -progress.best_loss)
     if better:

@@ -1,0 +1,187 @@
+"""What the rows of tables say of each picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.annotations import Flaw, FlawKind, Objects, Thing
+from pipeline.contracts import SPLITS
+from pipeline.errors import did_you_mean
+from pipeline.formats import _hugging_face
+from pipeline.formats._files import Listing, Match, base, split_of
+from pipeline.formats._metadata import SPLIT_NAMES
+from pipeline.formats._samples import find_picture, foreign
+from pipeline.formats._table_columns import Roles, text
+from pipeline.formats._table_files import Row, Table
+
+NO_CLASS = "object"
+"""Of boxes in a table without a column of classes."""
+
+
+@dataclass
+class Said:
+    """What tables say of one picture."""
+
+    labels: dict[str, str] = field(default_factory=dict)
+    """Classes, each with where it stands first."""
+    masks: dict[str, str] = field(default_factory=dict)
+    """Names in the source, likewise."""
+    things: list[Thing] | None = None
+    """None: nothing is said of objects."""
+    source: str = ""
+    """The table that says so."""
+    size: tuple[int, int] | None = None
+    splits: dict[str, str] = field(default_factory=dict)
+    group: str | None = None
+    metadata: dict[str, str] | None = None
+    flaws: list[Flaw] = field(default_factory=list)
+    misplaced: bool = False
+    """Whether its split cannot be understood: it is not learnt from, or a test image might be."""
+
+    @property
+    def split(self) -> str | None:
+        """The one that keeps it from being learnt, where there are several."""
+        return next((split for split in reversed(SPLITS) if split in self.splits), None)
+
+    def objects(self, relative: bool) -> Objects | None:
+        """The objects, if anything is said of them."""
+        return None if self.things is None else Objects(tuple(self.things), self.source, relative, self.size)
+
+
+class Reading:
+    """Gathers rows by picture."""
+
+    def __init__(self, listing: Listing) -> None:
+        self.listing = listing
+        self.said: dict[str, Said] = {}
+        self.flaws: list[Flaw] = []
+        self.relative = True
+        """Whether every coordinate of a box lies in 0..1: shares of the picture."""
+        self._matches: dict[tuple[str, str], Match] = {}
+
+    def add(self, table: Table, roles: Roles) -> None:
+        """Take in all rows of a table."""
+        self.flaws += table.flaws
+        for row in table.rows:
+            said = text(row.cells[roles.image])
+            match, fault = self._picture(said, table.name)
+            if match.name is None:
+                kind = FlawKind.NO_PICTURE if said else FlawKind.UNREADABLE
+                self.flaws.append(Flaw(kind, table.name, row.place, fault))
+                continue
+            of = self.said.setdefault(match.name, Said(source=table.name))
+            if not any(flaw.kind is FlawKind.FOREIGN_PATH for flaw in of.flaws):
+                of.flaws += foreign(said, match, table.name, row.place)
+            self._row(of, table, row, roles)
+
+    def _picture(self, said: str, table: str) -> tuple[Match, str]:
+        if not said:
+            return Match(None, False), "it names no picture"
+        if "://" in said:
+            return Match(None, False), f"{said[:200]} is an address; nothing is fetched"
+        if (said, table) not in self._matches:
+            self._matches[said, table] = find_picture(self.listing, said, table)
+        return self._matches[said, table], f"{said[:200]} is not in the source, or more than one file can be meant"
+
+    def _row(self, of: Said, table: Table, row: Row, roles: Roles) -> None:
+        label = "" if roles.label is None else text(row.cells[roles.label])
+        if roles.box:
+            self._box(of, table, row, roles, label)
+        elif roles.objects is not None:
+            self._cell(of, table, row, row.cells[roles.objects])
+        elif label:
+            _note(of, of.labels, label, table, row)
+        if roles.mask is not None and (named := text(row.cells[roles.mask])):
+            match = find_picture(self.listing, named, table.name)
+            if match.name is None:
+                what = f"its mask {named[:200]} is not in the source, or more than one file can be meant"
+                of.flaws.append(Flaw(FlawKind.UNREADABLE, table.name, row.place, what))
+            else:
+                _note(of, of.masks, match.name, table, row)
+        self._facts(of, table, row, roles)
+
+    def _box(self, of: Said, table: Table, row: Row, roles: Roles, label: str) -> None:
+        """One object; a row without numbers says that there is none."""
+        of.things = [] if of.things is None else of.things
+        cells = [row.cells[at] for at in roles.box]
+        if all(text(cell) == "" for cell in cells):
+            return
+        try:
+            x1, y1, x2, y2 = _hugging_face.numbers([_number(cell) for cell in cells])
+            if roles.label is not None and not label:
+                raise ValueError("it has no class")
+        except ValueError as error:
+            of.flaws.append(Flaw(FlawKind.UNREADABLE, table.name, row.place, str(error)))
+            return
+        if roles.sized:
+            x2, y2 = x1 + x2, y1 + y2
+        self.relative = self.relative and all(0 <= value <= 1 for value in (x1, y1, x2, y2))
+        crowd = roles.crowd is not None and text(row.cells[roles.crowd]).lower() in ("1", "true")
+        self._thing(of, Thing(label or NO_CLASS, (x1, y1, x2, y2), f"{row.place} ({label or NO_CLASS})", crowd), table)
+
+    def _cell(self, of: Said, table: Table, row: Row, objects: Any) -> None:
+        of.things = [] if of.things is None else of.things
+        for found in _hugging_face.things(objects, {}, table.name, row.place):
+            if isinstance(found, Flaw):
+                of.flaws.append(found)
+            else:
+                self.relative = self.relative and all(0 <= value <= 1 for value in found.box)
+                self._thing(of, found, table)
+
+    def _thing(self, of: Said, thing: Thing, table: Table) -> None:
+        assert of.things is not None
+        if thing in of.things:
+            of.flaws.append(Flaw(FlawKind.DUPLICATE, table.name, thing.place, "the same object stands there before"))
+        else:
+            of.things.append(thing)
+
+    def _facts(self, of: Said, table: Table, row: Row, roles: Roles) -> None:
+        """Split, group, size and metadata."""
+        split = "" if roles.split is None else text(row.cells[roles.split]).lower()
+        if split and split not in SPLIT_NAMES:
+            hint = did_you_mean(split, SPLIT_NAMES) or " Expected train, val or test, or nothing."
+            of.flaws.append(
+                Flaw(FlawKind.UNREADABLE, table.name, row.place, f"no split is named {split[:80]!r}.{hint}")
+            )
+        if found := SPLIT_NAMES.get(split) or split_of(table.name.rpartition("/")[2]) or split_of(table.name):
+            of.splits.setdefault(found, f"{table.name}: {row.place}")
+        if roles.group is not None:
+            of.group = text(row.cells[roles.group]) or of.group
+        if roles.size and of.size is None:
+            of.size = _size([row.cells[at] for at in roles.size])
+        told = {name: text(row.cells[at]) for name, at in roles.metadata.items()}
+        if of.metadata is None:
+            of.metadata = told
+        else:  # of several rows what all of them say
+            of.metadata = {name: value if told.get(name) == value else "" for name, value in of.metadata.items()}
+
+
+def _note(of: Said, known: dict[str, str], value: str, table: Table, row: Row) -> None:
+    """Keep a class or a mask; a flaw if it is said again."""
+    if first := known.get(value):
+        of.flaws.append(Flaw(FlawKind.DUPLICATE, table.name, row.place, f"the same stands in {first}"))
+    known.setdefault(value, f"{table.name}: {row.place}")
+
+
+def _number(cell: Any) -> Any:
+    """A cell as a number, if it is one."""
+    try:
+        return float(cell) if isinstance(cell, str) else cell
+    except ValueError:
+        return cell
+
+
+def _size(cells: Sequence[Any]) -> tuple[int, int] | None:
+    found = [_number(cell) for cell in cells]
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in found):
+        return None
+    whole = [int(value) for value in found if math.isfinite(value) and 0 < value < 1_000_000]
+    return (whole[0], whole[1]) if len(whole) == 2 else None
+
+
+def parts(said: Mapping[str, Said], others: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The masks of each picture, also of those of which nothing is said."""
+    return {**dict.fromkeys(others, ()), **{name: tuple(of.masks) for name, of in said.items()}}

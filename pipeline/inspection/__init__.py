@@ -1,0 +1,1 @@
+"""What lies in a source, said before anything is ingested."""

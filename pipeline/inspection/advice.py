@@ -1,0 +1,58 @@
+"""The sections of `params.yaml` that suit a source: a start, not a verdict."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pipeline.contracts import SPLITS, Target
+from pipeline.source import printable
+
+if TYPE_CHECKING:
+    from pipeline.inspection.look import Seen
+
+SIDES = (32, 64, 96, 128, 160, 224, 320, 448)
+"""Of the square pictures that a network sees."""
+LARGE = 1_000
+"""Longer sides beyond it lose small objects when they are shrunk to any of `SIDES`."""
+
+
+def advice(seen: Seen) -> str:
+    """`data`, `task` and `augment`, as text."""
+    data = {"name": seen.format, "path": seen.path, **seen.options}
+    lines = ["data:", *(f"  {key}: {_yaml(value)}" for key, value in data.items())]
+    if seen.tasks:
+        first, *others = seen.tasks
+        more = f"  # or {', '.join(others)}" if others else ""
+        lines += ["task:", f"  name: {first}{more}"]
+        located = Target[seen.tasks[first]].located
+    else:
+        located = False
+    lines += ["augment:", "  name: standard", f"  size: {_side(seen)}"]
+    if located:
+        large = seen.sizes.longer > LARGE
+        note = "  # all of a picture; tiles where objects are small in it" if large else "  # all of a picture"
+        lines.append(f"  frame: pad{note}")
+    missing = [split for split in SPLITS if split not in seen.splits]
+    if missing and seen.pictures:
+        lines.append(f"# The source names no {' and no '.join(missing)}: `split` says what share is taken for each.")
+    return "\n".join(lines) + "\n"
+
+
+def _side(seen: Seen) -> int:
+    """The largest side that enlarges no ordinary picture of the source."""
+    fitting = [side for side in SIDES if side <= seen.sizes.shorter]
+    return fitting[-1] if fitting else SIDES[0]
+
+
+def _yaml(value: Any) -> str:
+    """A value as YAML reads it again; JSON is YAML."""
+    import yaml
+
+    if isinstance(value, str) and printable(value) == value:
+        try:
+            if yaml.safe_load(f"key: {value}") == {"key": value}:
+                return value
+        except yaml.YAMLError:
+            pass
+    return json.dumps(value)

@@ -1,0 +1,24 @@
+"""What the scores of objects share: means over the classes that have objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.answers.objects import COCO_IOUS, ObjectAnswers
+from pipeline.metrics._tally import macro
+
+
+def mean_average_precision(
+    answers: ObjectAnswers, weights: np.ndarray, area: str = "all", ious: Sequence[int] = COCO_IOUS
+) -> np.ndarray:
+    """The mean of `ObjectAnswers.average_precision` over overlaps and classes: float64 [R], nan without objects."""
+    of_class = answers.average_precision(weights, area, ious).mean(axis=2)
+    return macro(of_class, ~np.isnan(of_class))
+
+
+def mean_average_recall(answers: ObjectAnswers, weights: np.ndarray) -> np.ndarray:
+    """The mean of `ObjectAnswers.average_recall` over the classes: float64 [R], nan without objects."""
+    of_class = answers.average_recall(weights)
+    return macro(of_class, ~np.isnan(of_class))

@@ -1,0 +1,26 @@
+"""mAP at an IoU of 0.75: a box is right if it fits well.
+
+Source: Lin et al. Microsoft COCO: Common Objects in Context, 2014; pycocotools.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from pipeline.answers.objects import ObjectAnswers
+from pipeline.contracts import MetricConfig, Target
+from pipeline.metrics._objects import mean_average_precision
+
+
+class Config(MetricConfig):
+    """COCO's AP75."""
+
+    takes: ClassVar[Target] = Target.OBJECTS
+    title: ClassVar[str] = "mAP 75"
+    higher_is_better: ClassVar[bool] = True
+
+    def score(self, answers: ObjectAnswers, weights: np.ndarray) -> np.ndarray:
+        """A class without objects, or whose objects have no weight, is left out of the mean; nan where all are."""
+        return mean_average_precision(answers, weights, ious=[5])

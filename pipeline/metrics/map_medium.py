@@ -1,0 +1,26 @@
+"""mAP of medium objects: those of 32 x 32 to 96 x 96 pixels, measured by their boxes in the original picture.
+
+Source: Lin et al. Microsoft COCO: Common Objects in Context, 2014; pycocotools.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from pipeline.answers.objects import ObjectAnswers
+from pipeline.contracts import MetricConfig, Target
+from pipeline.metrics._objects import mean_average_precision
+
+
+class Config(MetricConfig):
+    """COCO's AP for medium objects, with the area of the box where pycocotools takes the one in the JSON file."""
+
+    takes: ClassVar[Target] = Target.OBJECTS
+    title: ClassVar[str] = "mAP of medium objects"
+    higher_is_better: ClassVar[bool] = True
+
+    def score(self, answers: ObjectAnswers, weights: np.ndarray) -> np.ndarray:
+        """A class without objects, or whose objects have no weight, is left out of the mean; nan where all are."""
+        return mean_average_precision(answers, weights, area="medium")

@@ -1,0 +1,30 @@
+"""Mean IoU: the pixels rightly said to be of a class over those that are true or said of it; the mean over classes.
+
+Source: Everingham et al. The PASCAL Visual Object Classes Challenge, 2010, section 4.2.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from pipeline.answers.masks import MaskAnswers
+from pipeline.contracts import MetricConfig, Target
+from pipeline.metrics._tally import macro
+
+
+class Config(MetricConfig):
+    """Pixels are summed over all images first, as scikit-learn's `jaccard_score(average="macro")` of all pixels.
+
+    The mean goes over the classes that are true or said of some pixel; void pixels count for nothing.
+    """
+
+    takes: ClassVar[Target] = Target.MASK
+    title: ClassVar[str] = "Mean IoU"
+    higher_is_better: ClassVar[bool] = True
+
+    def score(self, answers: MaskAnswers, weights: np.ndarray) -> np.ndarray:
+        """A class with no weight at all is left out of the mean; nan where all are."""
+        iou = answers.summed(weights).iou
+        return macro(iou, ~np.isnan(iou))

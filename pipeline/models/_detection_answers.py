@@ -1,0 +1,129 @@
+"""From what a detector thinks of every place to the boxes that it answers with: always D of them, in any batch.
+
+torchvision does the same picture by picture, in lists as long as it comes. Here all pictures of a batch go together and
+every shape is fixed, so that torch.export gives one program; it needs no other library to be run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+MOST = 4096
+"""Boxes that are compared with each other in one picture: the best, if there are more."""
+
+State = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+class Limits(NamedTuple):
+    """What is answered."""
+
+    size: int
+    detections: int
+    nms_iou: float
+    score_threshold: float = 0.0
+    smallest: float = 0.0
+    """Boxes that are narrower or lower, in pixels, are none."""
+
+
+def answered(boxes: Tensor, scores: Tensor, classes: Tensor, limits: Limits) -> Tensor:
+    """The best boxes that do not overlap others of their class too much.
+
+    Args:
+        boxes: corners in pixels, float32 [B, N, 4].
+        scores: in 0..1, float32 [B, N].
+        classes: int64 [B, N].
+        limits: which are answered.
+
+    Returns:
+        float32 [B, D, 6]: x1, y1, x2, y2, score, class id, by falling score; then rows of zeros.
+    """
+    boxes = boxes.clamp(0, limits.size)
+    sides = boxes[..., 2:] - boxes[..., :2]
+    scores = torch.where((scores > limits.score_threshold) & (sides >= limits.smallest).all(dim=2), scores, 0.0)
+    if scores.shape[1] > MOST:
+        scores, best = scores.topk(MOST, dim=1)
+        boxes, classes = picked(boxes, best), classes.gather(1, best)
+    kept, places = suppressed(boxes, scores, classes, limits.detections, limits.nms_iou)
+    rows = torch.cat([picked(boxes, places), kept[..., None], classes.gather(1, places)[..., None].float()], dim=2)
+    return torch.where(kept[..., None] > 0, rows, 0.0)
+
+
+def suppressed(boxes: Tensor, scores: Tensor, classes: Tensor, count: int, iou: float) -> tuple[Tensor, Tensor]:
+    """Non-maximum suppression: the best box is taken, those of its class that overlap it are dropped, and so on.
+
+    Args:
+        boxes: float32 [B, N, 4].
+        scores: float32 [B, N]; 0 is no box.
+        classes: int64 [B, N].
+        count: D, the boxes that are taken.
+        iou: boxes of a class that overlap a taken one by more are dropped.
+
+    Returns:
+        Scores float32 [B, D], falling, 0 where no box is left; and their places among the N, int64 [B, D].
+    """
+    areas = (boxes[..., 2:] - boxes[..., :2]).prod(dim=2)
+    columns = torch.arange(count, device=scores.device)
+
+    def unfinished(taken: Tensor, left: Tensor, _kept: Tensor, _places: Tensor) -> Tensor:
+        return (taken < count) & (left > 0).any()
+
+    def take(taken: Tensor, left: Tensor, kept: Tensor, places: Tensor) -> State:
+        best, place = left.max(dim=1, keepdim=True)
+        box = picked(boxes, place)
+        upper, lower = torch.maximum(boxes[..., :2], box[..., :2]), torch.minimum(boxes[..., 2:], box[..., 2:])
+        common = (lower - upper).clamp(min=0).prod(dim=2)
+        overlap = common / (areas + areas.gather(1, place) - common)
+        dropped = (overlap > iou) & (classes == classes.gather(1, place))
+        here = columns == taken
+        left = left.masked_fill(dropped, 0.0).scatter(1, place, 0.0)
+        return taken + 1, left, torch.where(here, best, kept), torch.where(here, place, places)
+
+    start = (
+        torch.zeros((), dtype=torch.int64, device=scores.device),
+        scores,
+        scores.new_zeros(scores.shape[0], count),
+        torch.zeros(scores.shape[0], count, dtype=torch.int64, device=scores.device),
+    )
+    _, _, kept, places = repeated(unfinished, take, start)
+    return kept, places
+
+
+def repeated(unfinished: Callable[..., Tensor], step: Callable[..., State], state: State) -> State:
+    """A loop that ends when the data says so, also in an exported program."""
+    if torch.compiler.is_exporting():
+        end: State = torch.while_loop(unfinished, step, state)
+        return end
+    while unfinished(*state):
+        state = step(*state)
+    return state
+
+
+def picked(rows: Tensor, places: Tensor) -> Tensor:
+    """Of each picture the rows at some places: [B, A, 4] and int64 [B, N] to [B, N, 4]."""
+    return rows.gather(1, places[..., None].expand(-1, -1, rows.shape[2]))
+
+
+def best_of_each_map(scores: Tensor, maps: list[int], candidates: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The best pairs of a place and a class, map by map.
+
+    Args:
+        scores: float32 [B, A, K].
+        maps: how many of the A places each map has.
+        candidates: taken of each map at most.
+
+    Returns:
+        Scores float32 [B, N], places int64 [B, N] and classes int64 [B, N].
+    """
+    count, start = scores.shape[2], 0
+    best, places = [], []
+    for each in scores.split(maps, dim=1):
+        top, where = each.flatten(1).topk(min(candidates, each.shape[1] * count), dim=1)
+        best.append(top)
+        places.append(where + start * count)
+        start += each.shape[1]
+    flat = torch.cat(places, dim=1)
+    return torch.cat(best, dim=1), flat // count, flat % count
