@@ -1,6 +1,7 @@
 """Thumbnails of dataset images, by the digest of the dataset and the id of the image: a pair is one picture for ever.
 
-Some megabytes of the last ones are kept, and few are decoded at a time: memory stays flat whatever is asked.
+They are shown as they are, with what is known of them drawn on, or with what a model said of them. Some megabytes of
+the last ones are kept, and few are decoded at a time: memory stays flat whatever is asked.
 """
 
 from __future__ import annotations
@@ -8,14 +9,22 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
 
 from dashboard import datasets
+from dashboard.opened import Away, Opened
+
+if TYPE_CHECKING:
+    from pipeline.answering import Marks
 
 SIDE = 256
 """Of the longer side, in pixels."""
+DRAWN = 320
+"""Likewise of a picture with marks, whose names are to be read."""
+LEGEND = 60
 KEPT_BYTES = 24_000_000
 AT_ONCE = 2
 """Pictures that are decoded at a time."""
@@ -41,7 +50,10 @@ class Missing(Exception):
     """There is no such picture to show; the text says why in two or three words."""
 
 
-_kept: OrderedDict[tuple[str, str], Thumbnail] = OrderedDict()
+Drawn = Callable[[Opened, Mapping[str, Any]], "Marks"]
+"""From a version and the row of an image to what is to be drawn on it."""
+
+_kept: OrderedDict[tuple[str, str, str], Thumbnail] = OrderedDict()
 _size = 0
 _lock = threading.Lock()
 _decoding = threading.Semaphore(AT_ONCE)
@@ -53,14 +65,75 @@ def thumbnail(dataset: str, image: str) -> Thumbnail:
     Raises:
         Missing: there is none, or its file is not on this machine.
     """
+    return _found(dataset, image, "", None)
+
+
+def annotated(dataset: str, image: str) -> Thumbnail:
+    """The same with what is known of it drawn on.
+
+    Raises:
+        Missing: likewise.
+    """
+    return _found(dataset, image, "known", known)
+
+
+def answered(dataset: str, image: str, about: str, said: Drawn) -> Thumbnail:
+    """The same with what somebody said of it drawn on.
+
+    Args:
+        dataset: digest of the version.
+        image: its id.
+        about: who said it: a name of its own.
+        said: what.
+
+    Raises:
+        Missing: likewise.
+    """
+    return _found(dataset, image, about, said)
+
+
+def legend(classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Each class and its colour in drawings; nothing, if they are too many to tell apart."""
+    from pipeline import drawing
+
+    return drawing.legend(classes) if len(classes) <= LEGEND else []
+
+
+def known(version: Opened, row: Mapping[str, Any]) -> Marks:
+    """What is known of an image.
+
+    Raises:
+        Missing: this code does not know that kind, or it is damaged.
+    """
+    if version.task is None:
+        raise Missing("of another kind")
+    mask = version.mask(row)
+    if mask is not None:
+        fits(mask, row)
+    return version.task.truth(row, mask, version.info.classes)
+
+
+def fits(mask: bytes, row: Mapping[str, Any]) -> None:
+    """Look whether an encoded mask is as large as its picture, before it is unpacked.
+
+    Raises:
+        Missing: it is not.
+    """
+    from pipeline import masks
+
+    if len(mask) < 16 or masks.size(mask) != (row["width"], row["height"]):
+        raise Missing("a mask of another size")
+
+
+def _found(dataset: str, image: str, about: str, drawn: Drawn | None) -> Thumbnail:
     if not DIGEST.fullmatch(dataset) or not DIGEST.fullmatch(image):
         raise Missing("no such picture")
-    key = dataset, image
+    key = dataset, image, about
     with _lock:
         if key in _kept:
             _kept.move_to_end(key)
             return _kept[key]
-    made = _make(dataset, image)
+    made = _make(dataset, image, drawn)
     _keep(key, made)
     return made
 
@@ -70,24 +143,36 @@ def placeholder(words: str) -> bytes:
     return MISSING.format(words).encode()
 
 
-def _make(dataset: str, image: str) -> Thumbnail:
+def _make(dataset: str, image: str, drawn: Drawn | None) -> Thumbnail:
     from pipeline.images import ImageError, thumbnail
 
     try:
         version = datasets.opened(dataset)
         data = version.picture(image)
-    except datasets.Away:
-        raise Missing("not on this machine") from None
-    if data is None:
-        raise Missing("no such picture")
-    try:
+        row = version.row(image) if drawn else None
+        if data is None:
+            raise Missing("no such picture")
         with _decoding:
-            return Thumbnail(*thumbnail(data, version.info.channels, SIDE))
+            small = Thumbnail(*thumbnail(data, version.info.channels, DRAWN if drawn else SIDE))
+            return _over(small, drawn(version, row), row) if drawn and row else small
+    except Away:
+        raise Missing("not on this machine") from None
     except ImageError:
         raise Missing("too large to show") from None
+    except (LookupError, ValueError, TypeError):  # a row or a mask that other code wrote, or nobody
+        raise Missing("cannot be drawn") from None
 
 
-def _keep(key: tuple[str, str], made: Thumbnail) -> None:
+def _over(small: Thumbnail, marks: Marks, row: Mapping[str, Any]) -> Thumbnail:
+    """Marks of a whole picture on its thumbnail: the picture itself need not be in memory for that."""
+    from pipeline import drawing
+    from pipeline.images import decode
+
+    pixels = drawing.over(decode(small.data, 3), marks, (row["width"], row["height"]))
+    return Thumbnail(drawing.encoded(pixels), "image/jpeg")
+
+
+def _keep(key: tuple[str, str, str], made: Thumbnail) -> None:
     global _size
     with _lock:
         if key not in _kept:

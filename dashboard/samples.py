@@ -1,15 +1,19 @@
-"""What a page says of the images of one version: counts, sizes, metadata, those of one class or split, and rejects."""
+"""What a page says of the images of one version: counts, sizes, metadata, those of a class or split, what is wrong.
+
+What is known of an image goes through here unseen: its task has words for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from dashboard.datasets import REJECTED, SAMPLES, Opened
+from dashboard.opened import PROBLEMS, REJECTED, SAMPLES, Opened
 from pipeline.contracts import SPLITS
 
 SHOWN = 5
 """Values of a metadata column that are named."""
+SHOWN_COLUMNS = ("id", "source", "split", "width", "height")
 KINDS = (
     ("^the same bytes as .*", "the same bytes as another picture"),
     ("^labelled .*", "the same bytes under two labels"),
@@ -20,11 +24,11 @@ KINDS = (
 
 
 class Count(NamedTuple):
-    """The images of one class."""
+    """How much there is of one class, in the unit of the task."""
 
     name: str
     label: int | None
-    """By which samples.parquet knows it."""
+    """By which samples.parquet knows it; None where its images cannot be asked for."""
     splits: Sequence[int]
     """In the order of `SPLITS`."""
     total: int
@@ -49,10 +53,22 @@ class Image(NamedTuple):
 
     id: str
     source: str
-    label: str
+    words: str
+    """What is known of it, in a line."""
     split: str
     width: int
     height: int
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with an annotation."""
+
+    kind: str
+    """The rule of `params.yaml` that it falls under."""
+    source: str
+    place: str
+    found: str
+    done: str
 
 
 class Some(NamedTuple):
@@ -65,12 +81,12 @@ class Some(NamedTuple):
 
 
 def counts(version: Opened) -> list[Count]:
-    """The images of each class, in the order of the classes."""
+    """How much there is of each class, in the order of the classes."""
     info = version.info
     names = dict.fromkeys([*info.classes, *(name for split in SPLITS for name in info.counts.get(split, {}))])
     splits = {name: [info.counts.get(split, {}).get(name, 0) for split in SPLITS] for name in names}
     longest = max((sum(of_class) for of_class in splits.values()), default=0) or 1
-    labels = {name: label for label, name in enumerate(info.classes)}
+    labels = {name: label for label, name in enumerate(info.classes)} if class_column(version) else {}
     return [Count(name, labels.get(name), found, sum(found), _shares(found, longest)) for name, found in splits.items()]
 
 
@@ -106,24 +122,60 @@ def metadata(version: Opened) -> list[Column]:
     return found
 
 
+def class_column(version: Opened) -> str | None:
+    """The column of class ids, by which images can be asked for: of each image, or of each of its objects."""
+    return next((path for path in version.leaves if path == "label" or path.endswith(".label")), None)
+
+
 def images(version: Opened, split: str, label: int | None, page: int, size: int) -> Some:
-    """The images of a split and a class, of all if these are not given, `size` of them a page, in the order of ids."""
+    """The images of a split and that hold a class, of all if these are not given, in the order of ids.
+
+    Args:
+        version: whose images.
+        split: or nothing.
+        label: the class, or None; nothing where `class_column` finds none.
+        page: from 1.
+        size: images on a page.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    table = version.table(SAMPLES, ("split", "label"))
+    column = class_column(version)
+    table = version.table(SAMPLES, ("split", *([column] if column else [])))
     wanted = pa.chunked_array([pa.repeat(True, table.num_rows)])
     if split:
         wanted = pc.and_(wanted, pc.equal(table.column("split"), split))
-    if label is not None:
-        wanted = pc.and_(wanted, pc.equal(table.column("label"), label))
+    if label is not None and column:
+        wanted = pc.and_(wanted, _holding(table.column(column.partition(".")[0]), label))
     places = pc.indices_nonzero(wanted)
     page, pages = bounded(page, len(places), size)
-    columns = ("id", "source", "label", "split", "width", "height")
+    known = version.task.fields if version.task else ()
+    columns = [*SHOWN_COLUMNS, *(path for path in version.leaves if path.partition(".")[0] in known)]
     rows = version.table(SAMPLES, columns).take(places[(page - 1) * size : page * size]).to_pylist()
-    names = dict(enumerate(version.info.classes))
-    found = [Image(**{"label": None, **row} | {"label": names.get(row.get("label", -1), "")}) for row in rows]
-    return Some(found, len(places), page, pages)
+    return Some([_image(version, row) for row in rows], len(places), page, pages)
+
+
+def _holding(column: Any, label: int) -> Any:
+    """Which rows are of a class, or hold an object of it: pyarrow booleans."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_list(column.type):
+        return pc.fill_null(pc.equal(column, label), False)
+    flat, parents = pc.list_flatten(column), pc.list_parent_indices(column)
+    hits = parents.filter(pc.equal(pc.struct_field(flat, "label"), label))
+    found = np.zeros(len(column), bool)
+    found[hits.to_numpy()] = True
+    return pa.chunked_array([pa.array(found)])
+
+
+def _image(version: Opened, row: dict[str, Any]) -> Image:
+    try:
+        words = version.task.truth(row, None, version.info.classes).words if version.task else ""
+    except (LookupError, TypeError):  # written by other code
+        words = ""
+    return Image(row["id"], row["source"], words, row["split"], row["width"], row["height"])
 
 
 def rejects(version: Opened, kind: str, page: int, size: int) -> tuple[Some, list[tuple[str, int]]]:
@@ -141,6 +193,21 @@ def rejects(version: Opened, kind: str, page: int, size: int) -> tuple[Some, lis
     page, pages = bounded(page, table.num_rows, size)
     rows = table.slice((page - 1) * size, size).to_pylist()
     return Some([(row["source"], row["reason"]) for row in rows], table.num_rows, page, pages), every
+
+
+def problems(version: Opened, kind: str, page: int, size: int) -> Some:
+    """What is wrong with annotations, of one kind if it is given, `size` of them a page."""
+    import pyarrow.compute as pc
+
+    if PROBLEMS not in version.files:  # written by other code
+        return Some([], 0, 1, 1)
+    table = version.table(PROBLEMS)
+    if kind:
+        table = table.filter(pc.equal(table.column("problem"), kind))
+    page, pages = bounded(page, table.num_rows, size)
+    rows = table.slice((page - 1) * size, size).to_pylist()
+    found = [Problem(row["problem"], row["source"], row["place"], row["found"], row["done"]) for row in rows]
+    return Some(found, table.num_rows, page, pages)
 
 
 def _shares(found: Sequence[int], longest: int) -> list[tuple[float, float]]:

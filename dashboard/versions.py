@@ -87,11 +87,16 @@ def here() -> Version | None:
     try:
         stamp = (DATASET / INFO).stat().st_mtime_ns
         info = json.loads((DATASET / INFO).read_bytes())
-        splits = {split: sum(info["counts"].get(split, {}).values()) for split in SPLITS}
+        splits = {split: _images(info, split) for split in SPLITS}
         counts = int(info["images"]), len(info["classes"]), splits, int(info["rejected"])
         return Version(str(info["digest"]), *counts, {}, (), True, stamp // 1_000_000)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+
+
+def _images(info: dict[str, Any], split: str) -> int:
+    """Images of a split; where it is not said, images alone were counted."""
+    return int(info["splits"].get(split, 0) if "splits" in info else sum(info["counts"].get(split, {}).values()))
 
 
 def _refresh() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,13 +17,15 @@ from pipeline.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from pipeline.inspection.counting import Groups
+    from pipeline.inspection.counting import ClassCount, Groups
     from pipeline.inspection.look import Seen
 
 MOST_CLASSES = 40
 """Of a table; --json has all of them."""
 MOST_REASONS = 12
 MOST_SIZES = 5
+PIPED = 120
+"""Columns of what goes into a file or a pipe."""
 UNITS = {"LABEL": "pictures", "OBJECTS": "objects", "MASK": "outlines"}
 
 
@@ -72,15 +74,11 @@ def show(seen: Seen) -> None:
     """Print what was seen, for people."""
     from rich.console import Console
 
-    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    width = None if sys.stdout.isatty() else PIPED
+    console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
     console.print(_table(["", ""], _facts(seen)))
     for kind, classes in seen.targets.items():
-        rows = [
-            (name, "?" if one.count is None else f"{one.count:,}", f"{one.pictures:,}") for name, one in classes.items()
-        ]
-        rows.sort(key=lambda row: row[0])
-        held = "pictures" if kind != "MASK" else "pictures that may hold it"
-        console.print(_table([f"class ({kind.lower()})", UNITS[kind], held], _first(rows, MOST_CLASSES)))
+        console.print(_classes(kind, classes, seen.masks))
     _groups(console, "wrong with annotations", seen.problems, by_rule=True)
     _groups(console, "pictures that cannot be decoded, of the sample", seen.sizes.damaged)
     _groups(console, "left out", seen.left_out)
@@ -93,6 +91,20 @@ def show(seen: Seen) -> None:
             )
         )
     console.print(f"For params.yaml:\n\n{seen.params}", soft_wrap=True)
+
+
+def _classes(kind: str, classes: Mapping[str, ClassCount], masks: int) -> RenderableType:
+    """How much there is of each class: of painted masks the share of the pixels of a sample."""
+    total = sum(one.count for one in classes.values())
+    unit = UNITS[kind]
+    if kind == "MASK" and masks:
+        unit = f"pixels of {masks:,} masks"
+    rows = []
+    for name, one in sorted(classes.items()):
+        count = f"{one.count / max(1, total):.1%}" if unit.startswith("pixels") else f"{one.count:,}"
+        rows.append((name, count, f"{one.pictures:,}") if kind != "LABEL" else (name, count))
+    header = [f"class ({kind.lower()})", unit, *(["in pictures"] if kind != "LABEL" else [])]
+    return _table(header, _first(rows, MOST_CLASSES), right=(1, 2))
 
 
 def _facts(seen: Seen) -> Iterable[Sequence[str]]:
@@ -110,7 +122,8 @@ def _facts(seen: Seen) -> Iterable[Sequence[str]]:
         more = f", and {len(sizes.common) - MOST_SIZES:,} more" if len(sizes.common) > MOST_SIZES else ""
         span = f"{sizes.widths[0]} to {sizes.widths[-1]} wide, {sizes.heights[0]} to {sizes.heights[-1]} high"
         yield "sizes", f"{shown}{more}" + (f"; {span}" if more else "")
-        yield "", f"of a sample of {sizes.sampled:,}, {sizes.grey:,} of them grey"
+        of_sample = f"of a sample of {sizes.sampled:,}" if sizes.sampled < seen.pictures else "of all"
+        yield "", f"{of_sample}, {sizes.grey:,} of them grey"
 
 
 def _groups(console: Console, title: str, groups: Groups, by_rule: bool = False) -> None:
@@ -130,17 +143,14 @@ def _first(rows: Sequence[Sequence[str]], most: int) -> list[Sequence[str]]:
     return [*rows[:most], *([(f"and {left:,} more", "", "")] if left > 0 else [])]
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> RenderableType:
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = (1,)) -> RenderableType:
     from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=SIMPLE if any(header) else None, show_header=any(header), pad_edge=False)
-    for name in header:
-        table.add_column(Text(name), overflow="fold", justify="right" if name in NUMBERS else "left")
+    for place, name in enumerate(header):
+        table.add_column(Text(name), overflow="fold", justify="right" if name and place in right else "left")
     for row in rows:
-        table.add_row(*map(Text, row))  # names of files and classes are no markup
+        table.add_row(*map(Text, row[: len(header)]))  # names of files and classes are no markup
     return table
-
-
-NUMBERS = frozenset({"number", *UNITS.values(), "pictures that may hold it"})

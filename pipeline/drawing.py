@@ -37,6 +37,8 @@ SHARE = 0.45
 HATCH = 8
 """Pixels from one stripe over void to the next."""
 DASH = 6
+SHADOW = 110
+"""Of 255, the opacity of what is dark around a line."""
 NAMED = 100
 """Boxes at most that a picture names."""
 CROWDED = 40
@@ -125,7 +127,7 @@ def over(pixels: np.ndarray, marks: Marks, size: tuple[int, int], named: bool = 
     if not frames:
         return shown
     picture = Image.fromarray(shown)
-    draw = ImageDraw.Draw(picture)
+    draw = ImageDraw.Draw(picture, "RGBA")
     thick = 2 if max(picture.size) >= 160 and len(frames) < CROWDED else 1
     for frame in frames:
         _outlined(draw, frame, thick)
@@ -235,7 +237,7 @@ def _outlined(draw: ImageDraw.ImageDraw, frame: Frame, thick: int) -> None:
             draw.line([(right, y), (right, end)], frame.colour)
         return
     if min(right - left, bottom - top) > 8 * thick:
-        draw.rectangle([left - 1, top - 1, right + 1, bottom + 1], outline=DARK)
+        draw.rectangle([left - 1, top - 1, right + 1, bottom + 1], outline=(*DARK, SHADOW))
     draw.rectangle([left, top, right, bottom], outline=frame.colour, width=thick)
 
 
@@ -250,7 +252,7 @@ def _write(draw: ImageDraw.ImageDraw, frames: Sequence[Frame], size: tuple[int, 
             left = min(frame.left, size[0] - wide)
             top = frame.top - high if frame.top >= high else frame.top
             place = (left, top, left + wide, top + high)
-            fits = 0 <= left and place[3] <= size[1] and wide <= 1.4 * (frame.right - frame.left)
+            fits = left >= 0 and place[3] <= size[1] and wide <= 1.4 * (frame.right - frame.left)
             if fits and not any(_meet(place, other) for other in taken):
                 taken.append(place)
                 draw.rectangle([place[0], place[1], place[2] - 1, place[3] - 1], fill=frame.colour)

@@ -73,6 +73,8 @@ def values(data: bytes) -> np.ndarray:
     """The numbers that the pixels of an encoded mask hold, without any of them changed: indices of a palette, grey
     levels of up to 16 bits, and 0 and 1 of two-level pictures; of a colour picture the colours.
 
+    A GIF has a palette whether it wants one or not, so one whose colours are all grey gives grey levels.
+
     Returns:
         int32 [H, W], or uint8 [H, W, 3] of a colour picture.
 
@@ -81,6 +83,10 @@ def values(data: bytes) -> np.ndarray:
     """
     picture = _open(data)
     mode = picture.mode
+    if picture.format == "GIF" and mode == "P":
+        colours = np.asarray(picture.convert("RGB"))
+        if (colours == colours[:, :, :1]).all():
+            return colours[:, :, 0].astype(np.int32)
     if mode in ("1", "L", "P") or mode.startswith("I"):
         return np.asarray(picture).astype(np.int32)
     if mode in ("LA", "PA"):

@@ -21,7 +21,7 @@ class Deciding(nn.Module):
 
     @abstractmethod
     def raw(self, pictures: Tensor) -> Any:
-        """What the loss takes: pictures float32 [B, C, S, S] to whatever it is; of detectors `Thoughts`."""
+        """What the loss takes: pictures float32 [B, C, S, S] to whatever it is; of detectors `Predictions`."""
 
     @abstractmethod
     def answer(self, raw: Any) -> Tensor:
@@ -63,7 +63,7 @@ class Matched:
     """
 
     logits: Tensor
-    """float32 [B, A, K], a sigmoid for each class; [B, A, K + 1], a softmax with the background first, if `exclusive`."""
+    """float32 [B, A, K], a sigmoid for each class; if `exclusive`, [B, A, K + 1], a softmax, the background first."""
     exclusive: bool
     labels: Tensor
     """Class ids, BACKGROUND, or IGNORED, which counts for nothing: int64 [B, A]."""
@@ -84,7 +84,7 @@ class Matched:
     """What the network wants to add to the loss: a scalar."""
 
 
-class Thoughts(ABC):
+class Predictions(ABC):
     """What a detector learns from."""
 
     @abstractmethod

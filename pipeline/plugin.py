@@ -5,7 +5,9 @@ Only files that lie in a part folder can be named, so a `params.yaml` cannot rea
 
 from __future__ import annotations
 
+import ast
 import importlib
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -45,6 +47,31 @@ def config_class(folder: str, name: str) -> type[Options]:
         )
     config: type[Options] = importlib.import_module(f"pipeline.{folder}.{name}").Config
     return config
+
+
+def imported(modules: Iterable[Path]) -> set[Path]:
+    """These files and all of `pipeline` that they import, at the top or inside of functions."""
+    needed: set[Path] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in needed:
+            needed.add(module)
+            waiting += _named(module)
+    return needed
+
+
+def _named(module: Path) -> Iterator[Path]:
+    for node in ast.walk(ast.parse(module.read_bytes())):
+        found = []
+        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        for name in found:
+            path = HOME.parent.joinpath(*name.split(".")).with_suffix(".py")
+            if name.startswith("pipeline.") and path.is_file():
+                yield path
 
 
 def metrics_for(task: TaskConfig) -> dict[str, MetricConfig]:

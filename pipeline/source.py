@@ -80,17 +80,15 @@ def _at_address(path: str, scheme: str, limits: Limits) -> Source:
 
         with insisting(path):
             found = s3.opened(path)
-        return (
-            StoreSource(found.shown, limits, found)
-            if isinstance(found, s3.S3Folder)
-            else FetchedArchive(found.shown, limits, found)
-        )
+        if isinstance(found, s3.S3Folder):
+            return StoreSource(found.shown, limits, found)
+        return FetchedArchive(found.shown, limits, found)
     if scheme in ("http", "https"):
         from pipeline.sources.web import WebFile
 
         file = WebFile(path)
         return FetchedArchive(file.shown, limits, file)
-    raise UserError(f"data.path: {path!r}: {scheme}:// cannot be read. Expected {PLACES}.")
+    raise UserError(f"data.path: {scheme}:// cannot be read. Expected {PLACES}.")
 
 
 def _tracked(here: Path, path: str, limits: Limits) -> Source | None:

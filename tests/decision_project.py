@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.answers.labels import LabelAnswers
 from pipeline.bundle import FILES, digest_of
 from pipeline.params import GateOptions
 from pipeline.registry import cases, champion, slices, trial
@@ -74,11 +75,9 @@ def make_full_case(root: Path, dataset: str, version: Version, **changes: Any) -
     samples = samples.filter(pc.equal(samples.column("split"), "test"))
     classes = json.loads((root / "out/dataset/dataset.json").read_bytes())["classes"]
     labels = samples.column("label").to_numpy().astype(np.int64)
-    told, rival = _answering(labels, len(classes), 0.94, 1), _answering(labels, len(classes), 0.80, 2)
-    verdict = trial.judge(told, rival, "version 3", Trial(labels, "accuracy", 0.95, 200, 0))
-    right, rival_right = told.argmax(axis=1) == labels, rival.argmax(axis=1) == labels
-    cut = slices.by_class(classes, labels)
-    rows = slices.rows(cut, right, rival_right, GateOptions(class_floor=0.9))
+    told, rival = _answering(labels, classes, 0.94, 1), _answering(labels, classes, 0.80, 2)
+    verdict = trial.judge(told, rival, "version 3", Trial("accuracy", 0.95, 200, 0))
+    rows = slices.by_class(told, rival, GateOptions(class_floor=0.9))
     names = np.array(classes, dtype=object)
     changed = np.array(["both wrong", "broken", "fixed", "both right"], dtype=object)
     images = pa.table(
@@ -86,11 +85,11 @@ def make_full_case(root: Path, dataset: str, version: Version, **changes: Any) -
             "id": samples.column("id"),
             "source": samples.column("source"),
             "label": names[labels],
-            "challenger": names[told.argmax(axis=1)],
-            "challenger_confidence": told.max(axis=1),
-            "champion": names[rival.argmax(axis=1)],
-            "champion_confidence": rival.max(axis=1),
-            "change": changed[2 * right + rival_right],
+            "challenger": names[told.predicted],
+            "challenger_confidence": told.confidence,
+            "champion": names[rival.predicted],
+            "champion_confidence": rival.confidence,
+            "change": changed[2 * told.right + rival.right],
             "slice:site": np.array(["north", "south"], dtype=object)[labels % 2],
         }
     )
@@ -98,10 +97,10 @@ def make_full_case(root: Path, dataset: str, version: Version, **changes: Any) -
     return make_case(version, images=images, verdict=verdict, dataset=dataset, **changes)
 
 
-def _answering(labels: np.ndarray, classes: int, skill: float, seed: int) -> np.ndarray:
-    """Probabilities of a model that is right so often."""
+def _answering(labels: np.ndarray, classes: list[str], skill: float, seed: int) -> LabelAnswers:
+    """Of a model that is right so often."""
     dice = np.random.default_rng(seed)
-    said = np.where(dice.random(len(labels)) < skill, labels, (labels + 1) % classes)
-    shares = dice.dirichlet(np.full(classes, 0.3), len(labels)) * 0.4
+    said = np.where(dice.random(len(labels)) < skill, labels, (labels + 1) % len(classes))
+    shares = dice.dirichlet(np.full(len(classes), 0.3), len(labels)) * 0.4
     shares[np.arange(len(labels)), said] += 0.6
-    return shares
+    return LabelAnswers(classes, labels, shares)

@@ -104,12 +104,12 @@ def answers(root: Path, skill: float, data: str) -> dict[str, Any]:
     table = {
         "id": samples.column("id"),
         "source": samples.column("source"),
-        "label": pa.array(labels.astype(np.int32)),
-        "predicted": pa.array(predicted.astype(np.int32)),
-        "correct": pa.array(predicted == labels),
-        "confidence": pa.array(shares.max(axis=1).astype(np.float32)),
-        "loss": pa.array(-np.log(shares[np.arange(TEST), labels]).astype(np.float32)),
-        "probabilities": shares.astype(np.float32).tolist(),
+        "actual": [CLASSES[label] for label in labels],
+        "answer": [CLASSES[label] for label in predicted],
+        "quality": pa.array((predicted == labels).astype(np.float64)),
+        "confidence": pa.array(shares.max(axis=1)),
+        "loss": pa.array(-np.log(shares[np.arange(TEST), labels])),
+        "probabilities": shares.tolist(),
     }
     out = io.BytesIO()
     pq.write_table(pa.table(table), out)

@@ -20,12 +20,15 @@ import torch
 from PIL import Image
 
 from pipeline import bundle
-from pipeline.bundle import BundleInfo
-from pipeline.dataset import DatasetInfo
+from pipeline.answering import Answers
+from pipeline.bundle import Bundle, BundleInfo
+from pipeline.contracts import Frame
+from pipeline.dataset import Dataset, DatasetInfo, Split
 from pipeline.door import parse
 from pipeline.files import write_json, write_text
 from pipeline.params import Params
 from pipeline.registry import tracking
+from pipeline.score import Told
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -52,6 +55,7 @@ def make_project(root: Path, bias: float = 0.0) -> Params:
         task={"name": "classification"},
         classes=CLASSES,
         channels=1,
+        frame=Frame(),
         packed=SIDE,
         size=SIDE,
         mean=[0.5],
@@ -62,7 +66,7 @@ def make_project(root: Path, bias: float = 0.0) -> Params:
     )
     bundle.write(model, info, network)
     make_notes(root / "out")
-    make_evaluation(root / "out/evaluation", model, pictures, labels)
+    make_evaluation(root / "out/evaluation", model, root / "out/dataset")
     stage = {"cmd": "python -m pipeline x", "outs": [{"path": "out", "md5": str(bias)}]}
     write_text(
         root / "dvc.lock", json.dumps({"schema": "2.0", "stages": {"ingest": stage, "train": {**stage, "b": 1}}})
@@ -94,6 +98,8 @@ def make_dataset(root: Path, pictures: list[bytes], labels: np.ndarray) -> Datas
     columns: dict[str, Any] = {
         "id": ids + [f"f{identity[1:]}" for identity in ids],
         "split": ["test"] * len(ids) + ["train"] * len(ids),
+        "width": pa.array([SIDE] * 2 * len(ids), pa.int32()),
+        "height": pa.array([SIDE] * 2 * len(ids), pa.int32()),
         "label": [*labels, *labels],
         "shard": pa.array([0] * 2 * len(ids), pa.int32()),
         "row": pa.array([*range(len(ids))] * 2, pa.int32()),
@@ -107,6 +113,7 @@ def make_dataset(root: Path, pictures: list[bytes], labels: np.ndarray) -> Datas
         classes=CLASSES,
         channels=1,
         counts={"train": half, "val": dict.fromkeys(CLASSES, 0), "test": half},
+        splits={"train": len(ids), "val": 0, "test": len(ids)},
         images=2 * len(ids),
         bytes=sum(map(len, pictures)),
         rejected=0,
@@ -126,19 +133,38 @@ def make_notes(out: Path) -> None:
     write_json(out / "training/training.json", {"device": "cpu", "threads": 1, "precision": "float32", "best_epoch": 1})
 
 
-def make_evaluation(root: Path, model: Path, pictures: list[bytes], labels: np.ndarray) -> None:
-    """What `evaluate` leaves, from the model's real answers."""
-    probabilities = bundle.Bundle.open(model).probabilities(pictures)
+def make_evaluation(root: Path, model: Path, dataset: Path) -> None:
+    """What `evaluate` leaves, from the model's real answers to the test split."""
+    test = Dataset.open(dataset).split("test")
+    answers = answered(Bundle.open(model), test)
+    places = range(len(test))
     table = {
-        "id": [f"{index:064x}" for index in range(len(pictures))],
-        "probabilities": probabilities.astype(np.float32).tolist(),
+        "id": list(test.ids),
+        "source": test.samples.column("source"),
+        "actual": [answers.true(place).words for place in places],
+        "answer": [answers.said(place).words for place in places],
+        "quality": answers.quality,
+        "confidence": answers.confidence,
+        "loss": answers.losses,
+        **answers.columns(),
     }
     root.mkdir(parents=True)
     pq.write_table(pa.table(table), root / "predictions.parquet")
-    accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-    scores = {"accuracy": {"value": accuracy, "low": 0.8, "high": 0.97}, "images": len(labels)}
+    scores = {"accuracy": {"value": float(answers.quality.mean()), "low": 0.8, "high": 0.97}, "images": len(test)}
     write_json(root / "metrics.json", scores)
     write_text(root / "report.html", "<!doctype html><title>Report</title><h1>Report</h1>")
+
+
+def answered(model: Bundle, test: Split) -> Answers:
+    """What a bundle says of the images of a split as they are served, without a process of its own."""
+    prepared = [model.prepare(test.read(place)) for place in range(len(test))]
+    return model.task.answers(test, model.answer(prepared))
+
+
+def told(folder: Path) -> Told:
+    """What `pipeline.score.ask` would find in the bundle in `folder`, without a process of its own."""
+    answers = answered(Bundle.open(folder), Dataset.open().split("test"))
+    return Told(answers, answers.at(range(16)), milliseconds=2.5, timed=20, device="cpu")
 
 
 def step_loss(step: int) -> float:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from registry_project import SIDE, make_project
+from registry_project import make_project
 from sklearn.neighbors import NearestCentroid
 
+from pipeline.bundle import Bundle
 from pipeline.dataset import Dataset
 from pipeline.registry.baselines import CLASS_MEANS, LARGEST_CLASS, answers, nearest_mean, small
 
@@ -54,9 +55,9 @@ def test_pictures_that_are_all_alike_leave_no_class_nearer() -> None:
 def test_both_answer_the_test_split_of_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = make_project(tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
-    dataset = Dataset.open()
-    found = answers(params.task, dataset, SIDE, means=True)
-    labels = params.task.targets(dataset.split("test").samples)
-    right = {name: float((told.argmax(axis=1) == labels).mean()) for name, told in found.items()}
+    dataset, bundle = Dataset.open(), Bundle.open().info
+    found = answers(params.task, dataset, bundle, means=True)
+    right = {name: float(told.quality.mean()) for name, told in found.items()}
     assert right == {LARGEST_CLASS: 0.5, CLASS_MEANS: 0.9}  # one in ten looks like the other class
-    assert list(answers(params.task, dataset, SIDE, means=False)) == [LARGEST_CLASS]
+    assert [told.true(3).words for told in found.values()] == ["light", "light"]
+    assert list(answers(params.task, dataset, bundle, means=False)) == [LARGEST_CLASS]

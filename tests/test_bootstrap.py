@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from functools import partial
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline import bootstrap
-from pipeline.bootstrap import draws, interval, paired, power
+from pipeline import bootstrap, masks
+from pipeline.answers.labels import LabelAnswers
+from pipeline.answers.masks import MaskAnswers
+from pipeline.answers.objects import ObjectAnswers
+from pipeline.bootstrap import Score, draws, interval, paired, power
 from pipeline.metrics.accuracy import Config as Accuracy
+from pipeline.metrics.map50 import Config as Map50
+from pipeline.metrics.mean_iou import Config as MeanIoU
 from pipeline.metrics.roc_auc import Config as RocAuc
 
-ACCURACY = Accuracy().score
+
+def told(right: np.ndarray) -> LabelAnswers:
+    """Answers of two classes that are right where `right` says so; all images are of class 0."""
+    shares = np.where(right[:, None], [0.9, 0.1], [0.2, 0.8])
+    return LabelAnswers(("cat", "dog"), np.zeros(len(right), np.int64), shares)
 
 
-def told(right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Answers of two classes that are right where `right` says so, and their labels: all of class 0."""
-    return np.where(right[:, None], [0.9, 0.1], [0.2, 0.8]), np.zeros(len(right), np.int64)
+def accuracy(right: np.ndarray) -> Score:
+    """The accuracy of such answers under weightings."""
+    return partial(Accuracy().score, told(right))
 
 
 def test_a_resample_draws_as_many_images_as_there_are_and_each_equally_often():
@@ -38,7 +48,7 @@ def test_resamples_depend_on_seed_and_number_alone(monkeypatch: pytest.MonkeyPat
 
 def test_interval_agrees_with_scipy():
     right = np.random.default_rng(0).random(300) < 0.8
-    ours = interval(ACCURACY, *told(right), resamples=4000, confidence=0.95, seed=0)
+    ours = interval(accuracy(right), 300, resamples=4000, confidence=0.95, seed=0)
     theirs = stats.bootstrap((right.astype(float),), np.mean, method="percentile", n_resamples=4000, rng=0)
     assert ours.value == right.mean()
     assert ours[1:] == pytest.approx(theirs.confidence_interval, abs=0.005)
@@ -48,7 +58,7 @@ def test_interval_holds_the_truth_as_often_as_it_says():
     random, truth, rounds = np.random.default_rng(1), 0.8, 300
     held = 0
     for _ in range(rounds):
-        found = interval(ACCURACY, *told(random.random(200) < truth), resamples=200, confidence=0.9, seed=0)
+        found = interval(accuracy(random.random(200) < truth), 200, resamples=200, confidence=0.9, seed=0)
         held += found.low <= truth <= found.high
     # 0.9 less what the percentile interval is known to lack at 200 images, give or take three standard errors
     assert held / rounds == pytest.approx(0.89, abs=3 * np.sqrt(0.9 * 0.1 / rounds))
@@ -59,7 +69,7 @@ def test_one_sided_bound_lets_an_equal_model_pass_as_seldom_as_it_says():
     passed = 0
     for _ in range(rounds):
         a, b = random.random((2, 250)) < 0.85
-        test = paired(ACCURACY, told(a)[0], *told(b), resamples=200, confidence=0.95, seed=0)
+        test = paired(accuracy(a), accuracy(b), 250, resamples=200, confidence=0.95, seed=0)
         passed += test.lower > 0
     assert passed / rounds == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / rounds))
 
@@ -67,7 +77,7 @@ def test_one_sided_bound_lets_an_equal_model_pass_as_seldom_as_it_says():
 def test_paired_is_the_bootstrap_of_the_differences():
     random = np.random.default_rng(4)
     champion, challenger = random.random(400) < 0.80, random.random(400) < 0.86
-    test = paired(ACCURACY, told(challenger)[0], *told(champion), resamples=4000, confidence=0.95, seed=0)
+    test = paired(accuracy(challenger), accuracy(champion), 400, resamples=4000, confidence=0.95, seed=0)
     gaps = challenger.astype(float) - champion
     theirs = stats.bootstrap((gaps,), np.mean, method="percentile", n_resamples=4000, rng=0)
     assert test.difference.value == pytest.approx(gaps.mean())
@@ -88,7 +98,7 @@ def test_what_is_called_detectable_is_found_four_times_in_five():
     found, named = 0, []
     for _ in range(rounds):
         champion, challenger = random.random(images) < base, random.random(images) < base + gain
-        test = paired(ACCURACY, told(challenger)[0], *told(champion), resamples=150, confidence=0.95, seed=0)
+        test = paired(accuracy(challenger), accuracy(champion), images, resamples=150, confidence=0.95, seed=0)
         found += test.lower > 0
         named.append(test.detectable)
     assert np.mean(named) == pytest.approx(gain, rel=0.1)
@@ -102,26 +112,50 @@ def test_power_by_hand():
 
 
 def test_a_model_against_itself_is_not_better():
-    answers, labels = told(np.arange(100) % 4 > 0)
-    test = paired(ACCURACY, answers, answers, labels, resamples=200, confidence=0.95, seed=0)
+    score = accuracy(np.arange(100) % 4 > 0)
+    test = paired(score, score, 100, resamples=200, confidence=0.95, seed=0)
     assert test == ((0, 0, 0), 0, 0, 0, 0, 0)
     assert np.isnan(power(test.spread, 0.1, 0.95))
 
 
 def test_undefined_scores_stay_undefined_and_undefined_resamples_are_passed_over():
-    answers, labels = told(np.arange(10) % 2 > 0)
-    score = RocAuc().score  # undefined where one class is all there is
-    assert np.isnan(interval(score, answers, labels, resamples=100, confidence=0.95, seed=0)).all()
-    assert np.isnan(paired(score, answers, answers, labels, resamples=100, confidence=0.95, seed=0).lower)
-    labels[0] = 1  # a third of the resamples miss this image
-    found = interval(score, answers, labels, resamples=300, confidence=0.95, seed=0)
+    answers = told(np.arange(10) % 2 > 0)
+    score = partial(RocAuc().score, answers)  # undefined where one class is all there is
+    assert np.isnan(interval(score, 10, resamples=100, confidence=0.95, seed=0)).all()
+    assert np.isnan(paired(score, score, 10, resamples=100, confidence=0.95, seed=0).lower)
+    answers.labels[0] = 1  # a third of the resamples miss this image
+    found = interval(score, 10, resamples=300, confidence=0.95, seed=0)
     assert np.isfinite(found).all() and found.low <= found.value <= found.high
 
 
 def test_resamples_come_in_portions_that_fit_in_memory():
     random = np.random.default_rng(6)
     labels = random.integers(10, size=10_000)
-    answers = random.dirichlet(np.ones(10), size=10_000)
+    answers = LabelAnswers([str(k) for k in range(10)], labels, random.dirichlet(np.ones(10), size=10_000))
     assert max(weights.nbytes for weights in draws(10_000, 1000, seed=0)) <= 16e6
-    found = interval(RocAuc().score, answers, labels, resamples=40, confidence=0.95, seed=0)
+    found = interval(partial(RocAuc().score, answers), 10_000, resamples=40, confidence=0.95, seed=0)
     assert found.low < 0.5 < found.high
+
+
+def repeated(weights: np.ndarray) -> np.ndarray:
+    """The positions of the images of one resample, each as often as it was drawn."""
+    return np.repeat(np.arange(len(weights)), weights.astype(int))
+
+
+def test_of_objects_and_masks_a_resample_is_the_score_of_the_images_drawn():
+    random, box = np.random.default_rng(7), np.array([2.0, 2.0, 8.0, 8.0])
+    truth = [np.array([[*box, place % 2, 0]]) for place in range(12)]
+    found = [np.array([[*(box + random.uniform(-2, 2, 4)), random.random(), place % 2]]) for place in range(12)]
+    objects = ObjectAnswers(["cat", "dog"], truth, found, [(10, 10)] * 12)
+    painted = random.integers(0, 2, (12, 2, 6, 6)).astype(np.uint8)
+    true, said = ([masks.encode(mask) for mask in side] for side in (painted[:, 0], painted[:, 0] & painted[:, 1]))
+    pixels = MaskAnswers(["cat", "dog"], true, said, np.ones(12))
+    for metric, answers in ((Map50(), objects), (MeanIoU(), pixels)):
+        scores = []
+        for weights in np.concatenate(list(draws(12, 40, seed=2))):
+            drawn = answers.at(repeated(weights))  # the images themselves, again and again
+            scores.append(metric.score(drawn, np.ones((1, 12)))[0])
+        of_all = interval(partial(metric.score, answers), 12, resamples=40, confidence=0.95, seed=2)
+        assert of_all.value == pytest.approx(metric.score(answers, np.ones((1, 12)))[0])
+        assert of_all[1:] == pytest.approx(np.quantile(scores, [0.025, 0.975]))
+        assert of_all.low < of_all.value < of_all.high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from pipeline import bundle
 from pipeline.bundle import Bundle, BundleInfo, digest_of
+from pipeline.contracts import Frame
 from pipeline.errors import UserError
 from pipeline.images import ImageError, encode_png
 
@@ -20,6 +22,7 @@ INFO = BundleInfo(
     task={"name": "classification", "score": "accuracy"},
     classes=["a", "b", "c"],
     channels=1,
+    frame=Frame(),
     packed=12,
     size=8,
     mean=[0.4],
@@ -28,6 +31,10 @@ INFO = BundleInfo(
     parameters=99,
     dataset="d" * 64,
 )
+
+
+TILES = ((2, 3), (1, 1), (1, 4), (3, 1))
+"""Rows and columns of the tiles of four pictures."""
 
 
 def network() -> nn.Module:
@@ -57,14 +64,60 @@ def test_it_answers_as_the_network_did(root, count):
     np.testing.assert_allclose(answers, expected, atol=1e-4)
 
 
-def test_encoded_pictures_and_their_probabilities(root):
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits.astype(np.float64))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def test_encoded_pictures_and_their_answers(root):
     opened = Bundle.open(root)
-    picture = np.random.default_rng(0).integers(0, 256, (24, 36, 1), dtype=np.uint8)
-    shares = opened.probabilities([encode_png(picture)])
-    assert shares.shape == (1, 3)
-    assert shares.sum() == pytest.approx(1)
+    pictures = [
+        np.random.default_rng(0).integers(0, 256, (height, width, 1), dtype=np.uint8)
+        for height, width in ((24, 36), (12, 12), (50, 12))
+    ]
+    prepared = [opened.prepare(encode_png(picture)) for picture in pictures]
+    assert [one.size for one in prepared] == [(36, 24), (12, 12), (12, 50)]
+    assert [one.squares.shape for one in prepared] == [(1, 12, 12, 1)] * 3
+    assert (prepared[1].squares[0] == pictures[1]).all()  # as large as it is seen: nothing is interpolated
+    assert (prepared[2].squares[0] == pictures[2][19:31]).all()  # the middle
+    told = opened.answer(prepared)
+    expected = softmax(opened.outputs(np.concatenate([one.squares for one in prepared])))
+    assert np.stack(told) == pytest.approx(expected, abs=1e-6)
+    assert np.stack(told).sum(axis=1) == pytest.approx(np.ones(3))
+    (alone,) = opened.answer(prepared[:1])
+    assert alone == pytest.approx(told[0], abs=1e-6)
+    assert opened.answer([]) == []
     with pytest.raises(ImageError, match="the file is empty"):
         opened.prepare(b"")
+
+
+def test_a_picture_in_tiles_is_one_answer_in_whatever_portions_it_comes(root, tmp_path, monkeypatch):
+    for name in bundle.FILES:
+        shutil.copy(root / name, tmp_path)
+    tiled = INFO.model_copy(update={"frame": Frame(name="tiles", overlap=0)})
+    (tmp_path / "bundle.json").write_text(tiled.model_dump_json())
+    opened = Bundle.open(tmp_path)
+    random = np.random.default_rng(1)
+    pictures = [random.integers(0, 256, (12 * rows, 12 * columns, 1), dtype=np.uint8) for rows, columns in TILES]
+    prepared = [opened.prepare(encode_png(picture)) for picture in pictures]
+    assert [len(one.squares) for one in prepared] == [rows * columns for rows, columns in TILES]
+    # row by row, each tile as it is
+    assert (prepared[0].squares[1] == pictures[0][:12, 12:24]).all()
+    assert (prepared[0].squares[3] == pictures[0][12:24, :12]).all()
+    each = [softmax(opened.outputs(one.squares)).mean(axis=0) for one in prepared]  # classification takes the mean
+    for portion in (1, 2, 4, 5, 100):
+        monkeypatch.setattr(bundle, "BATCH", portion)
+        assert np.stack(opened.answer(prepared)) == pytest.approx(np.stack(each), abs=1e-6)
+
+
+def test_answers_that_are_no_numbers_are_said(root, tmp_path):
+    net = network()
+    with torch.no_grad():
+        net[-1].bias[1] = float("nan")
+    bundle.write(tmp_path, INFO, net)
+    opened = Bundle.open(tmp_path)
+    with pytest.raises(UserError, match="answers 2 of 2 pictures with values that are not finite: its training div"):
+        opened.answer([opened.prepare(encode_png(np.zeros((12, 12, 1), np.uint8)))] * 2)
 
 
 def test_the_same_model_is_the_same_bytes_and_names_no_path(root, tmp_path):

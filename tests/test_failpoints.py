@@ -12,27 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_project
-from registry_project import empty_store, make_project
+from registry_project import empty_store, make_project, told
 
-from pipeline.bundle import Bundle
-from pipeline.dataset import Dataset
 from pipeline.failpoints import VARIABLE, Point
 from pipeline.registry import attempts, cases, champion, decisions, ledger, tracking
 from pipeline.registry.decisions import By
-from pipeline.score import Told
 
 pytestmark = pytest.mark.slow
 ADA = By("ada", "command")
 ONLY_IF_ASKED = {Point.RUN_TOLD, Point.VERSION_TOLD, Point.PREFECT_TOLD, Point.NOTIFIED}
 OF_ROLLBACK = (Point.ENTRY_WRITTEN, Point.ENTRY_COMMITTED, Point.LEDGER_MARKED, Point.ALIAS_SET)
-
-
-def told(bundle: Path, *_: object) -> Told:
-    """What a fresh process would find in the bundle: this is no write, and takes seconds at every kill."""
-    test = Dataset.open().split("test")
-    model = Bundle.open(bundle)
-    answers = model.probabilities([test.read(position) for position in range(len(test))])
-    return Told(answers, answers[:16], 1.0, 20, "cpu")
 
 
 def run_flow() -> None:
@@ -43,7 +32,7 @@ def run_flow() -> None:
     from pipeline.door import load
     from pipeline.params import Params
 
-    judging.ask = told
+    judging.ask = lambda bundle, *_: told(bundle)  # no write, and a fresh process takes seconds at every kill
     params = load(Params)
     with Recording(params, {}) as recording:
         recording.begin("d" * 64)

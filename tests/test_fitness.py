@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from registry_project import make_project
+from registry_project import make_project, told
 
 from pipeline import score
+from pipeline.answering import Answers
+from pipeline.answers.labels import LabelAnswers
 from pipeline.bundle import FILES, Bundle, digest_of
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
@@ -46,18 +49,16 @@ def project(made: Path, tmp_path: Path) -> Iterator[None]:
     os.chdir(before)
 
 
-def told(folder: Path, **changes: object) -> Told:
-    """What the files say, without a process of their own."""
-    test = Dataset.open().split("test")
-    probabilities = Bundle.open(folder).probabilities([test.read(position) for position in range(len(test))])
-    found = {"probabilities": probabilities, "golden": probabilities[:16]}
-    return Told(**({"milliseconds": 2.5, "timed": 20, "device": "cpu"} | found | changes))
+def moved(answers: Answers, by: float) -> LabelAnswers:
+    """The same with every probability moved."""
+    assert isinstance(answers, LabelAnswers)
+    return LabelAnswers(answers.classes, answers.labels, answers.probabilities + by)
 
 
 def examine(limits: GateOptions | None = None, **changes: object) -> Fitness:
     version = Version(name="digits", version="1", digest=digest_of(MODEL), dataset="d" * 64, location=str(MODEL))
     ids = Dataset.open().split("test").ids
-    return fitness.examine(version, ids, limits or GateOptions(), lambda folder: told(folder, **changes))
+    return fitness.examine(version, ids, limits or GateOptions(), lambda folder: replace(told(folder), **changes))
 
 
 def check(found: Fitness, name: str) -> tuple[bool, str]:
@@ -73,22 +74,24 @@ def test_a_fresh_process_reads_whole_files_answers_serves_and_is_timed() -> None
     assert [one.name for one in found.checks] == ["files", "answers", "latency", "size"]
     assert (found.problems, found.comparable) == ([], True)
     assert found.told
-    assert found.told.golden.shape == (16, 2)
+    assert (len(found.told.answers), len(found.told.golden)) == (40, 16)
     assert found.told.device == "cpu" and found.told.timed >= 20 and 0 < found.told.milliseconds < 100
-    assert np.abs(found.told.probabilities[:16] - found.told.golden).max() < 1e-6
+    assert found.told.answers.at(range(16)).difference(found.told.golden).max() < 1e-6
+    assert found.told.answers.difference(told(MODEL).answers).max() < 1e-6
     assert found.checks[0].found == f"Whole: the digest is {version.digest[:12]}, as registered."
     assert found.checks[1].found.startswith("As evaluated on 40 test images, and on 16 of them served as encoded")
     assert found.checks[2].found.endswith(f"(median of {found.told.timed}, cpu); no limit is set.")
 
 
 @pytest.mark.usefixtures("project")
-def test_a_model_of_grey_pictures_answers_coloured_ones_as_in_use() -> None:
+def test_a_model_of_grey_pictures_answers_coloured_ones_as_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     info = Path("out/dataset/dataset.json")
     info.write_text(info.read_text().replace('"channels": 1', '"channels": 3'))
     bundle, test = Bundle.open(MODEL), Dataset.open().split("test")
-    assert packed(test, bundle.info.packed).shape[-1] == 3  # not what the network takes
-    found = score.of_split(bundle, test, torch.device("cpu"), bundle.probabilities)
-    assert found == pytest.approx(told(MODEL).probabilities, abs=1e-6)
+    assert packed(test, bundle.info.frame, bundle.info.packed).shape[-1] == 3  # not what the network takes
+    monkeypatch.setattr(score, "PORTION", 16)  # the last one is not full
+    found = bundle.task.answers(test, score.of_split(bundle, test, torch.device("cpu")))
+    assert found.difference(told(MODEL).answers).max() < 1e-6
 
 
 @pytest.mark.usefixtures("project")
@@ -118,31 +121,31 @@ def test_what_lies_outside_of_the_files_is_not_held_against_them(monkeypatch: py
 
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize(
-    ("changes", "where"),
+    ("way", "by", "where"),
     [
-        ({"probabilities": np.full((40, 2), 0.5)}, ""),
-        ({"probabilities": np.full((40, 2), np.nan)}, ""),
-        ({"golden": np.full((16, 2), 0.5)}, " where encoded pictures are served"),
-        ({"golden": np.full((16, 2), np.nan)}, " where encoded pictures are served"),
+        ("answers", 0.1, ""),
+        ("answers", np.nan, ""),
+        ("golden", 0.1, " where encoded pictures are served"),
+        ("golden", np.nan, " where encoded pictures are served"),
     ],
 )
-def test_other_answers_than_those_of_the_trained_model(changes: dict[str, object], where: str) -> None:
-    found = examine(**changes)
+def test_other_answers_than_those_of_the_trained_model(way: str, by: float, where: str) -> None:
+    found = examine(**{way: moved(getattr(told(MODEL), way), by)})
     assert not found.comparable
     passed, words = check(found, "answers")
     assert not passed
     assert words.startswith(
-        f"The registered files give other answers than the trained model{where}: a probability differs by "
+        f"The registered files give other answers than the trained model{where}: one differs by {by:.2g}, "
     )
     assert words.endswith("and 1e-05 is the limit. Remove this version in MLflow and run again.")
 
 
 @pytest.mark.usefixtures("project")
 def test_a_hair_is_no_other_answer() -> None:
-    near = told(MODEL).probabilities + 5e-6
-    assert examine(probabilities=near, golden=near[:16]).problems == []
-    far = told(MODEL).probabilities + 2e-5
-    assert len(examine(probabilities=far).problems) == 1
+    answers = told(MODEL).answers
+    near = moved(answers, 5e-6)
+    assert examine(answers=near, golden=near.at(range(16))).problems == []
+    assert len(examine(answers=moved(answers, 2e-5)).problems) == 1
 
 
 @pytest.mark.usefixtures("project")

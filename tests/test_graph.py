@@ -53,10 +53,15 @@ def imports_of(stage: str, params: dict) -> set[str]:
         chosen = folder / f"{params[section]['name']}.py"
         # The helpers that any part of the folder uses are listed for every part: a list cannot depend on the part.
         files |= {chosen} | (closure(set(folder.glob("*.py"))) - set(folder.glob("[!_]*.py")))
+    if stage == "ingest":  # the format `auto` may come to any other
+        files |= set((ROOT / "pipeline" / "formats").glob("*.py"))
+    if stage == "train":  # the loss `sum` may name any other
+        files |= set((ROOT / "pipeline" / "losses").glob("*.py"))
     if stage == "evaluate":  # every metric
         files |= set((ROOT / "pipeline" / "metrics").glob("*.py"))
     if stage == "train":  # the one that decides
-        files.add(ROOT / "pipeline" / "metrics" / f"{params['task']['score']}.py")
+        metrics = ROOT / "pipeline" / "metrics"
+        files |= {metrics / f"{params['task']['score']}.py", *metrics.glob("_*.py")}
     return {str(path.relative_to(ROOT)) for path in closure(files) | {MAIN} if path.name != "__init__.py"}
 
 

@@ -12,7 +12,7 @@ from pipeline.plugin import SINGULAR, config_class, names
 
 PARTS = [(folder, name) for folder in SINGULAR for name in names(folder)]
 NEEDED: dict[tuple[str, str], dict[str, Any]] = {
-    ("formats", "folder"): {"path": "pictures"},
+    **{("formats", name): {"path": "pictures"} for name in names("formats") if name != "digits"},
     ("models", "timm"): {"architecture": "resnet18"},
     ("models", "torchvision"): {"architecture": "resnet18"},
     ("policies", "custom"): {"transforms": [{"name": "Crop", "arguments": {"x_max": 32}}], "from_size": 40},

@@ -6,6 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from pipeline import masks
+from pipeline.answers.labels import LabelAnswers
+from pipeline.answers.masks import MaskAnswers
+from pipeline.answers.objects import ObjectAnswers
 from pipeline.dataset import Dataset, DatasetInfo
 from pipeline.errors import UserError
 from pipeline.params import GateOptions
@@ -56,10 +60,10 @@ def test_numbers_are_cut_into_thirds_named_by_what_is_in_them(numbers: object, e
 
 
 def test_a_slice_counted_by_hand() -> None:
-    cut = slices.by_class(["cat", "dog", "owl"], np.array([0, 0, 0, 0, 1, 1]))
-    right = np.array([True, True, True, False, True, False])
-    champion_right = np.array([True, False, False, True, False, False])
-    cats, dogs = slices.rows(cut, right, champion_right, GateOptions(class_floor=0.6, smallest_slice=3))
+    labels = np.array([0, 0, 0, 0, 1, 1])
+    told = LabelAnswers(["cat", "dog", "owl"], labels, np.eye(3)[[0, 0, 0, 2, 1, 0]])
+    rival = LabelAnswers(["cat", "dog", "owl"], labels, np.eye(3)[[0, 1, 2, 0, 2, 0]])
+    cats, dogs = slices.by_class(told, rival, GateOptions(class_floor=0.6, smallest_slice=3))
     assert cats == SliceRow(
         column="class",
         value="cat",
@@ -76,8 +80,62 @@ def test_a_slice_counted_by_hand() -> None:
     assert (dogs.images, dogs.challenger, dogs.floor, dogs.held) == (2, 0.5, 0.0, True)
 
 
+def test_a_class_of_objects_by_hand() -> None:
+    # x1, y1, x2, y2, class id, crowd; each image has one or two cats and at most one dog
+    cat, other_cat, dog = [0, 0, 8, 8, 0, 0], [10, 0, 18, 8, 0, 0], [0, 10, 8, 18, 1, 0]
+    crowd = [10, 10, 18, 18, 1, 1]
+    truth = [[cat, other_cat, dog], [cat, dog], [cat, crowd], [dog]]
+
+    def finding(*found: list[list[int]]) -> ObjectAnswers:
+        boxes = [[[*row[:4], 0.9, row[4]] for row in rows] for rows in found]
+        arrays = [[np.array(rows, float).reshape(-1, 6) for rows in side] for side in (truth, boxes)]
+        return ObjectAnswers(["cat", "dog", "owl"], *arrays, [(20, 20)] * 4)
+
+    challenger = finding([cat, other_cat], [cat, dog], [cat, other_cat], [dog, cat])
+    champion = finding([cat, dog], [cat, dog], [cat, crowd], [cat])
+    cats, dogs = slices.by_class(challenger, champion, GateOptions(class_floor=0.8, smallest_slice=3))
+    # F1 of the cats in the three images that hold one: 1, 1, and one of two boxes is right, 2 / 3. The cat that is said
+    # to be in the fourth image does not count here: the image holds none.
+    assert (cats.value, cats.images, cats.challenger) == ("cat", 3, pytest.approx((1 + 1 + 2 / 3) / 3))
+    assert cats.champion == pytest.approx((2 / 3 + 1 + 1) / 3)
+    assert (cats.fixed, cats.broken, cats.p) == (1, 1, 1.0)
+    assert (cats.floor, cats.held) == (0.8, True)
+    # dogs are in images 0, 1 and 3; the crowd in image 2 is nobody
+    assert (dogs.value, dogs.images, dogs.challenger) == ("dog", 3, pytest.approx((0 + 1 + 1) / 3))
+    assert (dogs.champion, dogs.fixed, dogs.broken, dogs.held) == (pytest.approx(2 / 3), 1, 1, False)
+    assert slices.under([cats, dogs]) == [
+        "Too few right answers in 1 slice: class 'dog' 0.6667 of 3 images (floor 0.8)."
+    ]
+
+
+def test_a_class_of_pixels_and_a_column_by_hand() -> None:
+    truth = [np.array([[0, 0, 1, 255]]), np.array([[0, 0, 0, 0]]), np.array([[1, 1, 1, 0]])]
+
+    def painting(*said: list[int]) -> MaskAnswers:
+        encoded = [[masks.encode(np.array(mask, np.uint8).reshape(1, 4)) for mask in side] for side in (truth, said)]
+        return MaskAnswers(["sky", "road"], *encoded, np.full(3, 0.7))
+
+    challenger = painting([0, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0])
+    champion = painting([0, 1, 1, 0], [0, 0, 0, 1], [1, 1, 1, 0])
+    sky, road = slices.by_class(challenger, champion, GateOptions())
+    # IoU of the sky: 1, 1, one of two; the champion has one of two, three of four, one of one
+    assert (sky.images, sky.challenger, sky.champion) == (3, pytest.approx(2.5 / 3), pytest.approx(2.25 / 3))
+    assert (sky.fixed, sky.broken) == (2, 1)
+    # of the road: 1, and two of three; the champion has one of two, and all three. The second image holds no road
+    assert (road.images, road.challenger, road.champion) == (2, pytest.approx(5 / 6), pytest.approx(3 / 4))
+    # the mean of both classes where either is true or said
+    assert challenger.quality == pytest.approx([1, 1, (1 / 2 + 2 / 3) / 2])
+    assert champion.quality == pytest.approx([1 / 2, (3 / 4 + 0) / 2, 1])
+    cut = slices.by_column("camera", text("b", "a", "a"))
+    asked = GateOptions(slice_floor=0.9, smallest_slice=1)
+    first, second = slices.rows(cut, challenger.quality, champion.quality, asked)
+    assert (first.value, first.images, first.challenger) == ("a", 2, pytest.approx((1 + 7 / 12) / 2))
+    assert (first.champion, first.fixed, first.broken, first.held) == (pytest.approx((3 / 8 + 1) / 2), 1, 1, False)
+    assert (second.value, second.challenger, second.champion, second.held) == ("b", 1, 1 / 2, True)
+
+
 def test_floors_of_classes_and_slices_are_their_own() -> None:
-    right, champion_right = np.arange(20) % 4 > 0, np.ones(20, bool)
+    right, champion_right = (np.arange(20) % 4 > 0).astype(float), np.ones(20)
     asked = GateOptions(class_floor=0.75, slice_floor=0.76)
     (of_class,) = slices.rows(Cut("class", ["cat"], np.zeros(20, np.int64)), right, champion_right, asked)
     (of_slice,) = slices.rows(Cut("width", ["64"], np.zeros(20, np.int64)), right, champion_right, asked)
@@ -92,7 +150,7 @@ def test_floors_of_classes_and_slices_are_their_own() -> None:
 
 def test_of_many_slices_under_their_floor_the_farthest_are_named() -> None:
     cut = Cut("class", [f"c{place}" for place in range(8)], np.arange(800) % 8)
-    right = np.arange(800) // 8 < 10 * (np.arange(800) % 8)  # c0 none, c1 10 of 100, ..., c7 70 of 100
+    right = 1.0 * (np.arange(800) // 8 < 10 * (np.arange(800) % 8))  # c0 none, c1 10 of 100, ..., c7 70 of 100
     (words,) = slices.under(slices.rows(cut, right, right, GateOptions(class_floor=0.65)))
     assert words == (
         "Too few right answers in 7 slices: class 'c0' 0.0000 of 100 images (floor 0.65), class 'c1' 0.1000 of 100 "

@@ -225,6 +225,7 @@ def test_what_s3_can_say_no_to(store: Moto, monkeypatch: pytest.MonkeyPatch, tmp
         "s3://pets/note.txt": "is no archive: it begins with b'no archi'",
         "s3:///set": "expected an address such as s3://bucket/folder",
         "S3://pets/set": "expected an address such as s3://bucket/folder",
+        "s3://AKIA:hush@pets/set": r"found 's3://\.\.\.@pets/set'",
     }.items():
         with pytest.raises(UserError, match=words):
             contents(open_source(path))
@@ -261,6 +262,42 @@ def test_an_object_that_goes_or_changes_while_it_is_read(store: Moto, monkeypatc
     with pytest.raises(UserError, match=r"1.jpg has 5 bytes, and was listed with 1: it was replaced meanwhile"):
         list(source.stream({"1.jpg"}))
     monkeypatch.undo()
+
+
+# Ingest
+
+
+def test_the_same_data_set_from_anywhere(store: Moto, site: Web, place: Path):
+    """The same digest from disk, S3 and the web; with nothing new, no picture is asked for."""
+    from pipeline.door import parse
+    from pipeline.ingest import stage
+    from pipeline.params import IngestParams
+
+    files = {f"{kind}/{k}.png": picture(k + 50 * n) for n, kind in enumerate(("ants", "bees")) for k in range(12)}
+    for name, data in files.items():
+        Path("pets", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("pets", name).write_bytes(data)
+    site.body = packed(files)
+    store.put("pets", {f"set/{name}": data for name, data in files.items()} | {"set.zip": site.body})
+    sha = hashlib.sha256(site.body).hexdigest()
+    digests = set()
+    for path in ("pets", "s3://pets/set", "s3://pets/set.zip", f"{site.url}#sha256={sha}"):
+        split = "split: {val: 0.2, test: 0.25}\ntask: {name: classification}\nannotations: {}\n"
+        params = parse(IngestParams, f"data: {{name: auto, path: '{path}'}}\n{split}")
+        digests.add(stage.run(params, Path("out")).digest)
+        store.asked.clear()
+        site.asked.clear()
+        assert not stage.run(params, Path("out")).new
+        assert not site.asked and not [asked for asked in store.asked if "GET" in asked and ".png" in asked]
+    assert len(digests) == 1
+
+
+def picture(seed: int) -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.effect_noise((8, 8), 10 + seed).save(out, "PNG")
+    return out.getvalue()
 
 
 # The web

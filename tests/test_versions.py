@@ -116,7 +116,8 @@ print(json.dumps([pipeline.__path__[0], answers.to_dict("records")]))
 def test_a_fresh_process_elsewhere_gives_the_answers_of_the_bundle(run: Run, tmp_path: Path) -> None:
     folder = model_folder(registered(run)).absolute()
     pictures, _ = make_pictures(7)
-    expected = Bundle.open().probabilities(pictures)
+    bundle = Bundle.open()
+    expected = np.stack(bundle.answer([bundle.prepare(picture) for picture in pictures]))
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "pictures").mkdir(parents=True)
     for index, picture in enumerate(pictures):
@@ -133,10 +134,11 @@ def test_a_fresh_process_elsewhere_gives_the_answers_of_the_bundle(run: Run, tmp
     assert done.returncode == 0, done.stderr
     home, answers = json.loads(done.stdout.splitlines()[-1])
     assert Path(home).is_relative_to(elsewhere)
-    found = np.array([list(answer["probabilities"].values()) for answer in answers])
+    found = np.array([[answer["probabilities"][name] for name in ("dark", "light")] for answer in answers])
     assert np.abs(found - expected).max() < 1e-9
-    assert list(answers[0]["probabilities"]) == ["dark", "light"]
     assert [answer["label"] for answer in answers] == [["dark", "light"][best] for best in expected.argmax(axis=1)]
+    assert [list(answer["probabilities"])[0] for answer in answers] == [answer["label"] for answer in answers]
+    assert [answer["probability"] for answer in answers] == pytest.approx(expected.max(axis=1), abs=1e-9)
 
 
 def alias(client: MlflowClient) -> str:

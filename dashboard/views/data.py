@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
-from dashboard import datasets, samples, versions
+from dashboard import datasets, pictures, samples, versions
 from dashboard.access import Viewer
-from dashboard.datasets import Away, Opened
+from dashboard.opened import Away, Opened, reading
 from dashboard.page import missing, page
 from dashboard.pictures import DIGEST
 from dashboard.samples import Some
@@ -24,7 +24,7 @@ FIRST_CLASSES = 30
 """Of a version with more, the others are shown on request."""
 GLIMPSE = 24
 """Images under the counts."""
-SHOWS = ("overview", "pictures", "rejected")
+SHOWS = ("overview", "pictures", "rejected", "problems")
 
 router = APIRouter()
 Page = Annotated[int, Query(alias="page", ge=1, le=1_000_000_000)]
@@ -49,24 +49,27 @@ def version(
     split: Annotated[str, Query(max_length=20)] = "",
     label: Annotated[str, Query(max_length=7)] = "",
     reason: Annotated[str, Query(max_length=2000)] = "",
+    kind: Annotated[str, Query(max_length=100)] = "",
     classes: str = "",
     number: Page = 1,
 ) -> Response:
-    """One version: its counts, its images, or what was left out of it."""
+    """One version: its counts, its images, what was left out of it, or what is wrong with annotations."""
     found = _version(digest)
     show = show if show in SHOWS else SHOWS[0]
     split = split if split in SPLITS else ""
-    asked = {"show": show, "split": split, "label": label, "reason": reason}
+    asked = {"show": show, "split": split, "label": label, "reason": reason, "kind": kind}
     query = _query(f"/data/{digest}", asked)
     values: dict[str, Any] = {"version": found, "show": show, "query": query, "splits": SPLITS}
     try:
         opened = datasets.opened(digest)
-        with datasets.reading():
+        with reading():
             if show == "pictures":
                 values |= _pictures(opened, split, label, number)
             elif show == "rejected":
                 some, kinds = samples.rejects(opened, reason, number, PAGE)
                 values |= {"some": some, "kinds": kinds, "reason": reason}
+            elif show == "problems":
+                values |= {"some": samples.problems(opened, kind, number, PAGE), "kind": kind}
             else:
                 values |= _counts(opened, every=classes == "all")
     except Away as away:
@@ -76,7 +79,18 @@ def version(
 
 def _pictures(version: Opened, split: str, label: str, number: int) -> dict[str, Any]:
     chosen = int(label) if label.isascii() and label.isdecimal() else None
-    return {"some": samples.images(version, split, chosen, number, PAGE), "split": split, "label": chosen}
+    return {
+        "some": samples.images(version, split, chosen, number, PAGE),
+        "split": split,
+        "label": chosen,
+        "by_class": samples.class_column(version) is not None,
+        **_drawn(version),
+    }
+
+
+def _drawn(version: Opened) -> dict[str, Any]:
+    """How its pictures are shown."""
+    return {"located": version.located, "legend": pictures.legend(version.info.classes) if version.located else []}
 
 
 def _counts(version: Opened, every: bool) -> dict[str, Any]:
@@ -91,6 +105,7 @@ def _counts(version: Opened, every: bool) -> dict[str, Any]:
         "groups": groups,
         "columns": samples.metadata(version),
         "some": samples.images(version, "", None, 1, GLIMPSE),
+        **_drawn(version),
     }
 
 

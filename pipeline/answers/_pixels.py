@@ -51,11 +51,12 @@ def confusion(true: np.ndarray, said: np.ndarray, classes: int) -> np.ndarray:
     if true.shape != said.shape:
         raise ValueError(f"a mask of {_size(said)} pixels for a picture of {_size(true)}")
     known = true != VOID
-    rows, columns = true[known], said[known]
-    columns = np.where(columns == VOID, classes, columns.astype(np.int64))
-    if max(rows.max(initial=0) + 1, columns.max(initial=0)) > classes:
+    rows, columns = true[known].astype(np.int64), said[known].astype(np.int64)
+    columns[columns == VOID] = -1
+    if max(rows.max(initial=0), columns.max(initial=0)) >= classes:
         raise ValueError(f"a mask with another class than these {classes}")
-    counts = np.bincount(rows.astype(np.int64) * (classes + 1) + columns, minlength=classes * (classes + 1))
+    columns[columns == -1] = classes
+    counts = np.bincount(rows * (classes + 1) + columns, minlength=classes * (classes + 1))
     return counts.reshape(classes, classes + 1)
 
 

@@ -12,7 +12,6 @@ from pipeline.answering import Answers
 from pipeline.contracts import Frame
 from pipeline.dataset import Split
 from pipeline.drawing import font, shown
-from pipeline.evaluate.wording import percent
 from pipeline.images import cut, decode
 
 THUMBNAIL = 112
@@ -20,6 +19,7 @@ THUMBNAIL = 112
 DRAWN = 320
 """Of the longer side of one with boxes or a mask."""
 GAP = 16
+BETWEEN = 4
 CAPTION = 40
 HEADING = 40
 PAIRS = 12
@@ -82,11 +82,11 @@ def sheet(worst: list[Mistake], errors: int, images: int) -> np.ndarray:
         uint8 [H, W, 3].
     """
     located = any(mistake.answer is not None for mistake in worst)
-    cell, columns = (240, 2) if located else (128, 6)
-    worst = worst[:PAIRS] if located else worst
-    wide = 2 * cell if located else cell
+    cell, columns, worst = (240, 2, worst[:PAIRS]) if located else (128, 6, worst)
+    wide = 2 * cell + BETWEEN if located else cell
+    high = max((_size(mistake.pixels, cell)[1] for mistake in worst), default=cell)
     rows = max(1, -(-len(worst) // columns))
-    canvas = Image.new("RGB", (GAP + columns * (wide + GAP), HEADING + rows * (cell + CAPTION + GAP) + GAP), PAPER)
+    canvas = Image.new("RGB", (GAP + columns * (wide + GAP), HEADING + rows * (high + CAPTION + GAP) + GAP), PAPER)
     draw = ImageDraw.Draw(canvas)
     text = f"The {len(worst)} worst of {errors} errors on {images} test images"
     if not errors:
@@ -94,34 +94,40 @@ def sheet(worst: list[Mistake], errors: int, images: int) -> np.ndarray:
     draw.text((GAP, GAP), text, INK, font(16))
     for index, mistake in enumerate(worst):
         left = GAP + index % columns * (wide + GAP)
-        top = HEADING + GAP + index // columns * (cell + CAPTION + GAP)
-        for place, pixels in enumerate([mistake.pixels] if mistake.answer is None else [mistake.pixels, mistake.answer]):
-            _paste(canvas, pixels, (left + place * cell, top), cell)
-        end = f" ({(mistake.quality if located else mistake.confidence):.0%})"
-        lines = (shown(mistake.actual), ""), ("\N{RIGHTWARDS ARROW} " + shown(mistake.said), end)
-        for line, (words, last) in enumerate(lines):
-            draw.text((left, top + cell + 4 + 17 * line), _fitted(words, last, wide), (INK, WRONG)[line], font(13))
+        top = HEADING + GAP + index // columns * (high + CAPTION + GAP)
+        _paste(canvas, mistake.pixels, (left, top), cell)
+        if mistake.answer is not None:
+            _paste(canvas, mistake.answer, (left + cell + BETWEEN, top), cell)
+        end = f" (quality {mistake.quality:.2f})" if located else f" ({mistake.confidence:.0%})"
+        said = _fitted("\N{RIGHTWARDS ARROW} " + shown(mistake.said), end, wide)
+        draw.text((left, top + high + 4), _fitted(shown(mistake.actual), "", wide), INK, font(13))
+        draw.text((left, top + high + 21), said, WRONG, font(13))
     return np.asarray(canvas)
-
 
 
 def _seen(pixels: np.ndarray, frame: Frame) -> np.ndarray:
     """The square that the network saw; of several the whole picture."""
     height, width = pixels.shape[:2]
-    side = min(THUMBNAIL, height, width)
-    regions = frames.regions(frame, width, height, side)
-    region = regions[0] if frame.name != "tiles" else frames.regions(Frame(name="pad"), width, height, side)[0]
+    side, longer = min(THUMBNAIL, height, width), max(height, width)
+    region = frames.Region(0, 0, longer, longer)
+    if frame.name != "tiles":
+        (region,) = frames.regions(frame, width, height, side)
     return cut(pixels, region, side)
 
 
-def _paste(canvas: Image.Image, pixels: np.ndarray, place: tuple[int, int], cell: int) -> None:
-    """A picture in a square cell, as large as fits; one that is smaller is enlarged, each pixel a square."""
+def _size(pixels: np.ndarray, cell: int) -> tuple[int, int]:
+    """Width and height at which a picture is as large as fits into a square cell."""
     height, width = pixels.shape[:2]
     share = cell / max(height, width)
-    size = (max(1, round(width * share)), max(1, round(height * share)))
-    picture = Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (height, width, 3))))
-    way = Image.Resampling.NEAREST if share > 1 else Image.Resampling.LANCZOS
-    canvas.paste(picture.resize(size, way), (place[0] + (cell - size[0]) // 2, place[1] + (cell - size[1]) // 2))
+    return max(1, round(width * share)), max(1, round(height * share))
+
+
+def _paste(canvas: Image.Image, pixels: np.ndarray, place: tuple[int, int], cell: int) -> None:
+    """A picture in its cell; one that is smaller is enlarged, each pixel a square."""
+    size = _size(pixels, cell)
+    picture = Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))))
+    way = Image.Resampling.NEAREST if size[0] > picture.width else Image.Resampling.LANCZOS
+    canvas.paste(picture.resize(size, way), place)
 
 
 def _fitted(text: str, end: str, wide: int) -> str:

@@ -62,6 +62,7 @@ def run(
         figures=figures,
         answers=answers,
         mistakes=worst,
+        located=located,
         epochs=read_epochs(epochs),
         dataset=dataset.info,
         rejected=reasons(dataset.root / "rejected.parquet"),

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.annotations import Colour, Flaw, FlawKind
+from pipeline.formats import _yaml as _yaml_file
 from pipeline.formats._files import Listing, base, parent, stem, suffix
 
 STEM = re.compile(
@@ -182,14 +183,7 @@ def _json(text: str) -> Names | None:
 
 
 def _yaml(text: str) -> Names | None:
-    import yaml
-
-    if "<<" in text:  # merged mappings grow without end
-        raise ValueError("mappings that are merged")
-    try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"no YAML: {error}") from None
+    found = _yaml_file.parsed(text.encode())
     return _plain(found.get("names") or found.get("classes")) if isinstance(found, dict) else None
 
 

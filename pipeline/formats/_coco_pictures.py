@@ -45,7 +45,7 @@ def assign(listing: Listing, files: Sequence[CocoFile]) -> tuple[dict[str, Said]
             elif file.kind != "pictures":
                 clashes.setdefault(match.name, {other.name}).add(file.name)
     if clashes:
-        raise UserError(_clash(listing.path, clashes))
+        raise UserError(_clash(listing.source.shown, clashes))
     by_folder = folder_splits(owners)
     return {
         name: _said(listing, file, listed, by_file[file.name] or by_folder[name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,12 +9,13 @@ from typing import NamedTuple
 
 from pipeline.contracts import LeftOut
 from pipeline.errors import UserError, did_you_mean
+from pipeline.formats._lookup import Lookup, without_suffix
 from pipeline.formats._names import CLUTTER as CLUTTER
 from pipeline.formats._names import PICTURES as PICTURES
+from pipeline.formats._names import ancestors, resolved
 from pipeline.formats._names import base as base
 from pipeline.formats._names import below as below
 from pipeline.formats._names import clutter as clutter
-from pipeline.formats._names import common_end, resolved
 from pipeline.formats._names import folder as folder
 from pipeline.formats._names import parent as parent
 from pipeline.formats._names import split_of as split_of
@@ -83,8 +83,9 @@ class Listing:
                 outside.append(entry.name)
                 left_out.append(LeftOut(entry.name, f"outside data.inside ({inside})"))
         if inside and not names:
-            folders = {parent(entry.name) for entry in left_out}
-            raise UserError(f"data.inside: {path} has no folder {inside!r}.{did_you_mean(inside, folders - {''})}")
+            folders = set(ancestors(entry.name for entry in left_out))
+            near = did_you_mean(inside, folders - {""})
+            raise UserError(f"data.inside: {source.shown} has no folder {inside!r}.{near}")
         return cls(path, inside, source, tuple(sorted(names)), tuple(left_out), tuple(sorted(outside)), sizes)
 
     @cached_property
@@ -120,15 +121,15 @@ class Listing:
             candidate = resolved(place, said)
             if candidate is not None and candidate in known:
                 return Match(candidate, True)
-        parts = [part for part in said.split("/") if part not in ("", ".", "..")]
-        if not parts:
-            return Match(None, False)
-        same_end = [name for name in self._by_base.get(parts[-1].lower(), []) if name in known]
-        return Match(closest(same_end, "/".join(parts)), False)
+        return Match(self._by_name.closest(said, known.__contains__), False)
 
-    def stems(self, name: str) -> list[str]:
-        """The files of a name without suffix, in any case of letters, below `inside` and outside of it."""
-        return self._by_stem.get(name.lower(), [])
+    def at(self, place: str, known: Collection[str]) -> str | None:
+        """The one file of a set that is `place` but for its suffix and the case of letters: `images/train/7`."""
+        return self._by_stem.at(place, known.__contains__)
+
+    def closest(self, place: str, known: Collection[str]) -> str | None:
+        """The one file of a set whose last folders, and name without suffix, agree with most of `place`."""
+        return self._by_stem.closest(place, known.__contains__)
 
     def contents(self, wanted: Iterable[str]) -> Iterator[tuple[str, bytes] | LeftOut]:
         """The bytes of some files, each once, in one pass over the source."""
@@ -148,29 +149,14 @@ class Listing:
         """
         for item in self.texts({name}):
             if isinstance(item, LeftOut):
-                raise UserError(f"{self.path}: {item.name} cannot be read: {item.reason}.")
+                raise UserError(f"{self.source.shown}: {item.name} cannot be read: {item.reason}.")
             return item[1]
-        raise UserError(f"{self.path}: {name} has just gone.")
+        raise UserError(f"{self.source.shown}: {name} has just gone.")
 
     @cached_property
-    def _by_base(self) -> dict[str, list[str]]:
-        return _grouped((base(name), name) for name in (*self.names, *self.outside))
+    def _by_name(self) -> Lookup:
+        return Lookup((*self.names, *self.outside), str)
 
     @cached_property
-    def _by_stem(self) -> dict[str, list[str]]:
-        return _grouped((stem(name), name) for name in (*self.names, *self.outside))
-
-
-def closest(names: Collection[str], said: str, stems: bool = False) -> str | None:
-    """The one file whose last parts agree with most of `said`; None if there is none, or more than one."""
-    agreeing = {name: common_end(name.rpartition(".")[0] if stems else name, said) for name in names}
-    most = max(agreeing.values(), default=0)
-    best = [name for name, count in agreeing.items() if count == most]
-    return best[0] if len(best) == 1 else None
-
-
-def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
-    for key, name in pairs:
-        found[key.lower()].append(name)
-    return found
+    def _by_stem(self) -> Lookup:
+        return Lookup((*self.names, *self.outside), without_suffix)

@@ -11,18 +11,24 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.annotations import Corners, Flaw, FlawKind, Polygon, Runs, Thing
-from pipeline.formats._coco_outlines import extent
+from pipeline.formats._coco_outlines import MAX_PIXELS, MAX_SIDE, extent
 from pipeline.formats._values import Id, Twice, class_name, identity, number, shown
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CORNERS = 64
 """Of the polygon that stands for a circle."""
 AREALESS = ("point", "points", "line", "linestrip")
+IGNORED = "__ignore__"
+"""The label of what labelme's own exports leave out; nothing is known of the pixels."""
 MASK_BYTES = 4_000_000
 MASK_SIDE = 4096
 """Of a mask within a shape, which is decoded here, and not by a process that may die of it."""
+PNG = b"\x89PNG\r\n\x1a\n"
 
 Point = tuple[float, float]
 
@@ -43,9 +49,9 @@ def things(file: str, entries: list[Any], size: tuple[int, int] | None) -> tuple
         entries: the shapes.
         size: width and height of the picture, if the file says them: a mask is placed in it.
     """
-    found: list[Thing] = []
+    found: list[list[Thing]] = []
     flaws: list[Flaw] = []
-    groups: dict[tuple[str, Id], int] = {}
+    groups: dict[tuple[str, Id], list[Thing]] = {}
     for position, entry in enumerate(entries, start=1):
         name = class_name(entry.get("label")) if isinstance(entry, dict) else None
         place = f"shape {position}" + (f" ({name})" if name else "")
@@ -54,25 +60,23 @@ def things(file: str, entries: list[Any], size: tuple[int, int] | None) -> tuple
         except ValueError as error:
             flaws.append(Flaw(FlawKind.UNREADABLE, file, place, str(error)))
             continue
-        first = groups.get((thing.name, group)) if group is not None else None
-        if first is not None and not isinstance(thing.outline, Runs):
-            found[first] = _together(found[first], thing)
-            continue
-        if group is not None and not isinstance(thing.outline, Runs):
-            groups[thing.name, group] = len(found)
-        found.append(thing)
-    return found, flaws
+        if group is None or isinstance(thing.outline, Runs):
+            found.append([thing])
+        elif (thing.name, group) in groups:
+            groups[thing.name, group].append(thing)
+        else:
+            groups[thing.name, group] = [thing]
+            found.append(groups[thing.name, group])
+    return [_together(some) for some in found], flaws
 
 
-def only_rectangles(entries: list[Any]) -> bool:
-    """Whether no shape draws more than a box."""
-    return all(isinstance(one, dict) and one.get("shape_type") in ("rectangle", *AREALESS) for one in entries)
-
-
-def _together(first: Thing, second: Thing) -> Thing:
-    assert not isinstance(first.outline, Runs) and not isinstance(second.outline, Runs)
-    outline = (*(first.outline or ()), *(second.outline or ()))
-    return replace(first, outline=outline, box=extent(outline))
+def _together(some: list[Thing]) -> Thing:
+    """One object of several shapes."""
+    if len(some) == 1:
+        return some[0]
+    outlines = [thing.outline for thing in some if thing.outline and not isinstance(thing.outline, Runs)]
+    outline = tuple(polygon for polygons in outlines for polygon in polygons)
+    return replace(some[0], outline=outline, box=extent(outline))
 
 
 def _shape(entry: Any, name: str | None, place: str, size: tuple[int, int] | None) -> Shape:
@@ -90,9 +94,9 @@ def _shape(entry: Any, name: str | None, place: str, size: tuple[int, int] | Non
     points = _points(entry.get("points"))
     if kind == "mask":
         box, runs = _mask(entry, points, size)
-        return Shape(Thing(name, box, place, outline=runs), group)
+        return Shape(Thing(name, box, place, name == IGNORED, runs), group)
     polygon = _polygon(kind, points)
-    return Shape(Thing(name, extent((polygon,)), place, outline=(polygon,)), group)
+    return Shape(Thing(name, extent((polygon,)), place, name == IGNORED, (polygon,)), group)
 
 
 def _points(said: Any) -> list[Point]:
@@ -122,31 +126,67 @@ def _polygon(kind: Any, points: list[Point]) -> Polygon:
         radius = math.dist((x, y), rim)
         angles = [2 * math.pi * corner / CORNERS for corner in range(CORNERS)]
         return tuple(value for a in angles for value in (x + radius * math.cos(a), y + radius * math.sin(a)))
-    raise ValueError(f"{len(points)} points of a {shown(kind)}; expected polygon, rectangle, circle or mask with theirs")
+    raise ValueError(
+        f"{len(points)} points of a {shown(kind)}; expected polygon, rectangle, circle or mask with theirs"
+    )
 
 
 def _mask(entry: Mapping[str, Any], points: list[Point], size: tuple[int, int] | None) -> tuple[Corners, Runs]:
     """The pixels of a mask, which lies with its upper left corner at the first point."""
     from pipeline.images import ImageError, decode
-    from pipeline.masks import box_of, runs_of
+    from pipeline.masks import box_of
 
-    if size is None:
-        raise ValueError("a mask, and the file says no imageWidth and imageHeight")
+    if size is None or not 0 < max(size) <= MAX_SIDE or size[0] * size[1] > MAX_PIXELS:
+        raise ValueError("a mask, and the file says no imageWidth and imageHeight to place it in")
     data = decoded(entry.get("mask"), MASK_BYTES)
+    if not data.startswith(PNG) or len(data) < 24 or max(struct.unpack(">II", data[16:24])) > MASK_SIDE:
+        raise ValueError(f"its mask is no PNG of up to {MASK_SIDE:,} pixels a side")
     try:
-        _check_side(data)
         inside = decode(data, 1)[:, :, 0] > 0
     except ImageError as error:
         raise ValueError(f"its mask is no picture that can be read: {error}") from None
-    width, height = size
     left, top = (int(value) if math.isfinite(value) else -1 for value in points[0])
     down, across = inside.shape
-    if left < 0 or top < 0 or left + across > width or top + down > height:
-        raise ValueError(f"its mask of {across} x {down} at {left},{top} reaches beyond {width} x {height} pixels")
+    if left < 0 or top < 0 or left + across > size[0] or top + down > size[1]:
+        raise ValueError(f"its mask of {across} x {down} at {left},{top} reaches beyond {size[0]} x {size[1]} pixels")
+    box = box_of(inside)
+    if box is None:
+        raise ValueError("its mask has no pixel")
+    return (box[0] + left, box[1] + top, box[2] + left, box[3] + top), placed(inside, left, top, size)
+
+
+def placed(inside: np.ndarray, left: int, top: int, size: tuple[int, int]) -> Runs:
+    """A small mask within a picture, as runs, without room for a mask of that size.
+
+    Args:
+        inside: bool [H, W].
+        left: the column of the picture where it begins.
+        top: the row.
+        size: of the picture, width and height.
+    """
     import numpy as np
 
-    if max(size) > MASK_SIDE * 4:
-        raise ValueError("")
-    whole = np.zeros((height, width), bool)
-    whole[top : top + down, left : left + across] = inside
-    return box_of(whole) or (left, top, left, top), Runs(height, width, tuple(runs_of(whole)))
+    width, height = size
+    edges = np.diff(np.pad(inside.T.astype(np.int8), ((0, 0), (1, 1))), axis=1)  # along each column
+    columns, rows = np.nonzero(edges)  # in order; of each column, where a run begins, and where it ends, in turn
+    places = (columns + left) * height + rows + top
+    joint = np.flatnonzero(places[1:-1:2] == places[2::2])  # a column filled to its end, and the next from its start
+    places = np.delete(places, np.concatenate([2 * joint + 1, 2 * joint + 2]))
+    lengths = np.diff(places, prepend=0, append=width * height).tolist()
+    return Runs(height, width, tuple(lengths if lengths[-1] else lengths[:-1]))
+
+
+def decoded(text: Any, limit: int) -> bytes:
+    """What stands in base64.
+
+    Raises:
+        ValueError: it is none, or too much.
+    """
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"{shown(text)}, where a picture in base64 is expected")
+    if len(text) > limit * 4 / 3 + 4:
+        raise ValueError(f"{len(text):,} characters of base64; the limit is {limit:,} bytes")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"it is no base64: {error}") from None

@@ -11,7 +11,7 @@ from pipeline.annotations import Flaw, FlawKind
 from pipeline.contracts import LeftOut
 from pipeline.errors import UserError, did_you_mean
 from pipeline.formats._files import PICTURES, Listing, Match, folder, suffix
-from pipeline.formats._samples import find_picture, foreign
+from pipeline.formats._samples import find_picture, foreign, masks_among
 
 SUFFIXES = ("txt", "lst", "list")
 LONGEST = 4000
@@ -151,29 +151,19 @@ def _note(of: Said, row: Row, mask: str | None) -> None:
 
 
 def _matched(listing: Listing, lines: Sequence[Row]) -> list[tuple[Match, str | None]]:
-    """The files that each line means. One that may be a picture or a mask is what its name fits best."""
-    matches = []
-    fits: dict[str, dict[bool, int]] = {}
-    for row in lines:
-        picture = find_picture(listing, row.picture, row.file)
-        mask = listing.find(row.second, row.file) if row.masked else Match(None, False)
-        matches.append((picture, mask))
-        for match, text, painted in ((picture, row.picture, False), (mask, row.second, True)):
-            if match.name is not None:
-                fit = fits.setdefault(match.name, {})
-                fit[painted] = max(fit.get(painted, 0), _common_end(match.name, text))
-    masks = {name for name, fit in fits.items() if fit.get(True, 0) > fit.get(False, 0)}
+    """The files that each line means."""
+    nothing = Match(None, False)
+    matches = [
+        (
+            find_picture(listing, row.picture, row.file),
+            listing.find(row.second, row.file) if row.masked else nothing,
+        )
+        for row in lines
+    ]
+    claims = [(picture.name, row.picture, False) for row, (picture, _) in zip(lines, matches, strict=True)]
+    claims += [(mask.name, row.second, True) for row, (_, mask) in zip(lines, matches, strict=True)]
+    masks = masks_among(claims)
     return [
-        (picture if picture.name not in masks else Match(None, False), mask.name if mask.name in masks else None)
+        (nothing if picture.name in masks else picture, mask.name if mask.name in masks else None)
         for picture, mask in matches
     ]
-
-
-def _common_end(name: str, text: str) -> int:
-    first, second = name.lower().split("/"), folder(text).lower().split("/")
-    count = 0
-    for one, other in zip(reversed(first), reversed(second), strict=False):
-        if one != other:
-            break
-        count += 1
-    return count

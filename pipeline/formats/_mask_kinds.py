@@ -24,6 +24,9 @@ NUMBERED = 254
 ABSENT = frozenset(("void", "ignore", "ignored", "__ignore__", "_ignore_", "unlabelled", "unlabeled", "don't care"))
 """Names, in lower case, of what is no class."""
 
+Values = dict[int | Colour, str]
+"""The class of each pixel value."""
+
 
 @dataclass(frozen=True)
 class Meaning:
@@ -59,7 +62,7 @@ def meaning(
         UserError: a value is void and has a class.
     """
     pair = _pair(seen)
-    found = _said(classes, pair) or _named(named, seen, pair)
+    found: Values = _said(classes, pair) or _named(named, seen, pair)
     if not found and pair:
         found = {pair[0]: "background", pair[1]: "object"}
     if void and (both := sorted(set(void) & set(found))):
@@ -105,25 +108,29 @@ def _pair(seen: Look) -> tuple[int, int] | None:
     return None
 
 
-def _said(classes: Mapping[int, str] | Sequence[str], pair: tuple[int, int] | None) -> dict[int | Colour, str]:
+def _said(classes: Mapping[int, str] | Sequence[str], pair: tuple[int, int] | None) -> Values:
     if isinstance(classes, Mapping):
-        return dict(classes)
+        return dict(classes.items())
     return dict(zip(pair, classes, strict=True)) if pair and len(classes) == 2 else dict(enumerate(classes))
 
 
-def _named(named: Names, seen: Look, pair: tuple[int, int] | None) -> dict[int | Colour, str]:
+def _named(named: Names, seen: Look, pair: tuple[int, int] | None) -> Values:
     """By the file of names, as these masks need it."""
     if seen.coloured and named.by_colour:
-        grey = {colour[0]: name for colour, name in named.by_colour.items() if len(set(colour)) == 1}
-        return {**named.by_colour, **grey}  # a mask all in grey colours is told by its levels
+        coloured: Values = {}
+        for colour, name in named.by_colour.items():
+            coloured[colour] = name
+            if len(set(colour)) == 1:  # a mask all in grey colours is told by its levels
+                coloured[colour[0]] = name
+        return coloured
     if named.by_colour and seen.palette:
         found = {value: named.by_colour.get(colour) for value, colour in enumerate(seen.palette)}
-        told: dict[int | Colour, str] = {value: name for value, name in found.items() if name is not None}
-        if seen.values <= told.keys() | {255}:
+        told: Values = {value: name for value, name in found.items() if name is not None}
+        if 2 * len(seen.values & told.keys()) > len(seen.values):  # and not a palette of other colours
             return told
     if pair and len(named.by_value) == 2:
         return dict(zip(pair, named.by_value.values(), strict=True))
-    return dict(named.by_value)
+    return dict(named.by_value.items())
 
 
 def _listed(values: Iterable[int]) -> str:

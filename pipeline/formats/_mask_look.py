@@ -66,7 +66,7 @@ def look(listing: Listing, masks: Iterable[str]) -> Look:
 
 def _seen(data: bytes) -> Look | str:
     """One mask, or why it cannot be decoded."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     from pipeline.images import FORMATS
 
@@ -78,6 +78,8 @@ def _seen(data: bytes) -> Look | str:
                 return f"{picture.width} x {picture.height} pixels are too many for a look"
             picture.load()
         return _values(picture)
+    except UnidentifiedImageError:
+        return "it is no picture"
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged input
         return " ".join((str(error) or type(error).__name__).split())
 

@@ -82,7 +82,7 @@ def pair(names: Collection[str], pictures: str = "", masks: str = "") -> Pairs:
     _by_stem(places)
     chosen = [name for name, place in places.items() if not place.mask]
     painted = [name for name, place in places.items() if place.mask]
-    found: dict[str, list[str]] = {name: [] for name in chosen}
+    found: dict[str, dict[str, int]] = {name: {} for name in chosen}
     alone: dict[str, str] = {}
     by_object = False
     index = _index(chosen, places)
@@ -90,26 +90,30 @@ def pair(names: Collection[str], pictures: str = "", masks: str = "") -> Pairs:
     for name in chosen:
         homes[places[name].home].append(name)
     for name in sorted(painted):
-        picture, reason = _picture_of(name, places, index)
+        picture, apart, reason = _picture_of(name, places, index)
         home = places[name].home
         if picture is None and home and not re.fullmatch(SPLIT, home[-1]) and len(homes.get(home, ())) == 1:
             picture, by_object = homes[home][0], True  # a folder for each picture
         if picture is None:
             alone[name] = reason
         else:
-            found[picture].append(name)
+            found[picture][name] = apart
+    pairs: dict[str, tuple[str, ...]] = {}
     for picture, several in found.items():
-        if len(several) > 1:
-            _one_folder(picture, several)
+        nearest = [name for name, apart in several.items() if apart == min(several.values())]
+        other |= {name: f"another mask of {picture} lies nearer to it" for name in several if name not in nearest}
+        if len(nearest) > 1:
+            _one_folder(picture, nearest)
             by_object = True
-    return Pairs({name: tuple(some) for name, some in found.items()}, alone, other, by_object)
+        pairs[picture] = tuple(nearest)
+    return Pairs(pairs, alone, other, by_object)
 
 
 def _places(names: Collection[str], pictures: str, masks: str) -> tuple[dict[str, _Place], dict[str, str]]:
     """Where each file lies, and those that are out of the question."""
     places: dict[str, _Place] = {}
     other: dict[str, str] = {}
-    for name in names:
+    for name in sorted(names):
         place = _place(parent(name))
         if masks and below(name, masks):
             places[name] = _Place(True, _place(parent(name)[len(masks) + 1 :]).home)
@@ -171,8 +175,8 @@ def _index(pictures: Collection[str], places: dict[str, _Place]) -> dict[str, di
     return index
 
 
-def _picture_of(mask: str, places: dict[str, _Place], index: dict[str, dict[str, Home]]) -> tuple[str | None, str]:
-    """The picture of a mask, or why there is none."""
+def _picture_of(mask: str, places: dict[str, _Place], index: dict[str, dict[str, Home]]) -> tuple[str | None, int, str]:
+    """The picture of a mask and how many folders they are apart, or why there is none."""
     reason = "no picture of that name"
     for own in _mask_stems(mask):
         home = places[mask].home
@@ -183,10 +187,10 @@ def _picture_of(mask: str, places: dict[str, _Place], index: dict[str, dict[str,
         }
         best = [name for name, apart in fitting.items() if apart == min(fitting.values())]
         if len(best) == 1:
-            return best[0], ""
+            return best[0], fitting[best[0]], ""
         if best:
             reason = f"it could belong to {best[0]} and to {best[1]}"
-    return None, reason
+    return None, 0, reason
 
 
 def _mask_stems(mask: str) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from pipeline.formats._metadata import SPLIT_NAMES
 
@@ -11,6 +11,8 @@ PICTURES = frozenset(
     ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm", "pnm")
 )
 """Suffixes; what the files are is for the decoder to say."""
+IMAGES = ("JPEGImages", "images", "imgs", "image", "img")
+"""Folders in which pictures are looked for before others."""
 CLUTTER = {
     "__macosx": "macOS puts it into archives; no picture of the data",
     "thumbs.db": "a thumbnail cache of Windows",
@@ -82,6 +84,14 @@ def below(name: str, home: str) -> bool:
 def parent(name: str) -> str:
     """The folder that a file lies in; empty at the top."""
     return name.rpartition("/")[0]
+
+
+def ancestors(names: Iterable[str]) -> Iterator[str]:
+    """Every folder around files, but for the top."""
+    for home in {parent(name) for name in names}:
+        while home:
+            yield home
+            home = parent(home)
 
 
 def base(name: str) -> str:

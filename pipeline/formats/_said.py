@@ -36,7 +36,11 @@ class Said:
 
 
 def deliver(
-    listing: Listing, said: Mapping[str, Said], read: Collection[str], reasons: Mapping[str, str]
+    listing: Listing,
+    said: Mapping[str, Said],
+    read: Collection[str],
+    reasons: Mapping[str, str],
+    splits: Mapping[str, str | None] | None = None,
 ) -> Iterator[Found | LeftOut]:
     """Every file of a source, but for those of annotations.
 
@@ -48,6 +52,7 @@ def deliver(
         said: of each picture by its name, inside or outside of `data.inside`.
         read: the files of annotations.
         reasons: of files that are left out.
+        splits: of pictures of which nothing is said; by their folders, if it is not given.
     """
     masks = {name for one in said.values() for name in one.masks}
     taken = {*said, *read, *reasons, *masks}
@@ -60,7 +65,7 @@ def deliver(
         if name not in used:
             default = ELSEWHERE if name in listing.pictures else NO_ROLE
             yield LeftOut(name, reasons.get(name, default))
-    splits = folder_splits([*said, *silent])
+    splits = folder_splits([*said, *silent]) if splits is None else splits
     wanted = {name: said[name].masks if name in said else () for name in (*said, *silent)}
     for item in joined(listing, wanted):
         if isinstance(item, LeftOut):

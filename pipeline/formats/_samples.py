@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os.path
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.annotations import Flaw, FlawKind
 from pipeline.contracts import LeftOut
-from pipeline.formats._files import PICTURES, Listing, Match, parent, split_of, suffix
+from pipeline.formats._files import PICTURES, Listing, Match, folder, suffix
+from pipeline.formats._names import common_end
 from pipeline.source import Entry
 
 HELD = 500_000_000
@@ -104,19 +104,6 @@ def lines(listing: Listing, parts: Mapping[str, Sequence[str]], said: Mapping[st
         yield "\t".join(words)
 
 
-def folder_splits(names: Iterable[str]) -> dict[str, str | None]:
-    """The split that the folders of each file tell of. Those that all lie in, as `mnist-test/`, tell of none."""
-    names = list(names)
-    folders = [parent(name).split("/") for name in names]
-    common = len(os.path.commonprefix(folders))
-    return {name: split_of("/".join(parts[common:])) for name, parts in zip(names, folders, strict=True)}
-
-
-def one_split(splits: Iterable[str | None]) -> bool:
-    """Whether all that is learnt from lies in one split: a lone `train`, or `test`, leaves the splits to be taken."""
-    return len(set(splits)) < 2
-
-
 def find_picture(listing: Listing, said: str, beside: str, among: Collection[str] | None = None) -> Match:
     """`Listing.find`, also for names without a suffix, as in `1 cat`."""
     match = listing.find(said, beside, among)
@@ -124,6 +111,23 @@ def find_picture(listing: Listing, said: str, beside: str, among: Collection[str
         return match
     found = {again for ending in sorted(PICTURES) if (again := listing.find(f"{said}.{ending}", beside, among)).name}
     return found.pop() if len(found) == 1 else match
+
+
+def masks_among(claims: Iterable[tuple[str | None, str, bool]]) -> set[str]:
+    """The files that are masks, of those that some names mean as pictures and some as masks.
+
+    Pictures and masks often have the same base names, and where one of them is missing the name of one finds the
+    other. A file is what its own name fits best.
+
+    Args:
+        claims: a file, the name that was found to mean it, and whether as a mask.
+    """
+    fits: dict[str, list[int]] = {}
+    for file, said, painted in claims:
+        if file is not None:
+            fit = fits.setdefault(file, [0, 0])
+            fit[painted] = max(fit[painted], common_end(file, folder(said)))
+    return {file for file, (picture, mask) in fits.items() if mask > picture}
 
 
 def foreign(said: str, match: Match, source: str, place: str) -> tuple[Flaw, ...]:

@@ -8,6 +8,7 @@ from pipeline.contracts import LeftOut
 from pipeline.errors import UserError, did_you_mean
 from pipeline.formats import _table_columns, _table_files
 from pipeline.formats._files import Listing, base, folder, split_of
+from pipeline.formats._names import splits
 from pipeline.formats._table_columns import Roles
 from pipeline.formats._table_files import Table
 from pipeline.formats._table_rows import Reading
@@ -40,7 +41,8 @@ def gather(listing: Listing, table: str, image: str, label: str) -> tuple[Readin
             left_out.append(LeftOut(name, str(error)))
     chosen = _chosen(listing.path, {name: one.columns for name, (one, _) in found.items()}, left_out)
     left_out += [LeftOut(name, f"a table of all; {chosen[0]} says the splits") for name in found if name not in chosen]
-    reading = Reading(listing)
+    reading = Reading(listing, splits(chosen))
+    reading.look_through([found[name] for name in chosen])
     for name in chosen:
         reading.add(*found[name])
     return reading, chosen, left_out

@@ -148,7 +148,7 @@ def _parquet(data: bytes, name: str) -> Table:
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
         columns = tuple(column.name for column in file.schema_arrow if column.name and not _heavy(column.type))
-        rows = []
+        rows: list[Row] = []
         for batch in file.iter_batches(batch_size=10_000, columns=list(columns)):
             for row in batch.to_pylist():
                 rows.append(Row(f"row {len(rows) + 1}", tuple(row.get(key) for key in columns)))

@@ -11,9 +11,9 @@ from pipeline.annotations import Flaw, FlawKind, Objects, Thing
 from pipeline.contracts import SPLITS
 from pipeline.errors import did_you_mean
 from pipeline.formats import _hugging_face
-from pipeline.formats._files import Listing, Match, base, split_of
+from pipeline.formats._files import Listing, Match
 from pipeline.formats._metadata import SPLIT_NAMES
-from pipeline.formats._samples import find_picture, foreign
+from pipeline.formats._samples import find_picture, foreign, masks_among
 from pipeline.formats._table_columns import Roles, text
 from pipeline.formats._table_files import Row, Table
 
@@ -54,13 +54,28 @@ class Said:
 class Reading:
     """Gathers rows by picture."""
 
-    def __init__(self, listing: Listing) -> None:
+    def __init__(self, listing: Listing, splits: Mapping[str, str | None]) -> None:
+        """For a source whose tables have these splits."""
         self.listing = listing
+        self.splits = splits
         self.said: dict[str, Said] = {}
         self.flaws: list[Flaw] = []
         self.relative = True
         """Whether every coordinate of a box lies in 0..1: shares of the picture."""
         self._matches: dict[tuple[str, str], Match] = {}
+        self._masks: set[str] = set()
+
+    def look_through(self, tables: Sequence[tuple[Table, Roles]]) -> None:
+        """Find out which files are masks, before any row is taken in."""
+        claims: list[tuple[str | None, str, bool]] = []
+        for table, roles in tables:
+            if roles.mask is None:
+                continue
+            for row in table.rows:
+                for at, painted in ((roles.image, False), (roles.mask, True)):
+                    said = text(row.cells[at])
+                    claims.append((self._match(said, table.name).name, said, painted))
+        self._masks = masks_among(claims)
 
     def add(self, table: Table, roles: Roles) -> None:
         """Take in all rows of a table."""
@@ -82,9 +97,15 @@ class Reading:
             return Match(None, False), "it names no picture"
         if "://" in said:
             return Match(None, False), f"{said[:200]} is an address; nothing is fetched"
+        match = self._match(said, table)
+        if match.name in self._masks:
+            match = Match(None, False)
+        return match, f"{said[:200]} is not in the source, or more than one file can be meant"
+
+    def _match(self, said: str, table: str) -> Match:
         if (said, table) not in self._matches:
-            self._matches[said, table] = find_picture(self.listing, said, table)
-        return self._matches[said, table], f"{said[:200]} is not in the source, or more than one file can be meant"
+            self._matches[said, table] = find_picture(self.listing, said, table) if said else Match(None, False)
+        return self._matches[said, table]
 
     def _row(self, of: Said, table: Table, row: Row, roles: Roles) -> None:
         label = "" if roles.label is None else text(row.cells[roles.label])
@@ -95,8 +116,8 @@ class Reading:
         elif label:
             _note(of, of.labels, label, table, row)
         if roles.mask is not None and (named := text(row.cells[roles.mask])):
-            match = find_picture(self.listing, named, table.name)
-            if match.name is None:
+            match = self._match(named, table.name)
+            if match.name is None or match.name not in self._masks:
                 what = f"its mask {named[:200]} is not in the source, or more than one file can be meant"
                 of.flaws.append(Flaw(FlawKind.UNREADABLE, table.name, row.place, what))
             else:
@@ -146,7 +167,8 @@ class Reading:
             of.flaws.append(
                 Flaw(FlawKind.UNREADABLE, table.name, row.place, f"no split is named {split[:80]!r}.{hint}")
             )
-        if found := SPLIT_NAMES.get(split) or split_of(table.name.rpartition("/")[2]) or split_of(table.name):
+            of.misplaced = True
+        if found := SPLIT_NAMES.get(split) or self.splits.get(table.name):
             of.splits.setdefault(found, f"{table.name}: {row.place}")
         if roles.group is not None:
             of.group = text(row.cells[roles.group]) or of.group

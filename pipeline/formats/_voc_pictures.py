@@ -9,15 +9,12 @@ from typing import Any
 
 from pipeline.annotations import Flaw, FlawKind
 from pipeline.contracts import Target
-from pipeline.formats._files import Listing, closest
-from pipeline.formats._names import PICTURES, base, below, ends_with, parent, resolved, stem, suffix
+from pipeline.formats._files import Listing
+from pipeline.formats._names import IMAGES, PICTURES, base, below, ends_with, parent, resolved, stem, suffix
 from pipeline.formats._said import Story
 from pipeline.formats._values import shown
 from pipeline.formats._voc_annotation import Annotation
 from pipeline.formats._voc_classes import Classes, unknown
-
-PLACE = "JPEGImages"
-"""The devkit's folder of pictures, beside those of annotations and masks."""
 
 
 class Places:
@@ -33,20 +30,14 @@ class Places:
 
     def of(self, file: str) -> str | None:
         """The picture with the name of a file: beside it, in a neighbouring folder, or the only one anywhere."""
-        home = parent(file)
+        home, name = parent(file), stem(file)
         around = parent(home)
-        place = f"{around}/{PLACE}/{stem(file)}".removeprefix("/")
-        same = [name for name in self._listing.stems(stem(file)) if name in self._inside]
-        for near in (
-            [name for name in same if parent(name) == home],
-            [name for name in same if parent(parent(name)) == around],
-            [name for name in same if below(name, around)],
-            same,
-            [name for name in self._listing.stems(stem(file)) if name in self._listing.pictures_outside],
-        ):
-            if near:
-                return closest(near, place, stems=True)
-        return None
+        for place in (home, *(f"{around}/{images}" for images in IMAGES)):
+            if found := self._listing.at(f"{place}/{name}".removeprefix("/"), self._inside):
+                return found
+        expected = f"{around}/{IMAGES[0]}/{name}"
+        pools = self._inside, self._listing.pictures_outside
+        return next(filter(None, (self._listing.closest(expected, pool) for pool in pools)), None)
 
     def named(self, said: Annotation) -> str | None:
         """The picture that an annotation names, where none has its own name."""

@@ -10,7 +10,7 @@ from functools import cached_property
 from pipeline.annotations import Flaw, FlawKind
 from pipeline.contracts import LeftOut
 from pipeline.formats._files import Listing
-from pipeline.formats._names import PICTURES, base, below, parent, stem, suffix
+from pipeline.formats._names import PICTURES, ancestors, base, parent, stem, suffix
 from pipeline.formats._values import shown
 
 SPLITS = {"train.txt": "train", "val.txt": "val", "test.txt": "test", "trainval.txt": None}
@@ -37,8 +37,8 @@ class Lists:
 
     def key(self, picture: str) -> tuple[str, str]:
         """What the lists call a picture or an annotation."""
-        around = (root for root in self._roots if below(picture, root))
-        return max(around, key=len, default=""), stem(picture).lower()
+        around = (home for home in ancestors([picture]) if home in self._roots)
+        return next(around, ""), stem(picture).lower()
 
     @cached_property
     def _roots(self) -> set[str]:

@@ -24,6 +24,10 @@ from pipeline.formats._yolo_rows import Classes
 
 MAX_LIST = 100_000_000
 """Bytes of a list of pictures."""
+MAX_SAID = 100
+"""Folders and lists of one split."""
+MAX_FILES = 100
+"""Files of settings that are looked into."""
 LISTS = ("classes.txt", "obj.names", "_darknet.labels")
 
 
@@ -49,12 +53,12 @@ def config(listing: Listing) -> Config:
     for name, raw in _settings(listing, found):
         for key, value in raw.items():
             if split := SPLIT_NAMES.get(key.lower()):
-                said = value if isinstance(value, list) else [value]
+                said = value[:MAX_SAID] if isinstance(value, list) else [value]
                 found.said += [(split, one, name) for one in said if isinstance(one, str) and one]
         if raw.get("names") and (classes := _classes(name, raw, found.flaws)):
             named[name] = classes
     lists = [name for name in listing.names if base(name) in LISTS or suffix(name) == "names"]
-    for name in lists:
+    for name in lists[:MAX_FILES]:
         told = _class_files.read(listing, name)
         found.read.add(name)
         if isinstance(told, Flaw):
@@ -62,14 +66,14 @@ def config(listing: Listing) -> Config:
         elif not any(suffix(other) in ("yaml", "yml") for other in named):  # these say more
             named[name] = Classes(name, told.by_value)
     if named:
-        found.classes = _the_one(listing.path, named)
+        found.classes = _the_one(listing.source.shown, named)
     return found
 
 
 def _settings(listing: Listing, found: Config) -> Iterator[tuple[str, dict[str, Any]]]:
     """The files that tell of classes or splits under keys, each with what it says."""
     names = [name for name in listing.with_suffix("yaml", "yml", "data") if listing.sizes[name] <= MAX_BYTES]
-    for item in listing.contents(names):
+    for item in listing.contents(names[:MAX_FILES]):
         if isinstance(item, LeftOut):
             continue  # it cannot be read, and says nothing
         name, data = item
@@ -96,16 +100,18 @@ def _classes(file: str, raw: Mapping[str, Any], flaws: list[Flaw]) -> Classes | 
     if not isinstance(said, list | dict):
         return None
     names: dict[int, str] = {}
+    seen: set[str] = set()
     for key, value in said.items() if isinstance(said, dict) else enumerate(said):
         number, name = key if isinstance(key, int) else whole(number_in(key)), class_name(value)
         if number is None or name is None:
             found = f"{shown(key)}: {shown(value)}; expected a number and the name of a class"
             flaws.append(Flaw(FlawKind.UNREADABLE, file, "names", found))
             continue
-        if name in names.values():
+        if name in seen:
             found = f"a second class is named {name}; they are taken for one"
             flaws.append(Flaw(FlawKind.DUPLICATE, file, f"names {number}", found))
         names[number] = name
+        seen.add(name)
     shape = raw.get("kpt_shape")
     sides = [whole(number_in(side)) or 0 for side in shape if isinstance(side, str)] if isinstance(shape, list) else []
     return Classes(file, names, max(0, sides[0] * sides[1]) if len(sides) == 2 else 0)
@@ -121,13 +127,19 @@ def _the_one(path: str, named: Mapping[str, Classes]) -> Classes:
     return first
 
 
-def splits(listing: Listing, found: Config, pictures: Collection[str]) -> tuple[dict[str, str | None], list[Flaw]]:
-    """The split of each picture: by a list, else by the folder that a file names, else by the name of its folder."""
+def splits(
+    listing: Listing, found: Config, pictures: Collection[str]
+) -> tuple[dict[str, str | None], list[tuple[str | None, Flaw]]]:
+    """The split of each picture: by a list, else by the folder that a file names, else by the name of its folder.
+
+    Returns:
+        The splits, and what is wrong in lists, each with the picture that it is about, if there is one.
+    """
     by_folder = folder_splits(pictures)
     homes = {parent(name) for name in pictures}
     by_home: dict[str, str] = {}
     by_list: dict[str, str] = {}
-    flaws: list[Flaw] = []
+    flaws: list[tuple[str | None, Flaw]] = []
     texts = set(listing.with_suffix("txt"))
     for split, said, file in found.said:
         if suffix(said) == "txt":
@@ -143,7 +155,7 @@ def splits(listing: Listing, found: Config, pictures: Collection[str]) -> tuple[
 
 def _listed(
     listing: Listing, file: str, split: str, pictures: Collection[str], by_list: dict[str, str]
-) -> Iterator[Flaw]:
+) -> Iterator[tuple[str | None, Flaw]]:
     """Note the split of the pictures that a list names."""
     lines = listing.text(file).decode("utf-8-sig", "replace").splitlines() if listing.sizes[file] < MAX_LIST else []
     for number, line in enumerate(lines, start=1):
@@ -152,13 +164,14 @@ def _listed(
         match = listing.find(said, file, pictures)
         if match.name is None:
             found = f"no picture, or more than one, is {shown(said)}"
-            yield Flaw(FlawKind.NO_PICTURE, file, f"line {number}", found)
+            yield None, Flaw(FlawKind.NO_PICTURE, file, f"line {number}", found)
             continue
         if by_list.setdefault(match.name, split) != split:
             found = f"{match.name} is in the list of {by_list[match.name]} too, and is taken for that"
-            yield Flaw(FlawKind.DUPLICATE, file, f"line {number}", found)
+            yield match.name, Flaw(FlawKind.DUPLICATE, file, f"line {number}", found)
         if resolved("", said) is None and not match.exact:
-            yield Flaw(FlawKind.FOREIGN_PATH, file, f"line {number}", f"{shown(said)} was found as {match.name}")
+            found = f"{shown(said)} was found as {match.name}"
+            yield match.name, Flaw(FlawKind.FOREIGN_PATH, file, f"line {number}", found)
 
 
 def _meant(said: str, homes: Iterable[str]) -> list[str]:

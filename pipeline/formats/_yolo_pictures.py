@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pipeline.annotations import Flaw, FlawKind
 from pipeline.contracts import LeftOut
-from pipeline.formats._files import Listing, closest
-from pipeline.formats._names import parent, stem
+from pipeline.formats._files import Listing
+from pipeline.formats._names import IMAGES, parent, stem
 from pipeline.formats._values import shown
 from pipeline.formats._yolo_rows import Survey, survey
 
@@ -16,8 +16,7 @@ MAX_BYTES = 16_000_000
 """Of a label file."""
 NO_ROWS = "text without rows of a class and a box, and no picture has its name"
 LABELS = ("labels", "annotations", "label", "txt")
-IMAGES = ("images", "jpegimages", "imgs", "image", "img")
-"""Folders in which pictures are looked for before others, in lower case."""
+"""Folders of label files, in lower case; pictures are then expected in `images`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ def label_files(listing: Listing, taken: Collection[str], keypoints: int) -> tup
     """The label files among the text files, and why others are none."""
     labels: dict[str, Label] = {}
     reasons: dict[str, str] = {}
+    pictures = pools(listing)
     texts = [name for name in listing.with_suffix("txt") if name not in taken]
     large = {name for name in texts if listing.sizes[name] > MAX_BYTES}
     reasons.update({name: f"{listing.sizes[name]:,} bytes; a label file has at most {MAX_BYTES:,}" for name in large})
@@ -46,7 +46,7 @@ def label_files(listing: Listing, taken: Collection[str], keypoints: int) -> tup
             reasons[item.name] = item.reason
             continue
         name, data = item
-        label = Label(data, survey(data, keypoints), *picture_of(listing, name))
+        label = Label(data, survey(data, keypoints), *picture_of(listing, name, pictures))
         if label.picture is None and not label.survey.numeric:
             reasons[name] = NO_ROWS
         else:
@@ -75,20 +75,23 @@ def assign(labels: Mapping[str, Label]) -> tuple[dict[str, str], list[Flaw]]:
     return found, flaws
 
 
-def picture_of(listing: Listing, label: str) -> tuple[str | None, bool]:
+def pools(listing: Listing) -> list[frozenset[str]]:
+    """The pictures of a source, in sets that are searched one after the other."""
+    known = {images.lower() for images in IMAGES}
+    named = {name for name in listing.pictures if not known.isdisjoint(parent(name).lower().split("/"))}
+    return [frozenset(named), listing.pictures, listing.pictures_outside]
+
+
+def picture_of(listing: Listing, label: str, pictures: Iterable[Collection[str]]) -> tuple[str | None, bool]:
     """The picture of a label file, and whether it lies where YOLO expects it."""
-    home = parent(label)
-    same = listing.stems(stem(label))
-    inside = [name for name in same if name in listing.pictures]
-    mirrored = [name for name in inside if _mirrors(home, parent(name))]
-    named = [name for name in mirrored if not set(IMAGES).isdisjoint(parent(name).lower().split("/"))]
-    for near in ([name for name in inside if parent(name) == home], named, mirrored):
-        if len(near) == 1:
-            return near[0], True
-    place = _expected(home, stem(label))
-    for far in (inside, [name for name in same if name in listing.pictures_outside]):
-        if far:
-            return closest(far, place, stems=True), False
+    home, name = parent(label), stem(label)
+    place = _expected(home, name)
+    for expected in (f"{home}/{name}".removeprefix("/"), place):
+        if found := listing.at(expected, listing.pictures):
+            return found, True
+    for pool in pictures:
+        if found := listing.closest(place, pool):
+            return found, _mirrors(home, parent(found))
     return None, False
 
 

@@ -26,6 +26,8 @@ from pipeline.source import Entry, open_source, printable
 NOT_ASKED = frozenset({"auto", "digits"})
 """Itself, and the format that reads no source."""
 SHOWN = 6
+FOLDERS = 64
+"""Of a source that are looked into, one by one."""
 
 
 class Finding(NamedTuple):
@@ -121,7 +123,37 @@ def recognised(path: str, inside: str = "") -> tuple[list[Finding], list[str]]:
     if home and not seen:
         folders = {parent(name) for name in everything} - {""}
         raise UserError(f"data.inside: {path} has no folder {inside!r}.{did_you_mean(inside, folders)}")
+    return _asked(seen, Heads(source, seen), path, home), seen
+
+
+def in_folders(path: str) -> list[Finding]:
+    """The surest format of each folder of a source that one format alone is surest of, where it holds several sets.
+
+    Raises:
+        UserError: the source cannot be read.
+    """
+    source = open_source(path)
+    seen = sorted(entry.name for entry in source.entries() if isinstance(entry, Entry) and not clutter(entry.name))
     heads = Heads(source, seen)
+    homes = _folders(seen, "")
+    while len(homes) == 1:
+        homes = _folders(seen, homes[0])
+    found = []
+    for home in homes[:FOLDERS]:
+        best = _asked([name for name in seen if below(name, home)], heads, path, home)
+        if best and (len(best) == 1 or best[0].certainty > best[1].certainty):
+            found.append(best[0])
+    return found
+
+
+def _folders(seen: Sequence[str], home: str) -> list[str]:
+    """Those in a folder."""
+    start = len(home) + 1 if home else 0
+    return sorted({name[: name.index("/", start)] for name in seen if below(name, home) and "/" in name[start:]})
+
+
+def _asked(seen: Sequence[str], heads: Heads, path: str, home: str) -> list[Finding]:
+    """The formats that know files of these names, the surest first."""
     findings = []
     for name in names("formats"):
         config = config_class("formats", name)
@@ -129,7 +161,7 @@ def recognised(path: str, inside: str = "") -> tuple[list[Finding], list[str]]:
             continue
         if known := config.recognise(seen, heads):
             findings.append(_finding(name, known, path, home))
-    return sorted(findings, key=lambda finding: -finding.certainty), seen
+    return sorted(findings, key=lambda finding: -finding.certainty)
 
 
 def _finding(name: str, known: Recognised, path: str, inside: str) -> Finding:
@@ -149,7 +181,8 @@ def _summary(seen: Sequence[str]) -> str:
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     listed = ", ".join(f"{count:,} {printable(kind)}" for kind, count in ordered[:SHOWN])
     more = f" and {len(ordered) - SHOWN} kinds more" if len(ordered) > SHOWN else ""
-    return f"{len(seen):,} files ({listed}{more}), {printable(seen[0])} for one"
+    files = "1 file" if len(seen) == 1 else f"{len(seen):,} files"
+    return f"{files} ({listed}{more}), {printable(seen[0])} for one"
 
 
 def _example(name: str, config: Config) -> str:

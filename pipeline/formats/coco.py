@@ -103,7 +103,7 @@ class Config(FormatConfig):
         chosen = {name for name in every if self._chosen(name, listing.inside)}
         if self.annotations and not chosen:
             near = did_you_mean(self.annotations, map(base, every)) or f" It has: {', '.join(every[:8]) or 'none'}."
-            raise UserError(f"data.annotations: {self.path} has no JSON file {self.annotations!r}.{near}")
+            raise UserError(f"data.annotations: {listing.source.shown} has no JSON file {self.annotations!r}.{near}")
         reasons.update(dict.fromkeys(set(every) - chosen, f"not among data.annotations ({self.annotations})"))
         for item in listing.texts(chosen):
             if isinstance(item, LeftOut):
@@ -126,7 +126,7 @@ class Config(FormatConfig):
             why = [f"{flaw.source} {flaw.found}" for flaw in flaws]
             why += [f"{name}: {reasons[name]}." for name in sorted(chosen & reasons.keys())]
             expected = "Expected JSON with images, annotations and categories."
-            raise UserError(f"{self.path}: no COCO file was found. {expected} {' '.join(why[:3])}".rstrip())
+            raise UserError(f"{listing.source.shown}: no COCO file was found. {expected} {' '.join(why[:3])}".rstrip())
         return sorted(files, key=lambda file: file.name), flaws, reasons
 
     def _chosen(self, name: str, inside: str) -> bool:

@@ -20,10 +20,11 @@ from pipeline.annotations import Flaw, FlawKind
 from pipeline.contracts import FormatConfig, Found, LeftOut, Recognised, Target
 from pipeline.formats import _class_files, _list_files, _mask_kinds
 from pipeline.formats._class_files import Names
-from pipeline.formats._files import PICTURES, Listing, clutter, parent, split_of, suffix
+from pipeline.formats._files import PICTURES, Listing, clutter, parent, suffix
 from pipeline.formats._list_files import Row, Said
 from pipeline.formats._mask_look import Look, look
-from pipeline.formats._samples import joined, lines, lost, one_split
+from pipeline.formats._names import splits
+from pipeline.formats._samples import joined, lines, lost
 from pipeline.source import open_source
 
 TRIED = 20
@@ -106,17 +107,13 @@ class Config(FormatConfig):
     ) -> Iterator[Found | LeftOut]:
         meaning = _mask_kinds.meaning(seen, named, self.classes, self.void)
         classes = _numbered(self.classes) or named.by_value
-        splits = {
-            name: min((split_of(file) for file in of.files), key=STRICTEST.__getitem__, default=None)
-            for name, of in said.items()
-        }
-        lone = one_split(splits[name] for name, of in said.items() if of.files)
+        by_list = splits({file for of in said.values() for file in of.files})
         for item in joined(listing, {name: tuple(of.masks) for name, of in said.items()}):
             if isinstance(item, LeftOut):
                 yield item
                 continue
             of = said[item.name]
-            flaws = [*of.flaws, *lost(item, tuple(of.masks)), *_several(of)]
+            flaws = [*of.flaws, *lost(item, tuple(of.masks)), *_several(of, by_list)]
             painted = [
                 meaning.painted([mask], [data])
                 for mask, data in zip(of.masks, item.parts, strict=True)
@@ -133,7 +130,8 @@ class Config(FormatConfig):
                     annotation[Target.MASK] = painted[min(count, len(painted) - 1)]
                 if labels:
                     annotation[Target.LABEL] = labels[min(count, len(labels) - 1)]
-                yield Found(item.name, item.data, annotation, None if lone else splits[item.name], flaws=tuple(flaws))
+                split = min((by_list[file] for file in of.files), key=STRICTEST.__getitem__, default=None)
+                yield Found(item.name, item.data, annotation, split, flaws=tuple(flaws))
 
 
 def _numbered(classes: Mapping[int, str] | Sequence[str]) -> dict[int, str]:
@@ -150,10 +148,10 @@ def _label(text: str, classes: Mapping[int, str], place: str) -> tuple[str | Non
     return None, Flaw(FlawKind.UNKNOWN_CLASS, file, line, f"no class is named or numbered {text[:80]!r}")
 
 
-def _several(of: Said) -> list[Flaw]:
+def _several(of: Said, by_list: Mapping[str, str | None]) -> list[Flaw]:
     """The flaw of a picture that lists of different splits name."""
-    splits = {split: file for file in reversed(of.files) if (split := split_of(file))}
-    if len(splits) < 2:
+    files = {by_list[file]: file for file in reversed(of.files) if by_list[file]}
+    if len(files) < 2:
         return []
-    first, second = sorted(splits.values())[:2]
+    first, second = sorted(files.values())[:2]
     return [Flaw(FlawKind.DUPLICATE, second, "", f"{first} lists the picture too")]

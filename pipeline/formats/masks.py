@@ -24,7 +24,8 @@ from pipeline.formats import _class_files, _mask_kinds
 from pipeline.formats._files import PICTURES, Listing, below, clutter, folder, parent, suffix
 from pipeline.formats._mask_look import look
 from pipeline.formats._mask_pairs import Pairs, pair
-from pipeline.formats._samples import folder_splits, joined, lines, lost, one_split
+from pipeline.formats._names import folder_splits
+from pipeline.formats._samples import joined, lines, lost
 from pipeline.source import open_source
 
 
@@ -91,7 +92,6 @@ class Config(FormatConfig):
 
     def _samples(self, listing: Listing, pairs: Pairs, meaning: _mask_kinds.Meaning) -> Iterator[Found | LeftOut]:
         splits = folder_splits(pairs.masks)
-        lone = one_split(splits[name] for name, masks in pairs.masks.items() if masks)
         for item in joined(listing, pairs.masks):
             if isinstance(item, LeftOut):
                 yield item
@@ -99,8 +99,7 @@ class Config(FormatConfig):
             names = pairs.masks[item.name]
             whole = [data for data in item.parts if data is not None]
             annotation = {Target.MASK: meaning.painted(names, whole)} if names and len(whole) == len(names) else {}
-            split = None if lone else splits[item.name]
-            yield Found(item.name, item.data, annotation, split, flaws=lost(item, names))
+            yield Found(item.name, item.data, annotation, splits[item.name], flaws=lost(item, names))
 
     def _pairs(self, listing: Listing) -> Pairs:
         """The pictures of the source and their masks.

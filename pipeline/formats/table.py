@@ -26,7 +26,8 @@ from pipeline.contracts import FormatConfig, Found, LeftOut, Recognised, Target
 from pipeline.formats import _class_files, _mask_kinds, _table_columns, _table_files
 from pipeline.formats._files import PICTURES, Listing, clutter, parent, suffix
 from pipeline.formats._mask_look import look
-from pipeline.formats._samples import Joined, folder_splits, joined, lines, lost, one_split
+from pipeline.formats._names import folder_splits
+from pipeline.formats._samples import Joined, joined, lines, lost
 from pipeline.formats._table_choice import gather
 from pipeline.formats._table_rows import Said, parts
 from pipeline.source import open_source
@@ -97,24 +98,17 @@ class Config(FormatConfig):
             else:
                 others.append(name)
         meaning = _mask_kinds.meaning(look(listing, masks), named, (), None) if masks else None
-        splits = _splits(reading.said)
+        by_folder = folder_splits(reading.said)
         for item in joined(listing, parts(reading.said, others)):
             if isinstance(item, LeftOut):
                 yield item
             else:
                 of = reading.said.get(item.name, Said())
-                yield from _samples(item, of, splits.get(item.name), reading.relative, meaning)
+                yield from _samples(item, of, of.split or by_folder.get(item.name), reading.relative, meaning)
 
 
 def _masks(said: Mapping[str, Said]) -> set[str]:
     return {mask for of in said.values() for mask in of.masks}
-
-
-def _splits(said: Mapping[str, Said]) -> dict[str, str | None]:
-    """The split of each picture; none where all are in one."""
-    by_folder = folder_splits(said)
-    found = {name: of.split or by_folder[name] for name, of in said.items()}
-    return {} if one_split(found.values()) else found
 
 
 def _samples(

@@ -81,8 +81,8 @@ class Config(FormatConfig):
         annotations, reasons = self._annotations(listing)
         if not annotations and not masks:
             raise UserError(
-                f"{self.path}: no annotation of Pascal VOC was found. Expected XML files with boxes (bndbox) below "
-                "<annotation>, or masks in SegmentationClass."
+                f"{listing.source.shown}: no annotation of Pascal VOC was found. Expected XML files with boxes "
+                "(bndbox) below <annotation>, or masks in SegmentationClass."
             )
         reasons |= dict.fromkeys(instances, "tells objects apart by number; classes are in SegmentationClass")
         homes = {parent(name) for name in (*masks, *(one.file for one in annotations))}

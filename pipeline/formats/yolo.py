@@ -45,12 +45,13 @@ class Config(FormatConfig):
         """By rows of shares in text files that are named like pictures, or lie in a folder of labels."""
         names = [name for name in names if not clutter(name)]
         stems = {stem(name) for name in names if suffix(name) in PICTURES}
-        texts = [name for name in names if suffix(name) == "txt" and stem(name) in stems]
-        settings = [name for name in names if base(name) in LISTS or suffix(name) in ("yaml", "yml", "names")]
-        for name in texts[:PEEKED]:
-            rows = [row.split() for row in peek(name).decode("utf-8", "replace").split("\n")[:1]]
-            if rows and looks(rows[0]):
-                sure = settings or base(parent(name)).lower() in LABELS
+        texts = [name for name in names if suffix(name) == "txt"]
+        at_home = {name for name in texts if not set(LABELS).isdisjoint(parent(name).lower().split("/"))}
+        settings = any(base(name) in LISTS or suffix(name) in ("yaml", "yml", "names") for name in names)
+        for name in [name for name in texts if name in at_home or stem(name) in stems][:PEEKED]:
+            row = next(filter(None, map(str.split, peek(name).decode("utf-8", "replace").split("\n"))), [])
+            if looks(row):
+                sure = settings or name in at_home
                 return Recognised(3 if sure else 2, f"{name} holds rows of a class and shares of a picture")
         return None
 
@@ -69,21 +70,26 @@ class Config(FormatConfig):
         labels, reasons = label_files(listing, found.read, found.classes.keypoints)
         if not any(one.survey.numeric for one in labels.values()):
             raise UserError(
-                f"{self.path}: no label file of YOLO was found. Expected a text file with the name of each picture, "
-                "with rows such as '0 0.5 0.5 0.2 0.4'."
+                f"{listing.source.shown}: no label file of YOLO was found. Expected a text file with the name of each "
+                "picture, with rows such as '0 0.5 0.5 0.2 0.4'."
             )
         yield from found.flaws
         yield from _empty_classes(found.classes, labels.values())
         outlined = any(one.survey.outlined for one in labels.values())
         pictures, missing = assign(labels)
-        by_picture, more = splits(listing, found, pictures)
-        yield from (*missing, *more)
+        homes = {parent(name) for name in pictures}
+        every = {*listing.pictures, *(name for name in listing.pictures_outside if parent(name) in homes)}
+        by_picture, more = splits(listing, found, every)
+        for name, flaw in more:
+            of_label = labels[pictures[name]].flaws if name in pictures else missing
+            of_label.append(flaw)
+        yield from missing
         said = {
             name: Said(partial(_tell, label, labels[label], found.classes, outlined), by_picture[name])
             for name, label in pictures.items()
         }
         reasons = {name: why for name, why in reasons.items() if name not in found.read}
-        yield from deliver(listing, said, {*labels, *found.read}, reasons)
+        yield from deliver(listing, said, {*labels, *found.read}, reasons, by_picture)
 
 
 def _tell(name: str, label: Label, classes: Classes, outlined: bool, masks: Mapping[str, bytes]) -> Story:

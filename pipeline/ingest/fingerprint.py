@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.files import STATE, sha256_of, shared, write_json, write_text
-from pipeline.plugin import HOME
+from pipeline.plugin import HOME, imported
 
 if TYPE_CHECKING:
     from pipeline.params import IngestParams
 
 RECORD = STATE / "ingest" / "fingerprint.json"
-CODE = (
-    *("annotations.py", "archives.py", "boxes.py", "dataset.py", "images.py", "masks.py", "remote.py", "source.py"),
-    *("formats/_*.py", "ingest/*.py", "tasks/_*.py"),
-)
+CODE = ("dataset.py", "images.py", "ingest/*.py", "masks.py")
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,12 @@ def look(params: IngestParams) -> Inputs:
     digest = hashlib.sha256(json.dumps(described(params), sort_keys=True).encode())
     # A format that finds out by itself which one a source is may come to any of them.
     formats = "*" if part_name(params.data) == "auto" else part_name(params.data)
-    parts = (f"formats/{formats}.py", f"tasks/{part_name(params.task)}.py")
-    for file in sorted(file for pattern in (*CODE, *parts) for file in HOME.glob(pattern)):
+    parts = {
+        file
+        for pattern in (f"formats/{formats}.py", f"tasks/{part_name(params.task)}.py")
+        for file in HOME.glob(pattern)
+    }
+    for file in sorted({file for pattern in CODE for file in HOME.glob(pattern)} | imported(parts)):
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     count = 0
     for line in params.data.fingerprint():

@@ -34,8 +34,13 @@ def advice(seen: Seen) -> str:
         note = "  # all of a picture; tiles where objects are small in it" if large else "  # all of a picture"
         lines.append(f"  frame: pad{note}")
     missing = [split for split in SPLITS if split not in seen.splits]
-    if missing and seen.pictures:
-        lines.append(f"# The source names no {' and no '.join(missing)}: `split` says what share is taken for each.")
+    if seen.pictures and not seen.splits.keys() - {"val", "test"}:
+        lines.append(
+            "# No picture is for training. `inside` may name one folder, whose pictures `split` then shares out."
+        )
+    elif missing and seen.pictures:
+        named = "no splits" if len(missing) == len(SPLITS) else f"no {' and no '.join(missing)}"
+        lines.append(f"# The source names {named}: `split` says what share is taken for each.")
     return "\n".join(lines) + "\n"
 
 

@@ -50,10 +50,10 @@ class Groups(dict[str, Group]):
 class ClassCount:
     """How much there is of one class."""
 
-    count: int | None = 0
-    """Pictures that are of it, or objects; None of painted pixels, which nobody has counted."""
+    count: int = 0
+    """Pictures that are of it, objects, outlines, or pixels of a sample of masks."""
     pictures: int = 0
-    """That hold it, or whose mask could."""
+    """That hold it."""
 
 
 class Classes:
@@ -62,7 +62,7 @@ class Classes:
     def __init__(self) -> None:
         self.counts: dict[str, ClassCount] = {}
 
-    def add(self, names: Iterable[str], counted: bool = True) -> None:
+    def add(self, names: Iterable[str]) -> None:
         """What one picture holds, once for each object."""
         of_picture: dict[str, int] = {}
         for name in names:
@@ -72,7 +72,7 @@ class Classes:
             held = self.counts.setdefault(
                 name if name in self.counts or len(self.counts) < MOST else OTHERS, ClassCount()
             )
-            held.count = None if not counted or held.count is None else held.count + count
+            held.count += count
             held.pictures += 1
 
 

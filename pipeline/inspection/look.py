@@ -1,7 +1,7 @@
 """`convoy inspect`: a source is read once, by its format, and counted. Nothing is written, no picture is kept.
 
-Pictures are decoded for a sample of them alone, in a process of its own, as `ingest` does. What is wrong with boxes is
-found where the source says how large its pictures are, or has boxes in shares of them.
+Pictures and masks are decoded for a sample of them alone, in a process of its own, as `ingest` does. What is wrong with
+boxes is found where the source says how large its pictures are, or has boxes in shares of them.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Seen:
     """Of each kind of annotation, by its name in `contracts.Target`, the classes."""
     said: dict[str, int] = field(default_factory=dict)
     """Pictures that have such an annotation."""
+    masks: int = 0
+    """Painted ones whose pixels were counted, of a sample; 0 where outlines were."""
     tasks: dict[str, str] = field(default_factory=dict)
     """Those that could learn from it, and what they learn."""
     sizes: Sizes = field(default_factory=Sizes)
@@ -77,15 +79,22 @@ def look(path: str, form: str = AUTO, inside: str = "", advance: Callable[[int],
     for item in config.read():
         advance(1)
         if isinstance(item, LeftOut):
-            seen.left_out.add(pattern(item.reason), f"{printable(item.name)}: {printable(item.reason)}")
+            kind, name = pattern(item.reason), printable(item.name)
+            seen.left_out.add(kind, name if kind == item.reason else f"{name}: {printable(item.reason)}")
             continue
         flaws = [item] if isinstance(item, Flaw) else [*item.flaws, *_geometry(item, judge)]
         for flaw in flaws:
             found.add(flaw.kind.value, _told(flaw))
         if isinstance(item, Found):
             _count(item, seen, classes)
-            sample.add(item.name, item.data)
-    seen.problems = found
+            painted = item.annotation.get(Target.MASK)
+            sample.add(item.name, item.data, painted if isinstance(painted, Painted) else None)
+    pixels = sample.painted()
+    for flaw in pixels.flaws:
+        found.add(flaw.kind.value, _told(flaw))
+    seen.problems, seen.masks = found, pixels.masks
+    if pixels.masks:
+        classes[Target.MASK].counts = pixels.classes
     seen.splits = {split: seen.splits[split] for split in (*SPLITS, UNSAID) if split in seen.splits}
     seen.targets = {target.name: classes[target].counts for target in Target if seen.said.get(target.name)}
     seen.tasks = _tasks(seen, config)
@@ -105,12 +114,29 @@ def _opened(path: str, form: str, inside: str) -> tuple[FormatConfig, Seen]:
     config: Any = config_of.model_validate({"path": path, **({"inside": inside} if inside else {})})
     why = ""
     if form == AUTO:
-        finding = config.found()
+        finding = _found_out(config, path, inside)
         form, why, config = finding.name, finding.why, config.format()
     options = {
         key: value for key, value in config.model_dump(mode="json", exclude_defaults=True).items() if key != "path"
     }
     return config, Seen(path, form, why, options)
+
+
+def _found_out(config: Any, path: str, inside: str) -> Any:
+    """The format; where none can be told, what is known of the folders of the source.
+
+    Raises:
+        UserError: no format, or no one format, knows the source.
+    """
+    try:
+        return config.found()
+    except UserError as error:
+        from pipeline.formats.auto import in_folders
+
+        lines = [f"  {one.name} in {printable(one.options['inside'])}: {one.why}" for one in in_folders(path)]
+        if inside or not lines:
+            raise
+        raise UserError("\n".join([f"{error} Its folders:", *lines])) from None
 
 
 def _count(item: Found, seen: Seen, classes: dict[Target, Classes]) -> None:
@@ -126,8 +152,6 @@ def _count(item: Found, seen: Seen, classes: dict[Target, Classes]) -> None:
             classes[target].add([thing.name for thing in annotation.things if not thing.crowd])
         elif isinstance(annotation, Drawn):
             classes[target].add([thing.name for thing in annotation.objects.things])
-        elif isinstance(annotation, Painted):
-            classes[target].add([name for layer in annotation.layers for name in layer.classes.values()], counted=False)
 
 
 def _task_for(target: Target) -> TaskConfig | None:

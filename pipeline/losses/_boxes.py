@@ -1,7 +1,8 @@
 """How far two boxes are apart, by how much they overlap.
 
-Sources: Rezatofighi et al. Generalized Intersection over Union, 2019 (GIoU); Zheng et al. Distance-IoU Loss, 2020, equations
-7 and 10 (DIoU, CIoU). torchvision has the same; its CIoU has no slope at a box without height, which a network may say.
+Sources: Rezatofighi et al. Generalized Intersection over Union, 2019 (GIoU); Zheng et al. Distance-IoU Loss, 2020,
+equations 7 and 10 (DIoU, CIoU). torchvision has the same; its CIoU has no slope at a box without height, which a
+network may say.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def overlap_loss(said: Tensor, true: Tensor, kind: Overlap) -> Tensor:
         float32 [n].
     """
     sides, true_sides = said[:, 2:] - said[:, :2], true[:, 2:] - true[:, :2]
-    common = (torch.minimum(said[:, 2:], true[:, 2:]) - torch.maximum(said[:, :2], true[:, :2])).clamp(min=0).prod(dim=1)
+    common = (
+        (torch.minimum(said[:, 2:], true[:, 2:]) - torch.maximum(said[:, :2], true[:, :2])).clamp(min=0).prod(dim=1)
+    )
     union = sides.prod(dim=1) + true_sides.prod(dim=1) - common
     iou = common / (union + SMALL)
     around = torch.maximum(said[:, 2:], true[:, 2:]) - torch.minimum(said[:, :2], true[:, :2])

@@ -57,6 +57,6 @@ class CrossEntropy(nn.CrossEntropyLoss):
         wanted = members(logits, targets).to(logits.dtype)
         share = across(wanted, self.weight)
         if self.label_smoothing:
-            known = (targets != VOID).unsqueeze(1)
+            known = (targets != VOID).unsqueeze(1).to(logits.dtype)
             wanted = wanted.mul(1 - self.label_smoothing) + known * (self.label_smoothing / logits.shape[1])
         return across(wanted * logits.log_softmax(dim=1), self.weight).sum().neg() / safe(share.sum())

@@ -1,9 +1,9 @@
 """What a detector's errors cost: of the classes at every place it looks at, and of the boxes at those with an object.
 
-By default each network learns as its own paper has it. Places that a crowd covers and no other object count for nothing.
+By default each network learns as its own paper has it. Places within a crowd that are at no object count for nothing.
 
-Sources: Lin et al. Focal Loss for Dense Object Detection, 2017, equation 5; Liu et al. SSD, 2016, section 2.2 (hard negative
-mining); Girshick. Fast R-CNN, 2015, equation 3 (smooth L1); of the overlaps see `_boxes.py`.
+Sources: Lin et al. Focal Loss for Dense Object Detection, 2017, equation 5; Liu et al. SSD, 2016, section 2.2 (hard
+negative mining); Girshick. Fast R-CNN, 2015, equation 3 (smooth L1); of the overlaps see `_boxes.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from pipeline.contracts import LossConfig, Output, Target
 from pipeline.losses._boxes import overlap_loss
-from pipeline.networks import BACKGROUND, Matched, Thoughts
+from pipeline.networks import BACKGROUND, Matched, Predictions
 
 ALPHA, GAMMA = 0.25, 2.0
 """Of the focal loss, as in the paper."""
@@ -30,8 +30,8 @@ class Config(LossConfig):
     takes: ClassVar[frozenset[tuple[Output, Target]]] = frozenset({(Output.BOXES, Target.OBJECTS)})
 
     boxes: Literal["own", "smooth_l1", "giou", "diou", "ciou"] = "own"
-    """`own`: as the paper of the network has it; `smooth_l1`: the difference of the numbers that the network says; `giou`,
-    `diou`, `ciou`: by the overlap of the boxes, which is what the scores measure."""
+    """`own`: as the paper of the network has it; `smooth_l1`: the difference of the numbers that the network says;
+    `giou`, `diou`, `ciou`: by the overlap of the boxes, which is what the scores measure."""
     classes: Literal["own", "focal", "cross_entropy"] = "own"
     """`own`: as the paper of the network has it; `focal` lets easy places fade, all of which count then;
     `cross_entropy`."""
@@ -52,10 +52,10 @@ class Detection(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, thoughts: Thoughts, targets: Tensor) -> Tensor:
+    def forward(self, predictions: Predictions, targets: Tensor) -> Tensor:
         """See the class."""
         config, total = self.config, targets.new_zeros(())
-        for matched in thoughts.matched(targets):
+        for matched in predictions.matched(targets):
             classes = class_loss(matched, matched.costs.classes if config.classes == "own" else config.classes)
             boxes = box_loss(matched, matched.costs.boxes if config.boxes == "own" else config.boxes)
             total = total + config.class_weight * classes + config.box_weight * boxes

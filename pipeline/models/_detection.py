@@ -29,8 +29,8 @@ class DetectorConfig(ModelConfig):
     """`tiny`, which learns from scratch in minutes on a few processor cores; a classifier of torchvision, such as
     `resnet18`, `resnet50` or `mobilenet_v3_large`; or one of timm, as in `timm/resnet18`."""
     weights: str = ""
-    """Path of a `.safetensors` or `.pth` file of weights for the backbone: of a classifier as its library saves it, or of
-    a model that was trained here. Nothing is ever downloaded; empty: fresh weights."""
+    """Path of a `.safetensors` or `.pth` file of weights for the backbone: of a classifier as its library saves it, or
+    of a model that was trained here. Nothing is ever downloaded; empty: fresh weights."""
     weights_sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
     """What that file must hash to, so that the same params mean the same weights; empty: whatever it holds."""
     width: int = Field(64, ge=32, le=1024, multiple_of=32)
@@ -58,8 +58,8 @@ class DetectorConfig(ModelConfig):
         least = SMALLEST * finest // 8
         if size < least:
             raise UserError(
-                f"params.yaml: model: this network needs pictures of {least} pixels or more, and augment.size is {size}: "
-                f"set augment.size to {least} at least."
+                f"params.yaml: model: this network needs pictures of {least} pixels or more, and augment.size is "
+                f"{size}: set augment.size to {least} at least."
             )
         return Wanted(self.backbone, self.weights, self.weights_sha256, channels, size)
 

@@ -65,17 +65,18 @@ def suppressed(boxes: Tensor, scores: Tensor, classes: Tensor, count: int, iou: 
     Returns:
         Scores float32 [B, D], falling, 0 where no box is left; and their places among the N, int64 [B, D].
     """
-    areas = (boxes[..., 2:] - boxes[..., :2]).prod(dim=2)
+    x1, y1, x2, y2 = (side.contiguous() for side in boxes.unbind(dim=2))  # four planes: twice as fast as rows of four
+    areas = (x2 - x1) * (y2 - y1)
     columns = torch.arange(count, device=scores.device)
 
     def unfinished(taken: Tensor, left: Tensor, _kept: Tensor, _places: Tensor) -> Tensor:
-        return (taken < count) & (left > 0).any()
+        return (taken < count) & (left.amax() > 0)
 
     def take(taken: Tensor, left: Tensor, kept: Tensor, places: Tensor) -> State:
         best, place = left.max(dim=1, keepdim=True)
-        box = picked(boxes, place)
-        upper, lower = torch.maximum(boxes[..., :2], box[..., :2]), torch.minimum(boxes[..., 2:], box[..., 2:])
-        common = (lower - upper).clamp(min=0).prod(dim=2)
+        width = torch.minimum(x2, x2.gather(1, place)) - torch.maximum(x1, x1.gather(1, place))
+        height = torch.minimum(y2, y2.gather(1, place)) - torch.maximum(y1, y1.gather(1, place))
+        common = width.clamp(min=0) * height.clamp(min=0)
         overlap = common / (areas + areas.gather(1, place) - common)
         dropped = (overlap > iou) & (classes == classes.gather(1, place))
         here = columns == taken
@@ -95,7 +96,7 @@ def suppressed(boxes: Tensor, scores: Tensor, classes: Tensor, count: int, iou: 
 def repeated(unfinished: Callable[..., Tensor], step: Callable[..., State], state: State) -> State:
     """A loop that ends when the data says so, also in an exported program."""
     if torch.compiler.is_exporting():
-        end: State = torch.while_loop(unfinished, step, state)
+        end: State = torch.while_loop(unfinished, step, state)  # type: ignore[no-untyped-call]
         return end
     while unfinished(*state):
         state = step(*state)
@@ -120,7 +121,7 @@ def best_of_each_map(scores: Tensor, maps: list[int], candidates: int) -> tuple[
     """
     count, start = scores.shape[2], 0
     best, places = [], []
-    for each in scores.split(maps, dim=1):
+    for each in torch.split(scores, maps, dim=1):
         top, where = each.flatten(1).topk(min(candidates, each.shape[1] * count), dim=1)
         best.append(top)
         places.append(where + start * count)

@@ -1,16 +1,16 @@
-"""What detectors see with: the layers of a classifier, up to the last map that is wanted, and our own tiny one."""
+"""What detectors see with: the layers of a classifier, up to the last map that is wanted, or our own tiny network."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pipeline.errors import UserError
+from pipeline.models._detection_tiny import STRIDES, Tiny
 from pipeline.models._detection_weights import load_weights
 from pipeline.models._library import known, refused
 
@@ -57,24 +57,26 @@ def backbone(wanted: Wanted, strides: Sequence[int]) -> nn.Module:
     """
     if wanted.name == OWN:
         body: nn.Module = Tiny(wanted.channels, strides)
-        load_weights(body, wanted.weights, wanted.sha256, set(Tiny(wanted.channels, (2, 4, 8, 16, 32)).state_dict()))
+        load_weights(body, wanted.weights, wanted.sha256, set(Tiny(wanted.channels, STRIDES).state_dict()))
         return body
     try:
-        made = of_timm if wanted.name.startswith(TIMM) else of_torchvision
-        body, names = made(wanted.name.removeprefix(TIMM), strides)
+        if wanted.name.startswith(TIMM):
+            body, layers, names = of_timm(wanted.name.removeprefix(TIMM), strides)
+        else:
+            body, layers, names = of_torchvision(wanted.name, strides)
     except LookupError as error:
         raise UserError(
-            f"params.yaml: model.backbone: {wanted.name} has {error}; a detector needs one at each of the strides "
+            f"params.yaml: model.backbone: {wanted.name} has {error}; a detector needs maps of the strides "
             f"{', '.join(map(str, strides))}. Take another backbone, such as resnet18."
         ) from None
     except Exception as error:  # the libraries raise whatever comes
         raise refused(wanted.name, wanted.size, error) from error
-    load_weights(body, wanted.weights, wanted.sha256, names)
+    load_weights(layers, wanted.weights, wanted.sha256, names)
     return body if wanted.channels == 3 else nn.Sequential(OrderedDict(colour=GreyAsColour(), body=body))
 
 
-def of_torchvision(name: str, strides: Sequence[int]) -> tuple[nn.Module, set[str]]:
-    """The layers of a classifier of torchvision, and the names of all of its weights.
+def of_torchvision(name: str, strides: Sequence[int]) -> tuple[nn.Module, nn.Module, set[str]]:
+    """The backbone, its layers as torchvision names them, and the names of all weights of that classifier.
 
     Raises:
         LookupError: it has no map of such a stride.
@@ -84,11 +86,11 @@ def of_torchvision(name: str, strides: Sequence[int]) -> tuple[nn.Module, set[st
     whole = models.get_model(name, weights=None)
     layers = getattr(whole, "features", whole)
     body = Layers({key: layer for key, layer in layers.named_children() if key not in HEADS}, strides)
-    return body, set(layers.state_dict())
+    return body, body, set(layers.state_dict())
 
 
-def of_timm(name: str, strides: Sequence[int]) -> tuple[nn.Module, set[str]]:
-    """The layers of a classifier of timm, and the names of all of its weights.
+def of_timm(name: str, strides: Sequence[int]) -> tuple[nn.Module, nn.Module, set[str]]:
+    """The backbone, its layers as timm names them, and the names of all weights of that classifier.
 
     Raises:
         LookupError: it has no map of such a stride.
@@ -97,15 +99,19 @@ def of_timm(name: str, strides: Sequence[int]) -> tuple[nn.Module, set[str]]:
 
     with torch.device("meta"):
         names = set(timm.create_model(name, pretrained=False).state_dict())
-        reductions = timm.create_model(name, features_only=True, feature_cls="getter").feature_info.reduction()
-    places = [
-        max(index for index, stride in enumerate(reductions) if stride == wanted)
-        for wanted in strides
-        if wanted in reductions
-    ]
-    if len(places) < len(strides):
-        raise LookupError(f"maps of strides {', '.join(map(str, sorted(set(reductions))))}")
-    return timm.create_model(name, features_only=True, feature_cls="getter", out_indices=tuple(places)), names
+        seen: list[int] = maps_of_timm(name).feature_info.reduction()
+    if missing := [stride for stride in strides if stride not in seen]:
+        raise LookupError(f"no map of stride {missing[0]}")
+    places = [max(place for place, stride in enumerate(seen) if stride == wanted) for wanted in strides]
+    body = maps_of_timm(name, out_indices=places)
+    return body, body.model, names
+
+
+def maps_of_timm(name: str, **more: Any) -> Any:
+    """A classifier of timm that gives its maps, with fresh weights."""
+    import timm
+
+    return timm.create_model(name, pretrained=False, features_only=True, feature_cls="getter", **more)
 
 
 class Layers(nn.Module):
@@ -139,56 +145,6 @@ class Layers(nn.Module):
             if name in self.given:
                 given.append(maps)
         return given
-
-
-class Tiny(nn.Module):
-    """A narrow residual network: [B, C, S, S] to maps of the strides that are asked for, each halving one stage."""
-
-    def __init__(self, channels: int, strides: Sequence[int]) -> None:
-        super().__init__()
-        self.stages = nn.ModuleList()
-        self.strides = tuple(strides)
-        width, stride = channels, 1
-        for wider in WIDTHS:
-            stride *= 2
-            self.stages.append(Stage(width, wider, residual=stride > 2))
-            width = wider
-            if stride == strides[-1]:
-                break
-
-    def forward(self, pictures: Tensor) -> list[Tensor]:
-        """See the class."""
-        maps, stride, given = pictures, 1, []
-        for stage in self.stages:
-            maps, stride = stage(maps), 2 * stride
-            if stride in self.strides:
-                given.append(maps)
-        return given
-
-
-WIDTHS = (16, 32, 64, 128, 128)
-
-
-class Stage(nn.Module):
-    """Halving, and a residual block: [B, N, H, W] to [B, M, H/2, W/2], rounded up."""
-
-    def __init__(self, inputs: int, outputs: int, residual: bool) -> None:
-        super().__init__()
-        self.halving = conv(inputs, outputs, stride=2)
-        self.first = conv(outputs, outputs) if residual else None
-        self.second = conv(outputs, outputs) if residual else None
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """See the class."""
-        maps = F.relu(self.halving(maps))
-        if self.first is None or self.second is None:
-            return maps
-        return F.relu(maps + self.second(F.relu(self.first(maps))))
-
-
-def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """3 x 3 convolution and batch normalisation: [B, N, H, W] to [B, M, H/stride, W/stride], rounded up."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs))
 
 
 class GreyAsColour(nn.Module):

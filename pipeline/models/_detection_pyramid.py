@@ -26,8 +26,8 @@ class Pyramid(nn.Module):
     """
 
     def __init__(self, wanted: Wanted, width: int, finest: int, coarser: Literal["convolved", "pooled"]) -> None:
-        """`coarser`: how the maps beyond those of the backbone come about: as many as there is room for by convolutions,
-        as in RetinaNet, or a single one by leaving out every other place, as in Faster R-CNN."""
+        """`coarser`: how the maps beyond those of the backbone come about: as many as there is room for by
+        convolutions, as in RetinaNet, or a single one by leaving out every other place, as in Faster R-CNN."""
         from torchvision.ops import FeaturePyramidNetwork  # late: seconds, and only for those who chose it
 
         super().__init__()
@@ -41,10 +41,7 @@ class Pyramid(nn.Module):
         widths = [maps.shape[1] for maps in looked(self.body, wanted)]
         self.fpn = FeaturePyramidNetwork(widths, width)
         count = 0 if self.pooled else len(strides) - len(seen)
-        self.halvings = nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for _ in range(count))
-        for halving in self.halvings:
-            nn.init.kaiming_uniform_(halving.weight, a=1)
-            nn.init.zeros_(halving.bias)
+        self.halvings = nn.ModuleList(halved(width) for _ in range(count))
         self.sides = [maps.shape[-1] for maps in looked(self, wanted)]
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
@@ -56,6 +53,15 @@ class Pyramid(nn.Module):
         if self.pooled:
             pyramid.append(F.max_pool2d(pyramid[-1], kernel_size=1, stride=2))
         return pyramid
+
+
+def halved(width: int) -> nn.Conv2d:
+    """A convolution of stride 2, with torchvision's first weights."""
+    halving = nn.Conv2d(width, width, 3, stride=2, padding=1)
+    nn.init.kaiming_uniform_(halving.weight, a=1)
+    assert halving.bias is not None
+    nn.init.zeros_(halving.bias)
+    return halving
 
 
 def looked(network: nn.Module, wanted: Wanted) -> list[Tensor]:

@@ -80,9 +80,7 @@ class SecondStage:
     def sample(self, proposals: Tensor, there: Tensor, targets: Tensor) -> Regions:
         """Some of the proposals float32 [B, P, 4] that are `there`, bool [B, P], and of the true boxes."""
         truth = truths(targets)
-        boxes = [
-            torch.cat([own[real], true.boxes]) for own, real, true in zip(proposals, there, truth, strict=True)
-        ]
+        boxes = [torch.cat([own[real], true.boxes]) for own, real, true in zip(proposals, there, truth, strict=True)]
         matches = matched(boxes, truth, self.match)
         lots = drawn(self.sampler, matches)
         rows = [_row(*each) for each in zip(boxes, matches, lots, truth, strict=True)]
@@ -94,7 +92,7 @@ class SecondStage:
     def matched(self, logits: Tensor, codes: Tensor, regions: Regions) -> Matched:
         """What is said of n regions, logits [n, K + 1] and codes [n, (K + 1) * 4], beside what is true."""
         at = (regions.labels >= 0).nonzero()[:, 0]
-        said = codes.view(len(codes), -1, 4)[at, regions.labels[at] + 1]  # each class has a box of its own
+        said = codes.view(len(codes), logits.shape[1], 4)[at, regions.labels[at] + 1]  # each class has a box of its own
         here = regions.boxes[at]
         share = 1 / max(1, len(logits))
         return Matched(

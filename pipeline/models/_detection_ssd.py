@@ -18,7 +18,7 @@ from pipeline.models._detection_answers import Limits, answered, picked
 from pipeline.models._detection_backbones import Wanted, backbone
 from pipeline.models._detection_matching import at_objects, by_overlap, matched, shared, truths
 from pipeline.models._detection_pyramid import COARSEST_OF_BODY, looked
-from pipeline.networks import Costs, Deciding, Matched, Thoughts
+from pipeline.networks import Costs, Deciding, Matched, Predictions
 
 RATIOS = (2, 3)
 NEGATIVES = 3.0
@@ -35,14 +35,14 @@ class SSDConfig(DetectorConfig):
     nms_iou: float = Field(0.45, gt=0, le=1)
     """Of two boxes of a class that overlap by more, the one with the lower score is dropped."""
     smallest: float = Field(0.06, gt=0, lt=1)
-    """Side of the boxes on the finest map, as a share of the picture's: near that of the smallest objects. From map to map
-    it grows by the same factor; in the paper it grows by the same step, from 0.1 on."""
+    """Side of the boxes on the finest map, as a share of the picture's: near that of the smallest objects. From map to
+    map it grows by the same factor; in the paper it grows by the same step, from 0.1 on."""
     largest: float = Field(0.9, gt=0, le=1)
     """Side of the boxes on the coarsest map, likewise."""
 
 
 class Maps(nn.Module):
-    """float32 [B, C, S, S] to maps [B, ?, S/stride, S/stride]: the backbone's, and halved ones until one place is left."""
+    """float32 [B, C, S, S] to maps [B, ?, S/stride, S/stride]: the backbone's, then halved until one place is left."""
 
     def __init__(self, wanted: Wanted, width: int, finest: int, halving: Callable[[int, int], nn.Module]) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class SSD(Deciding):
 
 
 @dataclass(frozen=True)
-class Raw(Thoughts):
+class Raw(Predictions):
     """What SSD thinks of A default boxes."""
 
     logits: Tensor
@@ -124,7 +124,7 @@ class Raw(Thoughts):
     network: SSD
 
     def matched(self, targets: Tensor) -> list[Matched]:
-        """See `Thoughts.matched`: a box is at an object that it overlaps by half, or more than any other box does."""
+        """See `Predictions.matched`: a box is at an object that it overlaps by half, or more than any other does."""
         places, coder, truth = self.network.boxes, self.network.coder, truths(targets)
         objects = at_objects(matched([places] * len(truth), truth, by_overlap(self.network.matcher)), truth)
         shares, box_shares = shared(objects, each_picture_alike=False)

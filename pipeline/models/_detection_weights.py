@@ -39,7 +39,7 @@ def load_weights(body: nn.Module, path: str, sha256: str, names: set[str]) -> No
     prefix = prefix_of(wanted, found)
     given = {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
     missing = [name for name in wanted if name not in given and not name.endswith(COUNTER)]
-    foreign = [name for name in given if name not in wanted and name not in names] if not prefix else []
+    foreign = [name for name in given if name not in wanted and name not in names]
     other = [
         f"{name} is {list(given[name].shape)}, and {list(tensor.shape)} is needed"
         for name, tensor in wanted.items()
@@ -52,8 +52,8 @@ def load_weights(body: nn.Module, path: str, sha256: str, names: set[str]) -> No
     ]
     if problems:
         raise UserError(
-            f"{WHERE}: {path} does not fit the backbone: {'; '.join(problems)}. Take the file of this very architecture, "
-            "or another model.backbone."
+            f"{WHERE}: {path} does not fit the backbone: {'; '.join(problems)}. Take the file of this very "
+            "architecture, or another model.backbone."
         )
     body.load_state_dict({name: given.get(name, tensor) for name, tensor in wanted.items()})
 
@@ -72,8 +72,8 @@ def read(path: str, sha256: str) -> dict[str, Tensor]:
         raise UserError(f"{WHERE}: {path} cannot be read: {error.strerror}. Give the path of a file.") from None
     if sha256 and (digest := hashlib.sha256(data).hexdigest()) != sha256:
         raise UserError(
-            f"{WHERE}_sha256: {path} hashes to {digest}, not to {sha256}: it is another file. Restore the old one, or set "
-            "the new digest."
+            f"{WHERE}_sha256: {path} hashes to {digest}, not to {sha256}: it is another file. Restore the old one, or "
+            "set the new digest."
         )
     try:
         if place.suffix == ".safetensors":

@@ -1,12 +1,13 @@
 """Faster R-CNN: a first stage proposes regions that may hold an object, a second one says what is in them.
 
-Source: Ren, He, Girshick, Sun. Faster R-CNN: Towards Real-Time Object Detection with Region Proposal Networks, 2015, on a feature
-pyramid (Lin et al. 2017); torchvision's heads and anchors, on small backbones and pictures.
+Source: Ren, He, Girshick, Sun. Faster R-CNN: Towards Real-Time Object Detection with Region Proposal Networks, 2015, on
+a feature pyramid (Lin et al. 2017); torchvision's heads and anchors, on small backbones and pictures.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -18,7 +19,7 @@ from pipeline.models._detection_answers import Limits, answered, best_of_each_ma
 from pipeline.models._detection_pyramid import Pyramid
 from pipeline.models._detection_regions import BINS, regions_of
 from pipeline.models._detection_sampling import FirstStage, SecondStage
-from pipeline.networks import Deciding, Matched, Thoughts
+from pipeline.networks import Deciding, Matched, Predictions
 
 RATIOS = (0.5, 1.0, 2.0)
 LEAST_SIDE, LEAST_PROPOSED_SIDE = 1e-2, 1e-3
@@ -29,8 +30,10 @@ class Config(DetectorConfig):
 
     anchor: float = Field(4.0, gt=0, le=16)
     """Side of the anchors of a map, in strides of that map; 8 in torchvision, for pictures of 800 pixels."""
-    finest: int = Field(4, ge=4, le=8, multiple_of=4)
+    finest: Literal[4, 8] = 4
     """Stride of the finest map: 4 finds objects half as large as 8, at three times the cost."""
+    candidates: int = Field(500, ge=1, le=10_000)
+    """Regions, the best of each map, that are compared with each other before overlapping ones are dropped."""
     proposals: int = Field(200, ge=1, le=2000)
     """Regions that the second stage looks at in a picture; 1000 in the paper, for pictures of 800 pixels."""
     proposal_nms_iou: float = Field(0.7, gt=0, le=1)
@@ -122,7 +125,7 @@ def flattened(maps: Tensor, columns: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Raw(Thoughts):
+class Raw(Predictions):
     """What Faster R-CNN thinks of A anchors, and where its second stage shall look."""
 
     maps: list[Tensor]
@@ -138,7 +141,7 @@ class Raw(Thoughts):
     network: FasterRCNN
 
     def matched(self, targets: Tensor) -> list[Matched]:
-        """See `Thoughts.matched`: the first stage, then the second, which looks at some regions for the loss alone."""
+        """See `Predictions.matched`: the first stage, and the second, which looks at some regions for it alone."""
         network = self.network
         first = network.first.matched(self.objectness, self.codes, network.anchors.boxes, targets)
         regions = network.second.sample(self.proposals, self.there, targets)

@@ -7,6 +7,7 @@ backbones and pictures.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -17,7 +18,7 @@ from pipeline.models._detection import Anchors, DetectorConfig
 from pipeline.models._detection_answers import Limits, answered, best_of_each_map, picked
 from pipeline.models._detection_matching import Objects, Truth, at_objects, matched, shared, truths
 from pipeline.models._detection_pyramid import Pyramid
-from pipeline.networks import BACKGROUND, Costs, Deciding, Matched, Thoughts
+from pipeline.networks import BACKGROUND, Costs, Deciding, Matched, Predictions
 
 LARGER_THAN_ANY = 1e8
 FIRST_GUESS = 2.0
@@ -32,7 +33,7 @@ class Config(DetectorConfig):
     """Of two boxes of a class that overlap by more, the one with the lower score is dropped."""
     radius: float = Field(1.5, gt=0, le=16)
     """How near to the middle of an object a point learns from it, in strides of its map."""
-    finest: int = Field(8, ge=4, le=8, multiple_of=4)
+    finest: Literal[4, 8] = 8
     """Stride of the finest map: 4 finds objects half as large as 8, at four times the cost."""
     depth: int = Field(2, ge=1, le=4)
     """Convolutions before the last one, in each of the two heads; 4 in the paper."""
@@ -93,7 +94,7 @@ class FCOS(Deciding):
 
 
 @dataclass(frozen=True)
-class Raw(Thoughts):
+class Raw(Predictions):
     """What FCOS thinks of A points."""
 
     logits: Tensor
@@ -105,7 +106,7 @@ class Raw(Thoughts):
     network: FCOS
 
     def matched(self, targets: Tensor) -> list[Matched]:
-        """See `Thoughts.matched`."""
+        """See `Predictions.matched`."""
         points, coder, truth = self.network.anchors.boxes, self.network.coder, truths(targets)
         objects = at_objects(matched([points] * len(truth), truth, self.network.match), truth)
         shares, box_shares = shared(objects, each_picture_alike=False)

@@ -1,13 +1,14 @@
 """RetinaNet: boxes from anchors on a feature pyramid, in one stage, by a loss that lets easy background fade.
 
-Source: Lin, Goyal, Girshick, He, Dollar. Focal Loss for Dense Object Detection, 2017; torchvision's heads and anchors, on
-small backbones and pictures.
+Source: Lin, Goyal, Girshick, He, Dollar. Focal Loss for Dense Object Detection, 2017; torchvision's heads and anchors,
+on small backbones and pictures.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from pipeline.models._detection import Anchors, DetectorConfig
 from pipeline.models._detection_answers import Limits, answered, best_of_each_map, picked
 from pipeline.models._detection_matching import at_objects, by_overlap, matched, shared, truths
 from pipeline.models._detection_pyramid import Pyramid
-from pipeline.networks import Costs, Deciding, Matched, Thoughts
+from pipeline.networks import Costs, Deciding, Matched, Predictions
 
 OCTAVE = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 RATIOS = (0.5, 1.0, 2.0)
@@ -27,9 +28,9 @@ class Config(DetectorConfig):
     """Nine anchors at every place: three sizes in each of three shapes."""
 
     anchor: float = Field(2.0, gt=0, le=16)
-    """Side of the smallest anchors of a map, in strides of that map: 2 finds objects of about 10 pixels and more on a map
-    of stride 8; 4 in the paper, for pictures of 800 pixels."""
-    finest: int = Field(8, ge=4, le=8, multiple_of=4)
+    """Side of the smallest anchors of a map, in strides of that map: 2 finds objects of about 10 pixels and more on a
+    map of stride 8; 4 in the paper, for pictures of 800 pixels."""
+    finest: Literal[4, 8] = 8
     """Stride of the finest map: 4 finds objects half as large as 8, at four times the cost."""
     depth: int = Field(2, ge=1, le=4)
     """Convolutions before the last one, in each of the two heads; 4 in the paper."""
@@ -80,7 +81,7 @@ class RetinaNet(Deciding):
 
 
 @dataclass(frozen=True)
-class Raw(Thoughts):
+class Raw(Predictions):
     """What RetinaNet thinks of A anchors."""
 
     logits: Tensor
@@ -90,7 +91,7 @@ class Raw(Thoughts):
     network: RetinaNet
 
     def matched(self, targets: Tensor) -> list[Matched]:
-        """See `Thoughts.matched`: an anchor is at an object that it overlaps by half, or as much as any other does."""
+        """See `Predictions.matched`: an anchor is at an object that it overlaps by half, or as much as any other."""
         anchors, coder, truth = self.network.anchors.boxes, self.network.coder, truths(targets)
         objects = at_objects(matched([anchors] * len(truth), truth, by_overlap(self.network.matcher)), truth)
         shares, box_shares = shared(objects, each_picture_alike=True)

@@ -1,12 +1,13 @@
 """SSD: boxes from default boxes on maps of falling size, in one stage.
 
-Source: Liu et al. SSD: Single Shot MultiBox Detector, 2016; torchvision's heads and default boxes, on small backbones and
-pictures.
+Source: Liu et al. SSD: Single Shot MultiBox Detector, 2016; torchvision's heads and default boxes, on small backbones
+and pictures.
 """
 
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 from pydantic import Field
 from torch import nn
@@ -19,7 +20,7 @@ class Config(SSDConfig):
 
     width: int = Field(128, ge=32, le=1024, multiple_of=32)
     """Channels of the maps that are coarser than those of the backbone; 256 in the paper."""
-    finest: int = Field(8, ge=8, le=16, multiple_of=8)
+    finest: Literal[8, 16] = 8
     """Stride of the finest map."""
 
     def build(self, channels: int, outputs: int, size: int) -> nn.Module:

@@ -1,13 +1,14 @@
 """SSDlite: SSD whose convolutions see each channel by itself, at a fraction of the cost.
 
-Source: Sandler et al. MobileNetV2, 2018, section 6.2; Howard et al. Searching for MobileNetV3, 2019, section 6.3; torchvision's
-heads, on small backbones and pictures.
+Source: Sandler et al. MobileNetV2, 2018, section 6.2; Howard et al. Searching for MobileNetV3, 2019, section 6.3;
+torchvision's heads, on small backbones and pictures.
 """
 
 from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Literal
 
 from pydantic import Field
 from torch import nn
@@ -24,7 +25,7 @@ class Config(SSDConfig):
     """Channels of the maps that are coarser than those of the backbone; 512 down to 128 in the paper."""
     nms_iou: float = Field(0.55, gt=0, le=1)
     """Of two boxes of a class that overlap by more, the one with the lower score is dropped."""
-    finest: int = Field(8, ge=8, le=16, multiple_of=8)
+    finest: Literal[8, 16] = 8
     """Stride of the finest map; 16 in the paper."""
 
     def build(self, channels: int, outputs: int, size: int) -> nn.Module:

@@ -79,7 +79,7 @@ def _made_of(params: Params) -> str:
     info = DatasetInfo.model_validate_json((DATASET / "dataset.json").read_bytes())
     model = BundleInfo.model_validate_json(MODEL.read_bytes())
     parts = described(params)
-    counts = ", ".join(f"{info.splits[split]:,} {split}" for split in SPLITS if info.splits.get(split))
+    counts = ", ".join(f"{info.splits[split]:,} {split}" for split in SPLITS if split in info.splits)
     what = " ".join(str(parts["model"][key]) for key in ("name", "architecture") if key in parts["model"])
     return (
         f"Data: {info.images:,} images of {len(info.classes)} classes ({counts}), `{info.digest[:12]}`. "

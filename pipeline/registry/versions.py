@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.failpoints import Point, passing
 from pipeline.files import STATE, project
+from pipeline.plugin import imported
 from pipeline.registry.champion import WITHIN, Version, bundle_of
 from pipeline.registry.record import Run, scores
 from pipeline.registry.tracking import address, reaching
@@ -124,29 +123,9 @@ def _type_of(value: Any) -> Any:
     return DataType.binary if isinstance(value, bytes) else DataType.double
 
 
-def imported(module: Path) -> Iterator[Path]:
-    """The files of `pipeline` that `module` imports, at its top or inside its functions."""
-    for node in ast.walk(ast.parse(module.read_bytes())):
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            path = HOME.parent.joinpath(*name.split(".")).with_suffix(".py")
-            if name.startswith("pipeline.") and path.is_file():
-                yield path
-
-
 def _code(bundle: Bundle, folder: Path) -> Path:
     """A copy of the modules that answering needs: what `served.py` imports, and the task that the bundle names."""
-    needed: set[Path] = set()
-    waiting = [SERVED, HOME / "tasks" / f"{bundle.info.task['name']}.py"]
-    while waiting:
-        module = waiting.pop()
-        if module not in needed:
-            needed.add(module)
-            waiting += imported(module)
+    needed = imported({SERVED, HOME / "tasks" / f"{bundle.info.task['name']}.py"})
     for module in needed - {SERVED}:
         target = folder / module.relative_to(HOME)
         for package in (folder, target.parent):

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.sources.ahead import in_order
+from pipeline.sources.s3_errors import worded
 from pipeline.sources.store import Blob, Passing, Store, Stored
 
 TIMEOUTS = {"connect_timeout": 10, "read_timeout": 30}
@@ -24,10 +25,6 @@ PAGE = 1000
 """Names that one request brings; S3 gives no more."""
 ADDRESS = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,254})(?:/(.*))?", re.DOTALL)
 CHECKSUM = re.compile(r"(.*)#sha256=([^#]*)", re.DOTALL)
-ACCESS = (
-    "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, say who you are; FSSPEC_S3_ANON=true asks as nobody, "
-    "for a bucket that is open to all"
-)
 
 
 def opened(path: str) -> S3Folder | S3File:
@@ -46,7 +43,7 @@ def opened(path: str) -> S3Folder | S3File:
     match = ADDRESS.fullmatch(path)
     if not match:
         raise UserError(
-            f"data.path: expected an address such as s3://bucket/folder or s3://bucket/set.zip; found {path!r}."
+            f"data.path: expected an address such as s3://bucket/folder or s3://bucket/set.zip; found {_shown(path)!r}."
         )
     client = Client(match[1], f"s3://{match[1]}/{match[2] or ''}")
     key = match[2] or ""
@@ -114,7 +111,7 @@ class Client:
         except (UserError, KeyboardInterrupt):
             raise
         except Exception as error:
-            raise _worded(error, self.shown, self.bucket) from error
+            raise worded(error, self.shown, self.bucket) from error
 
 
 class S3Folder(Store):
@@ -175,48 +172,6 @@ def _version(facts: dict[str, Any]) -> str:
     return str(facts.get("ETag") or facts.get("LastModified", "")).strip('"')
 
 
-def _worded(error: Exception, shown: str, bucket: str) -> Exception:
-    """An error of S3, of its client or of the network in words that say what next."""
-    from botocore import exceptions as boto  # type: ignore[import-untyped]
-
-    chain = list(_chain(error))
-    said = " ".join(str(chain[-1]).split()) or type(chain[-1]).__name__
-    lacking = (
-        *(boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError),
-        *(boto.ProfileNotFound, boto.TokenRetrievalError),
-    )
-    if any(_code(cause) == "NoSuchBucket" for cause in chain):
-        return UserError(
-            f"data.path: {shown}: there is no bucket {bucket!r} there. Is the name right, and AWS_ENDPOINT_URL?"
-        )
-    if any(isinstance(cause, lacking) for cause in chain):
-        return UserError(f"data.path: {shown}: no credentials ({said}). {ACCESS}.")
-    if any(isinstance(cause, PermissionError) for cause in chain):
-        return UserError(f"data.path: {shown}: S3 refuses ({said}). {ACCESS}.")
-    if any(isinstance(cause, FileNotFoundError) for cause in chain):
-        return UserError(f"data.path: {shown}: an object has just gone ({said}). Run the same command again.")
-    if any(_of_network(cause) for cause in chain):
-        return Passing(said)
-    return UserError(f"data.path: {shown}: S3 says: {said}.")
-
-
-def _of_network(error: BaseException) -> bool:
-    import aiohttp
-    from botocore import exceptions as boto
-
-    of_client = (aiohttp.ClientError, boto.HTTPClientError, boto.ConnectionError)
-    kinds = (ConnectionError, TimeoutError, *of_client)
-    return isinstance(error, kinds) or _code(error) in ("500", "502", "503", "504", "SlowDown")
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause:
-        yield cause
-        cause = cause.__cause__
-
-
-def _code(error: BaseException) -> str:
-    """The code of S3's answer, if it is one."""
-    response = getattr(error, "response", None)
-    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+def _shown(path: str) -> str:
+    """An address without what stands before an @: keys do not belong there, and still less into a log."""
+    return re.sub("//.*@", "//...@", path)

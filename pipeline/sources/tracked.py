@@ -130,6 +130,9 @@ class TrackedFolder(Store):
 
     def read(self, stored: Stored, size: int) -> bytes:
         """See `Store.read`."""
+        if cached := self._tracked.cached(stored.version):
+            with cached.open("rb") as file:
+                return file.read(size)
         return self._tracked.read(stored.key, 0, size)
 
     def _stored(self, key: str, facts: dict[str, Any]) -> Stored:

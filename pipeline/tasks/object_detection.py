@@ -11,13 +11,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pipeline import frames
-from pipeline.annotations import Corners, Flaw, FlawKind, Objects, Runs, Thing
+from pipeline.annotations import Corners, Flaw, FlawKind, Objects, Thing
 from pipeline.answering import MarkedBox, Marks
 from pipeline.answers.objects import ObjectAnswers
 from pipeline.boxes import area, clip, intersection
 from pipeline.contracts import AnnotationRules, Output, Settled, Target, TaskConfig, Views
 from pipeline.errors import UserError
 from pipeline.tasks._names import natural_order
+from pipeline.tasks._outlines import pixels, polygons
 
 SAME = 0.6
 """Of two boxes of one class that different tiles found, the share of the smaller with which they are one object."""
@@ -84,7 +85,7 @@ class Config(TaskConfig):
                 "label": places[thing.name],
                 **dict(zip(("x1", "y1", "x2", "y2"), map(float, thing.box), strict=True)),
                 "crowd": thing.crowd,
-                "outline": _polygons(thing),
+                "outline": polygons(thing),
             }
             for thing in annotation.things
             if thing.name in places
@@ -153,29 +154,6 @@ def in_words(names: Sequence[str]) -> str:
     """`12 RBC, 1 WBC`, the most frequent first; `nothing`."""
     counted = sorted(Counter(names).items(), key=lambda pair: (-pair[1], pair[0]))
     return ", ".join(f"{count} {name}" for name, count in counted) or "nothing"
-
-
-def pixels(annotation: Objects, width: int, height: int) -> Objects:
-    """The same in pixels, if it is in shares of the picture."""
-    if not annotation.relative:
-        return annotation
-
-    def scaled(values: Sequence[float]) -> tuple[float, ...]:
-        return tuple(value * (height if index % 2 else width) for index, value in enumerate(values))
-
-    def in_pixels(thing: Thing) -> Thing:
-        x1, y1, x2, y2 = scaled(thing.box)
-        outline = thing.outline if isinstance(thing.outline, Runs | None) else tuple(map(scaled, thing.outline))
-        return replace(thing, box=(x1, y1, x2, y2), outline=outline)
-
-    return replace(annotation, things=tuple(map(in_pixels, annotation.things)), relative=False)
-
-
-def _polygons(thing: Thing) -> list[list[float]] | None:
-    """Its outline as it is kept; one of runs is not."""
-    if thing.outline is None or isinstance(thing.outline, Runs):
-        return None
-    return [list(map(float, polygon)) for polygon in thing.outline]
 
 
 def _judged(

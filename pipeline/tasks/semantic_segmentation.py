@@ -15,7 +15,7 @@ from pipeline.answers.masks import MaskAnswers, marks
 from pipeline.contracts import AnnotationRules, Output, Settled, Target, TaskConfig, Views
 from pipeline.errors import UserError
 from pipeline.tasks._names import natural_order
-from pipeline.tasks.object_detection import pixels
+from pipeline.tasks._outlines import pixels
 
 
 class Told(NamedTuple):

@@ -1,0 +1,180 @@
+"""What the sections of the report show, made ready for its template."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.answering import Cell, Confusion, Table
+from pipeline.bootstrap import Interval
+from pipeline.contracts import SPLITS
+from pipeline.dataset import DatasetInfo
+from pipeline.evaluate import charts
+from pipeline.evaluate.wording import heading, lower, thousands
+
+MOST_CONFUSED = 20
+SHADES = 6
+LARGE = 10_000
+"""Counts from which on a matrix shows shares of its rows instead."""
+
+
+class Figure(NamedTuple):
+    """One metric of the model."""
+
+    name: str
+    title: str
+    higher_is_better: bool
+    interval: Interval
+    baseline: float
+    """The score of a model that never looks at a picture."""
+
+
+class Group(NamedTuple):
+    """Figures that share a direction, and the scale that their bars share."""
+
+    title: str
+    low: float
+    high: float
+    figures: list[tuple[Figure, Mapping[str, float] | None]]
+    """Each with the places of its bar in 0..100, None where it is undefined."""
+
+
+class Square(NamedTuple):
+    """A cell of the confusion matrix."""
+
+    many: int
+    text: str
+    shade: int
+    """0..6, by its share of the row."""
+
+
+class ClassRow(NamedTuple):
+    """How one class fares."""
+
+    name: str
+    score: Cell
+    bar: float
+    """The score in percent; 0 where it is undefined."""
+    others: Sequence[Cell]
+
+
+def groups(figures: Sequence[Figure]) -> list[Group]:
+    """Metrics with their bars, those of which more is better first."""
+    found = []
+    for title, higher in (("Higher is better", True), ("Lower is better", False)):
+        mine = [figure for figure in figures if figure.higher_is_better is higher]
+        known = [value for figure in mine for value in figure.interval if math.isfinite(value)]
+        if not mine:
+            continue
+        if higher:
+            low, high = math.floor(min(known, default=0.0) * 10) / 10, 1.0
+            low = min(low, 0.9)
+        else:
+            low, high = 0.0, max(0.1, math.ceil(max(known, default=1.0) * 10) / 10)
+        scale = charts.Scale(low, high, 0, 100)
+        bars = [
+            {"value": scale.at(f.interval.value), "low": scale.at(f.interval.low), "high": scale.at(f.interval.high)}
+            if all(map(math.isfinite, f.interval))
+            else None
+            for f in mine
+        ]
+        found.append(Group(title, low, high, list(zip(mine, bars, strict=True))))
+    return found
+
+
+def matrix(confusion: Confusion) -> list[list[Square]]:
+    """Counts with a shade, or, where they are too long to read, shares of their row."""
+    counts = confusion.counts
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shades = np.ceil(np.sqrt(shares) * SHADES).astype(int)  # a root, so that single errors show
+    large = in_shares(confusion)
+
+    def text(count: int, share: float) -> str:
+        if not count:
+            return ""
+        if not large:
+            return str(count)
+        return "<1" if share < 0.005 else f"{100 * share:.0f}"
+
+    return [
+        [Square(count, text(count, share), shade) for count, share, shade in zip(*row, strict=True)]
+        for row in zip(counts.tolist(), shares.tolist(), shades.tolist(), strict=True)
+    ]
+
+
+def in_shares(confusion: Confusion) -> bool:
+    """Whether the matrix shows percent of each row."""
+    return bool((confusion.counts >= LARGE).any())
+
+
+def confused(confusion: Confusion) -> list[tuple[str, str, int, float]]:
+    """The pairs confused most often: true, said, how many, share of all that are truly so."""
+    counts, names = confusion.counts, confusion.names
+    wrong = counts * (1 - np.eye(len(names), dtype=counts.dtype))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSED]
+    pairs = [divmod(int(place), len(names)) for place in order if wrong.flat[place]]
+    return [(names[a], names[b], int(wrong[a, b]), float(wrong[a, b] / counts[a].sum())) for a, b in pairs]
+
+
+def class_rows(table: Table, most: int) -> tuple[list[str], list[ClassRow]]:
+    """The headings after the name of the class, the score first; and at most so many classes, the hardest first."""
+    last = len(table.header) - 1
+    scored = [(row, float(row[last])) for row in table.rows]
+    scored.sort(key=lambda pair: pair[1] if math.isfinite(pair[1]) else math.inf)
+    rows = [ClassRow(str(row[0]), row[last], _bar(score), row[1:last]) for row, score in scored[:most]]
+    return [heading(table.header[last]), *map(heading, table.header[1:last])], rows
+
+
+def learning(epochs: Mapping[str, Sequence[float]], headline: Figure) -> list[charts.Chart]:
+    """Loss and score over the epochs, counted from 1, with a mark at the epoch that training kept."""
+
+    def points(column: str) -> charts.Points:
+        return [(epoch + 1, value) for epoch, value in zip(epochs["epoch"], epochs[column], strict=True)]
+
+    if not epochs:
+        return []
+    score, loss = points(f"val_{headline.name}"), points("val_loss")
+    sign = 1 if headline.higher_is_better else -1
+    known = [place for place, (_, value) in enumerate(score) if math.isfinite(value)]
+    # The highest score, of equal ones the lowest loss, of equal ones the first: as training chooses.
+    best = max(known, key=lambda place: (sign * score[place][1], -loss[place][1]), default=None)
+    title = f"Validation {lower(headline.title)}"
+    drawn = [
+        charts.curves("Loss", "Loss", {"Training": points("train_loss"), "Validation": loss}),
+        charts.curves(title, headline.title, {"Validation": score}, None if best is None else score[best]),
+    ]
+    return [chart for chart in drawn if chart]
+
+
+def facts(model: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested options as one list of (dotted key, value)."""
+    found = []
+    for key, value in model.items():
+        if isinstance(value, Mapping):
+            found += facts(value, f"{prefix}{key}.")
+        elif isinstance(value, int) and not isinstance(value, bool):
+            found.append((prefix + key, thousands(value)))
+        elif isinstance(value, list):
+            found.append((prefix + key, ", ".join(map(str, value))))
+        else:
+            found.append((prefix + key, str(value)))
+    return found
+
+
+def architecture(options: Mapping[str, Any]) -> str:
+    """The model's name and whichever of its options are names too: `timm resnet18`."""
+    others = [value for key, value in sorted(options.items()) if key != "name" and isinstance(value, str)]
+    return " ".join([options["name"], *others])
+
+
+def splits(dataset: DatasetInfo) -> list[tuple[str, list[int]]]:
+    """How much of each class each split holds."""
+    counts = [dataset.counts.get(split, {}) for split in SPLITS]
+    return [(name, [split.get(name, 0) for split in counts]) for name in dataset.classes]
+
+
+def _bar(score: float) -> float:
+    return round(100 * min(max(score, 0), 1), 2) if math.isfinite(score) else 0
