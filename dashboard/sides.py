@@ -16,6 +16,7 @@ from pipeline.registry import cases
 CHANGES = {"broken": "breaks", "fixed": "fixes", "both wrong": "both wrong", "both right": "both right"}
 """As the gate writes them, and as tabs name them."""
 SLICE = "slice:"
+FEW = 30
 
 
 class Wanted(NamedTuple):
@@ -74,8 +75,8 @@ def compared(case: str, wanted: Wanted, number: int, per_page: int) -> Images:
         total=found.num_rows,
         number=number,
         pages=pages,
-        labels=_values(table, "label"),
-        answers=_values(table, "challenger"),
+        labels=_choices(table, "label"),
+        answers=_choices(table, "challenger"),
         parts=[
             f"{name.removeprefix(SLICE)}={value}"
             for name in table.column_names
@@ -94,6 +95,12 @@ def _fitting(table: pa.Table, wanted: Wanted) -> pa.Table:
     if value and f"{SLICE}{column}" in table.column_names:
         table = table.filter(pc.equal(table.column(f"{SLICE}{column}"), value))
     return table
+
+
+def _choices(table: pa.Table, column: str) -> list[str]:
+    """What can be asked for: classes, but not words that are otherwise for nearly every image, as `12 cells, 1 nut`."""
+    values = _values(table, column)
+    return values if len(values) <= FEW or 2 * len(values) <= table.num_rows else []
 
 
 def _values(table: pa.Table, column: str) -> list[str]:

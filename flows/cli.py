@@ -14,6 +14,8 @@ import typer
 from flows import settings
 from flows.accounts import account
 from flows.decisions import commands as decisions
+from flows.export import export
+from flows.inspect import inspect
 from flows.records.commands import COMMANDS
 from flows.schedule import commands
 from pipeline.errors import UserError
@@ -54,7 +56,7 @@ def run(
         ),
     ] = None,
     params: Annotated[
-        Path | None, typer.Option("--params", metavar="FILE", help="Take the params from this file.")
+        Path | None, typer.Option("--params", metavar="FILE", help="Take params from this file, the rest from params.yaml.")
     ] = None,
     isolated: Annotated[
         bool, typer.Option("--isolated", help="Work in a git worktree of its own; nothing here is touched.")
@@ -162,7 +164,7 @@ def predict(
     show_predictions(pictures, Asked(json, draw))
 
 
-for command in (*COMMANDS, *decisions.COMMANDS, account):
+for command in (*COMMANDS, *decisions.COMMANDS, account, inspect, export):
     app.command()(command)
 
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.door import where_wrong
+from pipeline.door import PARAMS, where_wrong
 from pipeline.errors import ParamsError, Problem, UserError, did_you_mean
 from pipeline.files import STATE, write_text
+from pipeline.params import PART_FOLDERS
 
 KEPT = STATE / "params"
 
@@ -26,15 +27,7 @@ def edited(text: str, assignments: Sequence[str]) -> str:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    try:
-        params = yaml.load(text)
-    except YAMLError as error:
-        raise UserError(f"params.yaml: not valid YAML: {where_wrong(error)}.") from None
-    if not isinstance(params, dict):
-        raise UserError("params.yaml: expected `key: value` lines, one section each.")
+    params = _loaded(text, str(PARAMS))
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals or not key:
@@ -43,9 +36,30 @@ def edited(text: str, assignments: Sequence[str]) -> str:
             _assign(params, key, YAML(typ="safe").load(value))
         except YAMLError:
             raise UserError(f"--set {assignment!r}: {value!r} is not valid YAML; quote it for the shell.") from None
-    out = io.StringIO()
-    yaml.dump(params, out)
-    return out.getvalue()
+    return _dumped(params)
+
+
+def merged(text: str, base: str, file: str) -> str:
+    """The text of a params file that need not be whole: what it does not hold stays as it is in another.
+
+    A section that names a part takes the place of the other one as a whole, since another part has other options; of the
+    rest (`train`, `split`, ...) only the keys that it holds do.
+
+    Args:
+        text: of the file.
+        base: text of params.yaml.
+        file: its name, for errors.
+
+    Raises:
+        UserError: one of them is no YAML.
+    """
+    said, params = _loaded(text, file), _loaded(base, str(PARAMS))
+    for section, value in said.items():
+        if isinstance(value, dict) and isinstance(params.get(section), dict) and section not in PART_FOLDERS:
+            params[section].update(value)
+        else:
+            params[section] = value
+    return _dumped(params)
 
 
 def combinations(assignments: Sequence[str]) -> list[list[str]]:
@@ -69,6 +83,34 @@ def replace_params(path: Path, text: str) -> Path | None:
     write_text(kept, old)
     write_text(path, text)
     return kept
+
+
+def _yaml() -> Any:
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    return yaml
+
+
+def _loaded(text: str, file: str) -> Any:
+    """A params file with its comments."""
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        params = _yaml().load(text)
+    except YAMLError as error:
+        raise UserError(f"{file}: not valid YAML: {where_wrong(error)}.") from None
+    if not isinstance(params, dict):
+        raise UserError(f"{file}: expected `key: value` lines, one section each.")
+    return params
+
+
+def _dumped(params: Any) -> str:
+    out = io.StringIO()
+    _yaml().dump(params, out)
+    return out.getvalue()
 
 
 def _parts(value: str) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,8 +33,8 @@ def show_predictions(pictures: Sequence[Path], asked: Asked) -> None:
     """Print the champion's answer to each picture.
 
     Raises:
-        UserError: there is no champion, its files were changed, or some pictures cannot be read; the others are
-            answered first.
+        UserError: there is no champion, its files were changed, drawings would take the place of pictures, or some
+            pictures cannot be read; the others are answered first.
     """
     name = load(Named).name
     reigning = champion.current(name)
@@ -41,16 +42,17 @@ def show_predictions(pictures: Sequence[Path], asked: Asked) -> None:
         raise UserError(f"{name!r} has no champion yet: `convoy run` trains a model, and the gate decides.")
     bundle = Bundle.open(reigning.bundle())
     files = list(_files(pictures))
+    drawings = _drawings(files, asked.drawn) if asked.drawn else {}
     if not asked.as_json:
         print(f"{name} version {reigning.version.version}, champion since {reigning.since}", file=sys.stderr)
     unread = 0
     for start in range(0, len(files), BATCH):
-        unread += _answer(bundle, files[start : start + BATCH], asked)
+        unread += _answer(bundle, files[start : start + BATCH], asked.as_json, drawings)
     if unread:
         raise UserError(f"{unread} of {len(files)} files are no pictures that can be read; see above.")
 
 
-def _answer(bundle: Bundle, files: list[Path], asked: Asked) -> int:
+def _answer(bundle: Bundle, files: list[Path], as_json: bool, drawings: Mapping[Path, Path]) -> int:
     """Print the answers to some files; how many could not be read."""
     readable = []
     for path in files:
@@ -60,26 +62,46 @@ def _answer(bundle: Bundle, files: list[Path], asked: Asked) -> int:
             print(f"{path}: {error}", file=sys.stderr)
     told = bundle.answer([prepared for _, prepared in readable])
     for (path, _), one in zip(readable, told, strict=True):
-        if asked.as_json:
+        if as_json:
             plain = bundle.task.plain(one, bundle.info.classes)
             print(json.dumps({"image": str(path), **plain}, default=_base64))
         else:
             print(f"{path}  {bundle.task.marks(one, bundle.info.classes).words}")
-        if asked.drawn:
-            _draw(bundle, path, one, asked.drawn)
+        if path in drawings:
+            _draw(bundle, path, one, drawings[path])
     return len(files) - len(readable)
 
 
-def _draw(bundle: Bundle, path: Path, told: Any, folder: Path) -> None:
-    """Write the picture with the answer drawn on it into `folder`, under its own name."""
-    from pipeline.drawing import marked
+def _drawings(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Where in `folder` the drawing of each picture goes: under its own name, and a number if that is taken.
 
+    Raises:
+        UserError: a picture that is asked about lies there.
+    """
+    pictures = {path.resolve() for path in files}
+    drawings: dict[Path, Path] = {}
+    taken: set[Path] = set()
+    for path in dict.fromkeys(files):
+        names = (path.stem if number == 1 else f"{path.stem}-{number}" for number in itertools.count(1))
+        target = next(place for name in names if (place := folder / f"{name}.png") not in taken)
+        if target.resolve() in pictures:
+            raise UserError(
+                f"--draw {folder}: {target.name} lies there, and is one of the pictures. Name another folder."
+            )
+        drawings[path] = target
+        taken.add(target)
+    return drawings
+
+
+def _draw(bundle: Bundle, path: Path, told: Any, target: Path) -> None:
+    """Write the picture with the answer drawn on it."""
+    from pipeline.drawing import marked
     from pipeline.files import write_bytes
     from pipeline.images import decode, encode_png
 
     pixels = decode(path.read_bytes(), bundle.info.channels)
     marks = bundle.task.marks(told, bundle.info.classes)
-    write_bytes(folder / f"{path.stem}.png", encode_png(marked(pixels, marks, max(pixels.shape[:2]))))
+    write_bytes(target, encode_png(marked(pixels, marks, max(pixels.shape[:2]))))
 
 
 def _base64(value: bytes) -> str:

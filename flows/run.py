@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from flows import settings
 from flows.alone import alone, of_device
-from flows.edits import edited, replace_params
+from flows.edits import edited, merged, replace_params
 from flows.housekeeping.turns import run_at_work
 from flows.result import Result
 from flows.servers.dashboards import prefect_for_run
@@ -158,6 +158,8 @@ def change_params(assignments: Sequence[str], params_file: Path | None) -> None:
         text = (params_file or PARAMS).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--params {params_file}: cannot be read: {error}") from None
+    if params_file is not None and PARAMS.exists():
+        text = merged(text, PARAMS.read_text(encoding="utf-8"), str(params_file))
     text = edited(text, assignments) if assignments else text
     parse(Params, text, str(params_file or PARAMS))
     if (kept := replace_params(PARAMS, text)) and not in_worktree():

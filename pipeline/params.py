@@ -48,6 +48,8 @@ class SplitOptions(Options):
     """Share for the final score."""
     seed: int = Field(0, ge=0)
     """Another seed, other splits."""
+    train: Literal["train", "val", "test"] = "train"
+    """Which of the source's splits is learnt from: another one where the source has no `train`."""
 
     @model_validator(mode="after")
     def _leaves_something(self) -> SplitOptions:

@@ -13,6 +13,7 @@ LONGEST = (
     "test_story",
     "test_verify",
     "test_experiments",
+    "test_ready_params",
     "test_killed",
     "test_away",
     "test_worker",

@@ -103,7 +103,7 @@ def picture(kind: int, number: int) -> bytes:
 
 def ingest(data: str = "{name: folder, path: source, metadata: facts.csv}") -> str:
     """Make out/dataset from `source/`; the digest."""
-    text = f"data: {data}\nsplit: {{val: 0.2, test: 0.25}}\ntask: {{name: classification}}\n"
+    text = f"data: {data}\nannotations: {{}}\nsplit: {{val: 0.2, test: 0.25}}\ntask: {{name: classification}}\n"
     return stage.run(parse(IngestParams, text), OUT).digest
 
 
@@ -126,7 +126,7 @@ def _learnt(run: str, digest: str, lock: str) -> None:
         "origin": {"name": "folder", "path": "source", "metadata": "facts.csv"},
         "images": info.images,
         "classes": info.classes,
-        "splits": {split: sum(of_class.values()) for split, of_class in info.counts.items()},
+        "splits": info.splits,
         "rejected": info.rejected,
     }
     write_json(path, record)

@@ -1,7 +1,7 @@
-"""Small datasets of objects and of masks, and networks that answer them: every number can be found by hand.
+"""Small datasets of objects and of masks, and what a network says of them: every number can be found by hand.
 
-    dataset, bundle = located_sets.objects(root)    eight test images of two classes
-    dataset, bundle = located_sets.masks(root)      four test images of two classes
+    dataset = located_sets.objects(root)    eight test images of two classes
+    dataset = located_sets.masks(root)      four test images of two classes
 
 The pictures are grey, 32 x 32: dark on the left, bright on the right. Names of classes and files are hostile.
 """
@@ -16,13 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from torch import nn
 
-from pipeline import bundle as bundles
 from pipeline import masks as runs
-from pipeline.bundle import Bundle, BundleInfo
-from pipeline.contracts import SPLITS, Frame
+from pipeline.contracts import SPLITS
 from pipeline.dataset import (
     FIELDS,
     MASK_COLUMNS,
@@ -42,6 +38,9 @@ CLASSES = ["cell", EVIL]
 BOX = (8.0, 8.0, 24.0, 24.0)
 OTHER = (0.0, 26.0, 6.0, 32.0)
 SCORE = 0.75
+SAID_BOXES = np.array([[*BOX, SCORE, 0], [0] * 6], np.float32)
+SAID_MAPS = np.stack([np.tile(np.where(np.arange(SIDE) < SIDE // 2, s, -s), (SIDE, 1)) for s in (4, -4)]).astype("f4")
+"""Logits of both classes, float32 [2, 32, 32]."""
 PROBLEMS = [
     ("a.xml", "object 2 (cell)", "bad_box", "the box 3,3,3,9 has no area", "drop"),
     ("a.xml", "object 3 (cell)", "outside", f"the box -4,0,9,9 reaches beyond the picture {EVIL}", "clip"),
@@ -49,10 +48,10 @@ PROBLEMS = [
 ]
 
 
-def objects(root: Path) -> tuple[Dataset, Bundle]:
+def objects(root: Path) -> Dataset:
     """Of four images: one cell; one of the other class, in its place; none; two cells.
 
-    The network says that `BOX` is a cell, whatever it sees.
+    The network says that `BOX` is a cell, whatever it sees: `SAID_BOXES`.
     """
 
     def things(place: int) -> list[dict[str, Any]]:
@@ -70,14 +69,13 @@ def objects(root: Path) -> tuple[Dataset, Bundle]:
         return sum(thing["label"] == label for thing in things(place))
 
     info = {"task": "object_detection", "unit": "objects", "learns": "OBJECTS"}
-    dataset = _write(root / "dataset", {"train": 4, "val": 4, "test": 8}, column, count, info)
-    return dataset, _bundle(root / "model", "object_detection", Stubborn())
+    return _write(root, {"train": 4, "val": 4, "test": 8}, column, count, info)
 
 
-def masks(root: Path) -> tuple[Dataset, Bundle]:
+def masks(root: Path) -> Dataset:
     """Of four images: left and right; the same, void in the last eight rows; left everywhere; as the second.
 
-    The network says what it sees: left and right.
+    The network says what it sees, left and right: `SAID_MAPS`.
     """
 
     def mask(place: int) -> np.ndarray:
@@ -90,7 +88,7 @@ def masks(root: Path) -> tuple[Dataset, Bundle]:
         encoded = [runs.encode(mask(place)) for _, place in found]
         ids = [hashlib.sha256(data).hexdigest() for data in encoded]
         kept = dict(sorted(zip(ids, encoded, strict=True)))
-        _shard(root / "dataset/masks", list(kept), list(kept.values()))
+        _shard(root / "masks", list(kept), list(kept.values()))
         rows = [list(kept).index(one) for one in ids]
         values = dict(zip(MASK_COLUMNS, (ids, [0] * len(ids), rows), strict=True))
         return {name: pa.array(values[name], kind) for name, kind in MASK_COLUMNS.items()}
@@ -99,31 +97,7 @@ def masks(root: Path) -> tuple[Dataset, Bundle]:
         return int((mask(place) == label).sum())
 
     info = {"task": "semantic_segmentation", "unit": "pixels", "learns": "MASK"}
-    dataset = _write(root / "dataset", {"train": 4, "val": 4, "test": 4}, column, count, info)
-    return dataset, _bundle(root / "model", "semantic_segmentation", Bright())
-
-
-class Stubborn(nn.Module):
-    """Says that there is a cell in the middle of every picture."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows = nn.Parameter(torch.tensor([[*BOX, SCORE, 0.0], [0.0] * 6]))
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        return self.rows.expand(pictures.shape[0], -1, -1)
-
-
-class Bright(nn.Module):
-    """Tells bright pixels from dark ones."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.middle = nn.Parameter(torch.tensor(0.5))
-
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        bright = 10 * (pictures - self.middle)
-        return torch.cat([-bright, bright], dim=1)
+    return _write(root, {"train": 4, "val": 4, "test": 4}, column, count, info)
 
 
 def _write(root: Path, sizes: dict[str, int], column: Any, count: Any, about: dict[str, Any]) -> Dataset:
@@ -172,13 +146,3 @@ def _shard(folder: Path, ids: Sequence[str], blobs: Sequence[bytes]) -> None:
     table = pa.table({"id": list(ids), "data": list(blobs)}, pa.schema(list(SHARD_COLUMNS.items())))
     with pa.OSFile(str(folder / "00000.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
-
-
-def _bundle(root: Path, task: str, network: nn.Module) -> Bundle:
-    root.mkdir(parents=True)
-    info = BundleInfo(
-        task={"name": task}, classes=CLASSES, channels=1, frame=Frame(name="pad"), packed=SIDE, size=SIDE, mean=[0.0],
-        deviation=[1.0], model={"name": "stub"}, parameters=1, dataset="ab" * 32,
-    )  # fmt: skip
-    bundles.write(root, info, network)
-    return Bundle.open(root)

@@ -27,6 +27,7 @@ from pipeline.dataset import Dataset, DatasetInfo, Split
 from pipeline.door import parse
 from pipeline.files import write_json, write_text
 from pipeline.params import Params
+from pipeline.plugin import metric_named
 from pipeline.registry import tracking
 from pipeline.score import Told
 
@@ -90,11 +91,8 @@ def make_pictures(count: int) -> tuple[list[bytes], np.ndarray]:
 
 def make_dataset(root: Path, pictures: list[bytes], labels: np.ndarray) -> DatasetInfo:
     """The pictures as the test split, and the same number of rows as the train split."""
-    (root / "shards").mkdir(parents=True)
     ids = [f"{index:064x}" for index in range(len(pictures))]
-    shard = pa.table({"id": ids, "data": pa.array(pictures, pa.large_binary())})
-    with pa.ipc.new_file(root / "shards/0.arrow", shard.schema) as writer:
-        writer.write_table(shard)
+    make_shard(root / "shards", ids, pictures)
     columns: dict[str, Any] = {
         "id": ids + [f"f{identity[1:]}" for identity in ids],
         "split": ["test"] * len(ids) + ["train"] * len(ids),
@@ -121,6 +119,14 @@ def make_dataset(root: Path, pictures: list[bytes], labels: np.ndarray) -> Datas
     )
     write_json(root / "dataset.json", info.model_dump())
     return info
+
+
+def make_shard(folder: Path, ids: list[str], data: list[bytes]) -> None:
+    """Encoded pictures or masks, as a dataset keeps them."""
+    folder.mkdir(parents=True)
+    shard = pa.table({"id": ids, "data": pa.array(data, pa.large_binary())})
+    with pa.ipc.new_file(folder / "0.arrow", shard.schema) as writer:
+        writer.write_table(shard)
 
 
 def make_notes(out: Path) -> None:
@@ -150,8 +156,9 @@ def make_evaluation(root: Path, model: Path, dataset: Path) -> None:
     }
     root.mkdir(parents=True)
     pq.write_table(pa.table(table), root / "predictions.parquet")
-    scores = {"accuracy": {"value": float(answers.quality.mean()), "low": 0.8, "high": 0.97}, "images": len(test)}
-    write_json(root / "metrics.json", scores)
+    score = Bundle.open(model).task.score
+    value = float(metric_named(score).score(answers, np.ones((1, len(test))))[0])
+    write_json(root / "metrics.json", {score: {"value": value, "low": 0.8, "high": 0.97}, "images": len(test)})
     write_text(root / "report.html", "<!doctype html><title>Report</title><h1>Report</h1>")
 
 

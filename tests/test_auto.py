@@ -130,22 +130,10 @@ class Strict(FormatConfig):
     def read(self) -> Any: ...
 
 
-def test_fingerprint_asks_no_format_and_changes_with_the_code_of_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = str(tree(tmp_path / "pets", PETS))
-    code = tree(tmp_path / "code", {f"formats/{name}.py": b"" for name in auto.names("formats")})
-    monkeypatch.setattr(auto, "HOME", code)
+def test_fingerprint_asks_no_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = str(tree(tmp_path, PETS))
     monkeypatch.setattr(auto, "recognised", None)
-    lines = list(Config(path=path).fingerprint())
-    assert [line.rpartition("\t")[0] for line in lines[:1]] + lines[1:] == list(Folder(path=path).fingerprint())
-    (code / "formats/coco.py").write_bytes(b"new")
-    assert next(Config(path=path).fingerprint()) != lines[0]
-
-
-def test_the_code_beside_the_formats_counts_as_well():
-    """`ingest` looks at `formats/_*.py` itself."""
-    from pipeline.ingest.fingerprint import CODE
-
-    assert "formats/_*.py" in CODE
+    assert list(Config(path=path).fingerprint()) == list(Folder(path=path).fingerprint())
 
 
 # Heads

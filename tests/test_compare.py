@@ -108,8 +108,8 @@ def test_all_that_was_planted_is_found(here, capsys):
 def test_the_paired_difference_by_hand(here, capsys):
     found = compared(capsys, "digits/1", "digits/2")
     answers = [{row["id"]: row for row in table.to_pylist()} for table in here.predictions]
-    both = [one for one in answers[0] if one in answers[1] and answers[0][one]["label"] == answers[1][one]["label"]]
-    before, after = (np.array([side[one]["correct"] for one in both]) for side in answers)
+    both = [one for one in answers[0] if one in answers[1] and answers[0][one]["actual"] == answers[1][one]["actual"]]
+    before, after = (np.array([side[one]["answer"] == side[one]["actual"] for one in both]) for side in answers)
     paired = found["paired"]
     assert paired["images"] == len(both)
     assert paired["champion"] == pytest.approx(before.mean())
@@ -122,7 +122,7 @@ def test_the_paired_difference_by_hand(here, capsys):
     assert turned["difference"] == pytest.approx(-paired["difference"])
     passed_over = len(answers[0].keys() & answers[1].keys()) - len(both)
     assert passed_over == 1  # the one that moved
-    assert found["note"] == "Test pictures whose label changed are passed over: 1."
+    assert found["note"] == "Test pictures that are annotated otherwise are passed over: 1."
 
 
 def test_the_words_fit_a_terminal(here):

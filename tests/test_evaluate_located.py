@@ -15,11 +15,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from located_sets import BOX, EVIL, SCORE
+from located_sets import BOX, CLASSES, EVIL, SCORE, SIDE
 from PIL import Image
+from torch import nn
 
+from pipeline import bundle as bundles
 from pipeline import masks
-from pipeline.contracts import TaskConfig
+from pipeline.bundle import Bundle, BundleInfo
+from pipeline.contracts import Frame, TaskConfig
 from pipeline.dataset import Dataset
 from pipeline.evaluate import stage
 from pipeline.params import ComputeOptions, EvaluateOptions, EvaluateParams
@@ -32,7 +35,40 @@ FILES = {
 PLOTTED = EVIL.replace("<", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}")
 
 
-def evaluated(root: Path, kind: Any, task: TaskConfig) -> Path:
+class Stubborn(nn.Module):
+    """Says that there is a cell in the middle of every picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.tensor([[*BOX, SCORE, 0.0], [0.0] * 6]))
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return self.rows.expand(pictures.shape[0], -1, -1)
+
+
+class Bright(nn.Module):
+    """Tells bright pixels from dark ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.middle = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        bright = 10 * (pictures - self.middle)
+        return torch.cat([-bright, bright], dim=1)
+
+
+def _bundle(root: Path, task: str, network: nn.Module) -> Bundle:
+    root.mkdir(parents=True)
+    info = BundleInfo(
+        task={"name": task}, classes=CLASSES, channels=1, frame=Frame(name="pad"), packed=SIDE, size=SIDE, mean=[0.0],
+        deviation=[1.0], model={"name": "stub"}, parameters=1, dataset="ab" * 32,
+    )  # fmt: skip
+    bundles.write(root, info, network)
+    return Bundle.open(root)
+
+
+def evaluated(root: Path, kind: Any, task: TaskConfig, network: nn.Module) -> Path:
     torch.set_num_threads(1)
     params = EvaluateParams(
         task=task,
@@ -40,19 +76,21 @@ def evaluated(root: Path, kind: Any, task: TaskConfig) -> Path:
         evaluate=EvaluateOptions(resamples=100, worst=3),
     )
     with contextlib.chdir(root):  # the packed cache lies there
-        stage.run(params, *kind(root), root / "evaluation")
+        dataset = kind(root / "dataset")
+        bundle = _bundle(root / "model", dataset.info.task, network)
+        stage.run(params, dataset, bundle, root / "evaluation")
     assert {path.name for path in (root / "evaluation").iterdir()} == FILES
     return root
 
 
 @pytest.fixture(scope="module")
 def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return evaluated(tmp_path_factory.mktemp("objects"), located_sets.objects, Detection())
+    return evaluated(tmp_path_factory.mktemp("objects"), located_sets.objects, Detection(), Stubborn())
 
 
 @pytest.fixture(scope="module")
 def pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return evaluated(tmp_path_factory.mktemp("pixels"), located_sets.masks, Segmentation())
+    return evaluated(tmp_path_factory.mktemp("pixels"), located_sets.masks, Segmentation(), Bright())
 
 
 def rows(root: Path, name: str) -> list[dict[str, Any]]:
@@ -192,6 +230,6 @@ def test_the_report_of_masks_shows_the_only_error(pixels: Path):
 
 
 def test_the_same_input_gives_the_same_bytes(objects: Path, tmp_path: Path):
-    again = evaluated(tmp_path, located_sets.objects, Detection())
+    again = evaluated(tmp_path, located_sets.objects, Detection(), Stubborn())
     for name in FILES:
         assert (again / "evaluation" / name).read_bytes() == (objects / "evaluation" / name).read_bytes(), name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from pipeline.door import parse
 from pipeline.params import Params
@@ -227,8 +229,13 @@ def test_the_champion_answers(killed_and_finished):
     test_split = Dataset.open(project / "out" / "dataset").split("test")
     picture = project / "digit.png"
     picture.write_bytes(test_split.read(0))
-    words = convoy(project, "predict", "digit.png", "--json")
-    assert '"answer": "' in words
+    words = convoy(project, "predict", "digit.png", "--json", "--draw", "drawn")
+    answer = json.loads(words.splitlines()[-1])
+    assert answer["image"] == str(picture)
+    assert answer["label"] in map(str, range(10))
+    assert sum(answer["probabilities"].values()) == pytest.approx(1)
+    with Image.open(project / "drawn" / "digit.png") as drawn:
+        assert min(drawn.size) >= 8
     assert "params.yaml: not a picture" in convoy(project, "predict", "params.yaml", status=1)
 
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_sources import SOURCES
 
+from pipeline.annotations import Flaw
 from pipeline.contracts import SPLITS, FormatConfig, Found, LeftOut, Target
 from pipeline.errors import UserError
 from pipeline.formats.folder import lay_out
@@ -54,7 +56,11 @@ def made(form: str, options: dict[str, Any]) -> FormatConfig:
 def options(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     if "path" not in config_class("formats", request.param).model_fields:
         return {}
-    return {"path": str(tree(tmp_path, [f"{name}/{k}.png" for name in ("ants", "bees") for k in range(5)]))}
+    writers = {ready.partition("-")[2]: writer for ready, writer in SOURCES.items()} | {
+        "auto": SOURCES["detection-coco"]
+    }
+    writers[request.param](tmp_path / "source")  # a format that is new gets its writer in tests/tiny_sources.py
+    return {"path": str(tmp_path / "source")}
 
 
 every_format = pytest.mark.parametrize(("form", "options"), [(n, n) for n in names("formats")], indirect=["options"])
@@ -66,13 +72,14 @@ def test_a_format_keeps_its_contract(form: str, options: dict[str, Any]):
     assert config.gives
     items = list(config.read())
     assert any(isinstance(item, Found) for item in items)
-    assert len({item.name for item in items}) == len(items), "a file comes once"
-    for item in items:
+    files = [item for item in items if not isinstance(item, Flaw)]
+    assert len({item.name for item in files}) == len(files), "a file comes once"
+    for item in files:
         assert not item.name.startswith("/")
         assert ".." not in item.name.split("/")
         if isinstance(item, Found):
             assert isinstance(item.data, bytes)
-            assert item.annotation.keys() == config.gives
+            assert item.annotation and item.annotation.keys() <= config.gives
             assert item.split in (None, *SPLITS)
             assert all(isinstance(text, str) for pair in item.metadata.items() for text in pair)
         else:

@@ -23,7 +23,7 @@ from PIL import Image
 from pipeline.annotations import Flaw, FlawKind, Objects, Painted, Thing
 from pipeline.contracts import FormatConfig, Found, LeftOut, Target
 from pipeline.errors import UserError
-from pipeline.formats._class_files import Names, parsed
+from pipeline.formats._class_lists import Names, parsed
 from pipeline.images import decode, encode_png
 from pipeline.plugin import config_class
 from pipeline.source import Entry, open_source
@@ -614,13 +614,13 @@ def test_boxes_in_a_table(tmp_path: Path):
         ("image,label,x,y,w,h", "0.png,a,1,2,3,4", (1, 2, 4, 6), False),
         ("image,label,x1,y1,x2,y2", "0.png,a,1,2,3,4", (1, 2, 3, 4), False),
         ("ImageID,LabelName,XMin,XMax,YMin,YMax", "0,a,0.25,0.5,0.5,1", (0.25, 0.5, 0.5, 1), True),
-        ("image,cell_type,x,y,width,height", "0.png,a,-1,nan,1e300,4", None, False),
+        ("image,cell_type,x,y,width,height", "0.png,a,-1,inf,1e300,4", (-1, np.inf, 1e300, np.inf), False),
     ],
 )
 def test_boxes_in_other_columns(tmp_path: Path, header: str, row: str, box: Any, relative: bool):
     objects = table(tmp_path, f"{header}\n{row}\n").of(Target.OBJECTS)["images/0.png"]
-    assert [thing.box for thing in objects.things] == ([box] if box else [])
-    assert objects.relative is relative or not box
+    assert [thing.box for thing in objects.things] == [box], "whether it is one is for the task to say"
+    assert objects.relative is relative
 
 
 def test_objects_in_json_lines(tmp_path: Path):

@@ -466,6 +466,12 @@ def test_given_splits_stay_and_a_missing_one_is_taken_from_train():
     assert split_of(complete) == {picture.id: picture.split for picture in complete}
 
 
+def test_another_split_can_be_learnt_from():
+    pictures = kept(9, split="val") + kept(9, split="test", start=20)
+    splits = Counter(split_of(pictures, train="val").values())
+    assert splits["test"] == 9 and splits["train"] + splits["val"] == 9 and splits["val"] > 0
+
+
 @pytest.mark.parametrize("count", range(3, 12))
 def test_every_class_is_in_every_split_that_is_taken(count: int):
     for label in ("rare", "scarce", "few"):
@@ -508,7 +514,7 @@ def test_groups_are_not_parted():
             kept(9, split="train") + kept(3, "b", split="test"),
             r"1 class to validate or test with, but none of it to train on: 'b' \(test\)",
         ),
-        (kept(9, split="val") + kept(9, split="test", start=20), "to validate and test with, but none to train on"),
+        (kept(9, split="val") + kept(9, split="test", start=20), "The source has pictures for val and test, but none to train on. Set split.train to the one to learn from"),
     ],
 )  # fmt: skip
 def test_too_little_to_split(pictures: list[Picture], words: str):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from dashboard import judged, sides
+from dashboard import datasets, judged, sides
 from dashboard.access import Approver, Viewer
 from dashboard.page import missing, page
 from dashboard.sides import Wanted
@@ -97,6 +97,7 @@ def _page(request: Request, case: str, wanted: Wanted, number: int, refusal: str
         classes=[row for row in rows if row.column == "class"],
         slices=[row for row in rows if row.column != "class"],
         images=sides.compared(case, wanted, number, PICTURES),
+        located=bool(standing.case.verdict.dataset) and datasets.located(standing.case.verdict.dataset),
         wanted=wanted,
         link=request.app.state.servers.addresses.version(
             request.url.hostname or "", standing.case.challenger.name, standing.case.challenger.version

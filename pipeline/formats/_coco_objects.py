@@ -10,7 +10,7 @@ from pipeline.contracts import Target
 from pipeline.formats._coco_file import Category, CocoFile, Listed, listed_in
 from pipeline.formats._coco_outlines import extent, outline_of
 from pipeline.formats._said import Story
-from pipeline.formats._values import Id, Twice, identity, number, shown, whole
+from pipeline.formats._values import Id, Twice, identity, number, numbers, shown, whole
 
 COLOURS = 256**3
 
@@ -132,10 +132,10 @@ def _crowd(entry: dict[str, Any]) -> bool:
 
 
 def _box(said: Any) -> Corners:
-    numbers = [number(value) for value in said] if isinstance(said, list) else []
-    x, y, width, height = numbers if len(numbers) == 4 else [None] * 4
-    if x is None or y is None or width is None or height is None:
+    values = numbers(said)
+    if values is None or len(values) != 4:
         raise _Bad(FlawKind.UNREADABLE, f"its bbox is {shown(said)}; expected x, y, width, height")
+    x, y, width, height = values
     return x, y, x + width, y + height
 
 

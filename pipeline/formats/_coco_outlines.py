@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from pipeline.annotations import Corners, Polygon, Runs
-from pipeline.formats._values import number, shown, whole
+from pipeline.formats._values import numbers, shown, whole
 
 MAX_SIDE = 30_000
 MAX_PIXELS = 200_000_000
@@ -45,11 +45,11 @@ def extent(polygons: tuple[Polygon, ...]) -> Corners:
 def _polygon(values: Any, place: int) -> Polygon:
     if not isinstance(values, list):
         raise ValueError(f"its polygon {place} is {shown(values)}; expected a list of x, y, x, y, ...")
-    numbers = [number(value) for value in values]
-    if len(values) < 6 or len(values) % 2 or None in numbers:
-        what = f"{len(values)} numbers" if None not in numbers else f"what are no numbers: {shown(values)}"
+    corners = numbers(values)
+    if corners is None or len(corners) < 6 or len(corners) % 2:
+        what = f"what are no numbers: {shown(values)}" if corners is None else f"{len(corners)} numbers"
         raise ValueError(f"its polygon {place} holds {what}; expected x, y of three corners or more")
-    return tuple(value for value in numbers if value is not None)
+    return corners
 
 
 def _runs(said: dict[str, Any]) -> Runs:

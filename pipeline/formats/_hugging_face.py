@@ -7,11 +7,11 @@ objects   {bbox: [[x, y, width, height], ...], category: [number, ...]}, or a li
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.annotations import Flaw, FlawKind, Thing
+from pipeline.formats._values import number, number_in, shown
 
 BOXES = ("bbox", "bboxes", "box", "boxes")
 CATEGORIES = ("category", "categories", "label", "labels", "class", "classes", "category_id")
@@ -71,8 +71,8 @@ def things(objects: Any, names: Mapping[int, str], source: str, place: str) -> I
         source: the file, for flaws.
         place: likewise, where in it.
     """
-    for number, (box, category, crowd) in enumerate(_each(objects), start=1):
-        where = f"{place}, object {number}"
+    for count, (box, category, crowd) in enumerate(_each(objects), start=1):
+        where = f"{place}, object {count}"
         try:
             x, y, width, height = numbers(box)
             name = class_name(category, names)
@@ -93,10 +93,10 @@ def numbers(box: Any) -> tuple[float, float, float, float]:
         ValueError: it is something else.
     """
     if isinstance(box, Sequence) and not isinstance(box, str) and len(box) == 4:
-        found = [float(value) if isinstance(value, int | float) and abs(value) < 1e300 else math.nan for value in box]
-        if not any(isinstance(value, bool) for value in box) and not any(map(math.isnan, found)):
-            return found[0], found[1], found[2], found[3]
-    raise ValueError(f"the box is {str(box)[:60]}; expected four numbers")
+        x, y, third, fourth = (number_in(value) if isinstance(value, str) else number(value) for value in box)
+        if x is not None and y is not None and third is not None and fourth is not None:
+            return x, y, third, fourth
+    raise ValueError(f"the box is {shown(box)}; expected four numbers")
 
 
 def _each(objects: Any) -> Iterator[tuple[Any, Any, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from pipeline.annotations import Flaw, FlawKind
@@ -16,6 +17,11 @@ from pipeline.formats._samples import find_picture, foreign, masks_among
 SUFFIXES = ("txt", "lst", "list")
 LONGEST = 4000
 """Characters of a line."""
+FIRST = 20
+"""Lines that show whether a text is a list."""
+MOST_LINES = 10_000_000
+MOST_ODD = 1000
+"""Lines of a list that cannot be understood."""
 TWO = re.compile(rf"(\S.*?\.(?:{'|'.join(sorted(PICTURES))}))(?:\s*,\s*|\s+)(\S.*)", re.IGNORECASE)
 BARE = re.compile(r"([^\s,]+)(?:\s*,\s*|\s+)([^\s,]+)")
 
@@ -73,9 +79,9 @@ def is_list(found: Sequence[Row | Flaw], bases: frozenset[str]) -> bool:
         found: of `rows`.
         bases: of the pictures of the source, names without folders, in lower case, with and without suffix.
     """
-    first = [row for row in found[:20] if isinstance(row, Row)]
+    first = [row for row in found[:FIRST] if isinstance(row, Row)]
     named = [row for row in first if folder(row.picture).rpartition("/")[2].lower() in bases]
-    return bool(named) and 2 * len(first) >= min(len(found), 20)
+    return bool(named) and 2 * len(first) >= min(len(found), FIRST)
 
 
 def bases(names: Sequence[str] | frozenset[str]) -> frozenset[str]:
@@ -106,11 +112,19 @@ def read(listing: Listing, wanted: Sequence[str]) -> tuple[list[Row | Flaw], lis
             left_out.append(item)
             continue
         name, data = item
-        lines = list(rows(data.decode("utf-8-sig", "replace"), name))
-        if wanted or is_list(lines, known):
-            found += lines
-        else:
+        text = data.decode("utf-8-sig", "replace")
+        if not wanted and not is_list(list(islice(rows(text, name), FIRST)), known):
             left_out.append(LeftOut(name, "no list of pictures and masks or classes"))
+            continue
+        lines = list(islice(rows(text, name), MOST_LINES + 1))
+        odd = [row for row in lines if isinstance(row, Flaw)]
+        if len(lines) > MOST_LINES or len(odd) > MOST_ODD:
+            first = f" The first: {odd[0].place}: {odd[0].found}." if odd else ""
+            raise UserError(
+                f"{listing.path}: {name} has {len(lines):,} lines or more, and {len(odd):,} cannot be understood; the "
+                f"limits are {MOST_LINES:,} and {MOST_ODD:,}.{first} Mend the list."
+            )
+        found += lines
     if not any(isinstance(row, Row) for row in found):
         raise UserError(
             f"{listing.path}: no text file in it lists pictures. Expected lines such as 'train/1.jpg trainannot/1.png' "

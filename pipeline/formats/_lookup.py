@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from itertools import islice
 
 from pipeline.formats._names import common_end
+
+MOST = 1000
+"""Files of one name that are told apart by the folders above them."""
 
 
 class Lookup:
@@ -35,14 +37,19 @@ class Lookup:
     def closest(self, said: str, known: Callable[[str], bool]) -> str | None:
         """The one file whose last parts agree with most of `said`; None if there is none, or more than one."""
         parts = [part for part in said.lower().split("/") if part not in ("", ".", "..")]
-        near = filter(known, self._last_two.get("/".join(parts[-2:]), ()) if len(parts) > 1 else ())
+        if not parts:
+            return None
+        near = self._some(self._last_two.get("/".join(parts[-2:]), []), known) if len(parts) > 1 else []
+        if not near:  # nothing but the last part can agree, so that two are one too many
+            last = self._some(self._last.get(parts[-1], []), known)
+            return last[0] if len(last) == 1 else None
         agreeing = {name: common_end(self._key(name), "/".join(parts)) for name in near}
-        if agreeing:
-            most = max(agreeing.values())
-            best = [name for name, count in agreeing.items() if count == most]
-        else:  # nothing but the last part can agree, so that two are one too many
-            best = list(islice(filter(known, self._last.get(parts[-1], ()) if parts else ()), 2))
+        most = max(agreeing.values())
+        best = [name for name, count in agreeing.items() if count == most]
         return best[0] if len(best) == 1 else None
+
+    def _some(self, names: list[str], known: Callable[[str], bool]) -> list[str]:
+        return [name for name in names if known(name)] if len(names) <= MOST else []
 
 
 def without_suffix(name: str) -> str:

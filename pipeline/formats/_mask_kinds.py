@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from pipeline.annotations import Colour, Layer, Painted
 from pipeline.errors import UserError
-from pipeline.formats._class_files import Names
+from pipeline.formats._class_lists import Names
 from pipeline.formats._mask_look import BLACK, WHITE, Look
 
 NUMBERED = 254
@@ -82,7 +82,8 @@ def by_object(found: Meaning, seen: Look) -> Meaning:
     Raises:
         UserError: they have more than two values.
     """
-    pair = _pair(seen) or (0, max(seen.values, default=255))
+    lowest = min(seen.values, default=0) if len(seen.values) == 2 else 0
+    pair = _pair(seen) or (lowest, max(seen.values, default=255))
     if len(seen.values) > 2 or seen.coloured:
         raise UserError(
             f"Each picture has several masks, which hold the values {_listed(seen.values)}; a mask of one object has "

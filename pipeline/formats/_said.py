@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.annotations import Flaw
+from pipeline.annotations import Flaw, FlawKind
 from pipeline.contracts import Found, LeftOut, Target
+from pipeline.formats._class_lists import MAX_BYTES, Names, parsed
 from pipeline.formats._files import Listing
 from pipeline.formats._names import PICTURES, below, clutter, folder, folder_splits, parent, stem, suffix
 from pipeline.formats._samples import joined
@@ -77,6 +78,19 @@ def deliver(
             parts = zip(one.masks, item.parts, strict=True)
             annotation, flaws = one.tell({name: data for name, data in parts if data is not None})
             yield Found(item.name, one.picture(item.data), annotation, one.split, flaws=tuple(flaws))
+
+
+def class_lists(listing: Listing, names: Sequence[str]) -> dict[str, Names | Flaw]:
+    """What files that list classes say, or why one says nothing."""
+    found: dict[str, Names | Flaw] = {}
+    for item in listing.contents(name for name in names if listing.sizes[name] <= MAX_BYTES) if names else ():
+        if isinstance(item, LeftOut):
+            found[item.name] = Flaw(FlawKind.UNREADABLE, item.name, "", item.reason)
+        else:
+            found[item[0]] = parsed(item[1], item[0])
+    for name in names:
+        found.setdefault(name, Flaw(FlawKind.UNREADABLE, name, "", f"{listing.sizes[name]:,} bytes of class names"))
+    return found
 
 
 def sample_lines(path: str, inside: str, *labels: str) -> Iterator[str]:

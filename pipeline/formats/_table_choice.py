@@ -13,6 +13,8 @@ from pipeline.formats._table_columns import Roles
 from pipeline.formats._table_files import Table
 from pipeline.formats._table_rows import Reading
 
+HEAD_BYTES = 65_536
+
 
 def gather(listing: Listing, table: str, image: str, label: str) -> tuple[Reading, list[str], list[LeftOut]]:
     """The rows of the tables that count, the names of these, and the tables that do not.
@@ -32,7 +34,13 @@ def gather(listing: Listing, table: str, image: str, label: str) -> tuple[Readin
     left_out: list[LeftOut] = []
     for name in [_named(listing, table, files)] if table else files:
         try:
-            one = _table_files.parsed(listing.text(name), name)
+            data = listing.text(name)
+            start = None if table else _table_files.head(data[:HEAD_BYTES], name)
+            if (
+                start and _table_columns.roles(start, known, image, label) is None
+            ):  # a large one is not read for nothing
+                raise UserError(_useless(start, None))
+            one = _table_files.parsed(data, name)
             roles = _table_columns.roles(one, known, image, label)
             if roles is None or not roles.useful:
                 raise UserError(_useless(one, roles))

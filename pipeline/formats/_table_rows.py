@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from pipeline.formats._metadata import SPLIT_NAMES
 from pipeline.formats._samples import find_picture, foreign, masks_among
 from pipeline.formats._table_columns import Roles, text
 from pipeline.formats._table_files import Row, Table
+from pipeline.formats._values import number, number_in
 
 NO_CLASS = "object"
 """Of boxes in a table without a column of classes."""
@@ -131,7 +131,7 @@ class Reading:
         if all(text(cell) == "" for cell in cells):
             return
         try:
-            x1, y1, x2, y2 = _hugging_face.numbers([_number(cell) for cell in cells])
+            x1, y1, x2, y2 = _hugging_face.numbers(cells)
             if roles.label is not None and not label:
                 raise ValueError("it has no class")
         except ValueError as error:
@@ -188,19 +188,9 @@ def _note(of: Said, known: dict[str, str], value: str, table: Table, row: Row) -
     known.setdefault(value, f"{table.name}: {row.place}")
 
 
-def _number(cell: Any) -> Any:
-    """A cell as a number, if it is one."""
-    try:
-        return float(cell) if isinstance(cell, str) else cell
-    except ValueError:
-        return cell
-
-
 def _size(cells: Sequence[Any]) -> tuple[int, int] | None:
-    found = [_number(cell) for cell in cells]
-    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in found):
-        return None
-    whole = [int(value) for value in found if math.isfinite(value) and 0 < value < 1_000_000]
+    found = [number_in(cell) if isinstance(cell, str) else number(cell) for cell in cells]
+    whole = [int(value) for value in found if value is not None and 0 < value < 1_000_000]
     return (whole[0], whole[1]) if len(whole) == 2 else None
 
 

@@ -64,6 +64,16 @@ def number(value: object) -> float | None:
         return math.inf if value > 0 else -math.inf
 
 
+def numbers(values: Any) -> tuple[float, ...] | None:
+    """A list of numbers of JSON, as `number` has them; None if it is no list, or something in it is none."""
+    if not isinstance(values, list) or not set(map(type, values)) <= {int, float}:
+        return None
+    try:
+        return tuple(map(float, values))
+    except OverflowError:
+        return tuple(math.inf if (one := number(value)) is None else one for value in values)
+
+
 def number_in(text: str | None) -> float | None:
     """A number that is written as text; None if it is none."""
     text = (text or "").strip()

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.annotations import Colour, Flaw, FlawKind, Layer, Painted
-from pipeline.formats import _class_files
+from pipeline.formats._class_lists import Names
 from pipeline.formats._files import Listing
 from pipeline.formats._names import base, parent
+from pipeline.formats._said import class_lists
 
 LISTS = ("class_names.txt", "labelmap.txt")
 """Of labelme's and of CVAT's exports, beside the folders of annotations and masks."""
@@ -53,13 +54,12 @@ def voc_classes(listing: Listing, homes: set[str]) -> tuple[Classes, list[Flaw]]
     """
     near = homes | {parent(home) for home in homes}
     flaws: list[Flaw] = []
-    for name in listing.names:
-        if base(name).lower() in LISTS and parent(name) in near:
-            found = _class_files.read(listing, name)
-            if isinstance(found, Flaw):
-                flaws.append(found)
-            else:
-                return _named(name, found), flaws
+    lists = [name for name in listing.names if base(name).lower() in LISTS and parent(name) in near]
+    for name, found in class_lists(listing, lists).items():
+        if isinstance(found, Flaw):
+            flaws.append(found)
+        else:
+            return _named(name, found), flaws
     own = dict[int | Colour, str](enumerate(VOC))
     return Classes("", frozenset(), own, frozenset({VOID})), flaws
 
@@ -71,7 +71,7 @@ def unknown(classes: Classes, file: str, place: str, name: str) -> Flaw | None:
     return Flaw(FlawKind.UNKNOWN_CLASS, file, place, f"{name} is not in {classes.file}")
 
 
-def _named(file: str, names: _class_files.Names) -> Classes:
+def _named(file: str, names: Names) -> Classes:
     """By index in the order of the list, and by colour where it holds colours; a grey one may be decoded as a level."""
     values: dict[int | Colour, str] = {}
     for colour, name in names.by_colour.items():

@@ -14,10 +14,10 @@ from typing import Any
 from pipeline.annotations import Flaw, FlawKind
 from pipeline.contracts import LeftOut
 from pipeline.errors import UserError
-from pipeline.formats import _class_files
 from pipeline.formats._files import Listing
 from pipeline.formats._metadata import SPLIT_NAMES
 from pipeline.formats._names import base, folder, folder_splits, parent, resolved, suffix
+from pipeline.formats._said import class_lists
 from pipeline.formats._values import class_name, number_in, shown, whole
 from pipeline.formats._yaml import MAX_BYTES, parsed
 from pipeline.formats._yolo_rows import Classes
@@ -58,8 +58,7 @@ def config(listing: Listing) -> Config:
         if raw.get("names") and (classes := _classes(name, raw, found.flaws)):
             named[name] = classes
     lists = [name for name in listing.names if base(name) in LISTS or suffix(name) == "names"]
-    for name in lists[:MAX_FILES]:
-        told = _class_files.read(listing, name)
+    for name, told in class_lists(listing, lists[:MAX_FILES]).items():
         found.read.add(name)
         if isinstance(told, Flaw):
             found.flaws.append(told)

@@ -21,7 +21,8 @@ from pydantic import Field
 from pipeline.annotations import Flaw
 from pipeline.contracts import FormatConfig, Found, LeftOut, Recognised, Target
 from pipeline.errors import UserError
-from pipeline.formats._class_files import LONGEST
+from pipeline.formats._class_files import empty
+from pipeline.formats._class_lists import LONGEST
 from pipeline.formats._files import Listing, base, clutter, parent
 from pipeline.formats._numbered import label_of
 from pipeline.formats._packing import unpacked
@@ -88,13 +89,19 @@ class Config(FormatConfig):
         for name in listing.names:
             if name not in used:
                 yield LeftOut(name, REFUSED if base(name) in PICKLES else "no file of CIFAR's binary version")
+        seen: set[str] = set()
         splits = {name: "test" if base(name).startswith("test") else "train" for name in records}
         for item in listing.contents(records):
             if isinstance(item, LeftOut):
                 yield item
             else:
                 split = splits[item[0]] if len(set(splits.values())) > 1 else None
-                yield from self._samples(*item, names, split)
+                for found in self._samples(*item, names, split):
+                    seen |= set(found.annotation.values())
+                    yield found
+        kind = "ten" if ten else self.labels
+        source = next((name for name in listing.names if NAMES.get(base(name)) == kind), "")
+        yield from empty(names.get(kind, ()), seen, source)
 
     def _samples(self, name: str, data: bytes, names: dict[str, list[str]], split: str | None) -> Iterator[Found]:
         """The records of one file.

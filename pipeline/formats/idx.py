@@ -24,6 +24,7 @@ from pydantic import Field
 from pipeline.annotations import Flaw
 from pipeline.contracts import FormatConfig, Found, LeftOut, Recognised, Target
 from pipeline.errors import UserError
+from pipeline.formats._class_files import ClassName
 from pipeline.formats._files import Listing, base, clutter, parent
 from pipeline.formats._names import splits
 from pipeline.formats._numbered import label_of
@@ -50,7 +51,7 @@ class Config(FormatConfig):
     """A folder, .zip, .tar, .tar.gz (.tgz), .tar.bz2 or .tar.xz; `~` is your home."""
     inside: str = ""
     """A folder within it, where it holds several data sets."""
-    classes: tuple[str, ...] = ()
+    classes: tuple[ClassName, ...] = ()
     """Names of the labels 0, 1, ...; empty: the numbers are the names."""
 
     @classmethod

@@ -19,7 +19,8 @@ from pydantic import Field
 from pipeline.annotations import Flaw, FlawKind
 from pipeline.contracts import FormatConfig, Found, LeftOut, Recognised, Target
 from pipeline.formats import _class_files, _list_files, _mask_kinds
-from pipeline.formats._class_files import Names
+from pipeline.formats._class_files import ClassName
+from pipeline.formats._class_lists import Names
 from pipeline.formats._files import PICTURES, Listing, clutter, parent, suffix
 from pipeline.formats._list_files import Row, Said
 from pipeline.formats._mask_look import Look, look
@@ -44,7 +45,7 @@ class Config(FormatConfig):
     """A folder within it, where it holds several data sets."""
     lists: tuple[str, ...] = ()
     """The text files within it that are lists; empty: found out by what they hold."""
-    classes: dict[int, str] | tuple[str, ...] = ()
+    classes: dict[int, ClassName] | tuple[ClassName, ...] = ()
     """Names of mask values or class numbers, `{0: sky, 1: road}` or in order; empty: from a file of the source."""
     void: tuple[int, ...] | None = None
     """Values that say nothing of a pixel; empty: 255, unless it has a class. CamVid's is 11."""
@@ -100,7 +101,12 @@ class Config(FormatConfig):
             else:
                 unsaid[name] = Said()
         seen = look(listing, masks) if masks else Look()
-        yield from self._samples(listing, {**said, **unsaid}, named, seen)
+        labels: set[str] = set()
+        for item in self._samples(listing, {**said, **unsaid}, named, seen):
+            labels |= {item.annotation.get(Target.LABEL, "")} if isinstance(item, Found) else set()
+            yield item
+        if labels - {""}:
+            yield from _class_files.empty(named.by_value.values(), labels, named.file)
 
     def _samples(
         self, listing: Listing, said: Mapping[str, Said], named: Names, seen: Look

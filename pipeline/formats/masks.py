@@ -21,6 +21,8 @@ from pipeline.annotations import Flaw, FlawKind
 from pipeline.contracts import FormatConfig, Found, LeftOut, Recognised, Target
 from pipeline.errors import UserError, did_you_mean
 from pipeline.formats import _class_files, _mask_kinds
+from pipeline.formats._class_files import ClassName
+from pipeline.formats._class_lists import Names
 from pipeline.formats._files import PICTURES, Listing, below, clutter, folder, parent, suffix
 from pipeline.formats._mask_look import look
 from pipeline.formats._mask_pairs import Pairs, pair
@@ -42,7 +44,7 @@ class Config(FormatConfig):
     """The folder within it that pictures lie in; empty: found out by names."""
     masks: str = ""
     """The folder within it that masks lie in, in the same order as pictures; empty: found out by names."""
-    classes: dict[int, str] | tuple[str, ...] = ()
+    classes: dict[int, ClassName] | tuple[ClassName, ...] = ()
     """Names of the values, `{0: sky, 1: road}` or in order; empty: from a file of the source, or numbered."""
     void: tuple[int, ...] | None = None
     """Values that say nothing of a pixel; empty: 255, unless it has a class."""
@@ -75,7 +77,7 @@ class Config(FormatConfig):
         listing = Listing.of(self.path, self.inside)
         pairs = self._pairs(listing)
         masks = sorted(name for several in pairs.masks.values() for name in several)
-        named, flaws = _class_files.find(listing, masks[0]) if not self.classes else (_class_files.Names(), [])
+        named, flaws = _class_files.find(listing, masks[0]) if not self.classes else (Names(), [])
         seen = look(listing, masks)
         meaning = _mask_kinds.meaning(seen, named, self.classes, self.void)
         if pairs.by_object:

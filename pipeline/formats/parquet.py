@@ -22,7 +22,7 @@ from pydantic import Field
 from pipeline.annotations import Flaw, FlawKind, Objects, Thing
 from pipeline.contracts import FormatConfig, Found, LeftOut, Recognised, Target
 from pipeline.errors import UserError
-from pipeline.formats import _hugging_face
+from pipeline.formats import _class_files, _hugging_face
 from pipeline.formats._files import PICTURES, Listing, base, clutter, suffix
 from pipeline.formats._names import splits
 from pipeline.formats._nested import on_disk
@@ -87,6 +87,8 @@ class Config(FormatConfig):
         yield from listing.left_out
         yield from (LeftOut(name, "by its suffix no Parquet file") for name in listing.names if name not in files)
         found = False
+        named: dict[str, str] = {}
+        seen: set[str] = set()
         for name in files:
             with self._opened(listing, name) as file:
                 columns = columns_of(file.schema_arrow, name, self.image, self.label)
@@ -94,7 +96,12 @@ class Config(FormatConfig):
                     yield LeftOut(name, "none of its columns holds pictures")
                 else:
                     found = True
-                    yield from _rows(file, name, columns, by_file[name])
+                    named = dict.fromkeys([*columns.classes.values(), *columns.categories.values()], name) | named
+                    for item in _rows(file, name, columns, by_file[name]):
+                        seen |= _classes(item)
+                        yield item
+        for name, source in named.items():
+            yield from _class_files.empty([name], seen, source)
         if not found:
             raise UserError(
                 f"{self.path}: no Parquet file in it holds pictures. Expected a column of bytes or {{bytes, path}}; "
@@ -128,6 +135,14 @@ def _rows(file: Any, name: str, columns: Columns, split: str | None) -> Iterator
         for cells in batch.to_pylist():
             yield _sample(cells, name, row, columns, split)
             row += 1
+
+
+def _classes(item: Found | Flaw) -> set[str]:
+    """What a row is of."""
+    if isinstance(item, Flaw):
+        return set()
+    objects = item.annotation.get(Target.OBJECTS, Objects(()))
+    return {*(thing.name for thing in objects.things), *[item.annotation.get(Target.LABEL, "")]}
 
 
 def _sample(cells: Mapping[str, Any], file: str, row: int, columns: Columns, split: str | None) -> Found | Flaw:

@@ -24,6 +24,7 @@ from pydantic import Field
 from pipeline.annotations import Flaw, FlawKind
 from pipeline.contracts import FormatConfig, Found, LeftOut, Recognised, Target
 from pipeline.formats import _class_files, _mask_kinds, _table_columns, _table_files
+from pipeline.formats._class_lists import Names
 from pipeline.formats._files import PICTURES, Listing, clutter, parent, suffix
 from pipeline.formats._mask_look import look
 from pipeline.formats._names import folder_splits
@@ -83,7 +84,7 @@ class Config(FormatConfig):
         yield from left_out
         yield from reading.flaws
         masks = _masks(reading.said)
-        named, odd = _class_files.find(listing, min(masks)) if masks else (_class_files.Names(), [])
+        named, odd = _class_files.find(listing, min(masks)) if masks else (Names(), [])
         yield from odd
         homes = {parent(mask) for mask in masks} - {parent(picture) for picture in reading.said}
         done = {*tables, *masks, *(item.name for item in left_out), named.file, *(flaw.source for flaw in odd)}

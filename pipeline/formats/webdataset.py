@@ -24,8 +24,9 @@ from pipeline.annotations import Flaw, FlawKind
 from pipeline.contracts import FormatConfig, Found, LeftOut, Recognised, Target
 from pipeline.errors import UserError
 from pipeline.formats import _class_files
-from pipeline.formats._class_files import Names
-from pipeline.formats._files import Listing, clutter
+from pipeline.formats._class_files import ClassName
+from pipeline.formats._class_lists import Names
+from pipeline.formats._files import Listing, clutter, suffix
 from pipeline.formats._names import folder_splits, splits
 from pipeline.formats._nested import on_disk
 from pipeline.formats._web_samples import Sample, class_of, complete, grouped
@@ -43,13 +44,15 @@ class Config(FormatConfig):
     """A tar archive of samples, or a folder, .zip or tar of such archives; `~` is your home."""
     inside: str = ""
     """A folder within it, where it holds several data sets."""
-    classes: tuple[str, ...] = ()
+    classes: tuple[ClassName, ...] = ()
     """Names of the classes 0, 1, ...; empty: from a file of the source, or the numbers are the names."""
 
     @classmethod
     def recognise(cls, names: Sequence[str], peek: Callable[[str], bytes]) -> Recognised | None:
         """By files of one name, one of them `.cls`."""
         shards = [name for name in names if SHARD.fullmatch(name) and not clutter(name)]
+        if not shards and not any(suffix(name) == "cls" for name in names):
+            return None
         for shard in [None] if not shards else shards[:1]:
             inner = [name for name in names if not clutter(name)] if shard is None else _first_names(peek(shard))
             samples = [sample for sample in grouped(inner)[0].values() if sample.picture and sample.texts]
@@ -85,6 +88,7 @@ class Config(FormatConfig):
             yield from (LeftOut(n, "no shard") for n in listing.names if n not in shards and n not in lists)
         by_shard = splits(sorted(shards))
         classes = dict(enumerate(self.classes)) or dict(named.by_value)
+        seen: set[str] = set()
         pictures = 0
         for prefix, source, names in self._shards(listing):
             if prefix:
@@ -97,12 +101,15 @@ class Config(FormatConfig):
                     yield LeftOut(prefix + item.name, item.reason)
                     continue
                 split = by_shard.get(prefix.rstrip("/")) or by_folder[item.names[0]]
-                yield _found(item, classes, prefix, split)
-                pictures += item.picture in item.contents
+                found = _found(item, classes, prefix, split)
+                yield found
+                pictures += isinstance(found, Found)
+                seen |= set(found.annotation.values()) if isinstance(found, Found) else set()
         if not pictures:
             raise UserError(
                 f"{self.path}: no samples of WebDataset. Expected tar archives of files such as 0001.jpg and 0001.cls."
             )
+        yield from _class_files.empty(named.by_value.values(), seen, named.file)
 
     def _shards(self, listing: Listing) -> Iterator[tuple[str, Source, list[str]]]:
         """Of each shard what its names are to begin with, itself, and the names of its files.

@@ -33,12 +33,17 @@ def assign(pictures: Sequence[Picture], options: SplitOptions, stratum: Callable
     Raises:
         UserError: the source has no training pictures, or too few of some class.
     """
+    pictures = [replace(one, split="train") if one.split == options.train else one for one in pictures]
     given = {picture.split for picture in pictures}
     taken = [split for split in ("test", "val") if split not in given]
     fixed = _fixed(pictures)
     pool = [picture for picture in pictures if picture.id not in fixed]
     if not pool:
-        raise UserError("The source has pictures to validate and test with, but none to train on.")
+        named = " and ".join(split for split in SPLITS if split in given)
+        raise UserError(
+            f"The source has pictures for {named}, but none to train on. Set split.train to the one to learn from, as in "
+            "`split: {train: val}`; a split that is missing then is taken from it."
+        )
     strata = {picture.id: stratum(picture.annotation) for picture in pictures}
     _check_known({strata[picture.id] for picture in pool}, {strata[content]: split for content, split in fixed.items()})
     units: dict[str, list[str]] = defaultdict(list)

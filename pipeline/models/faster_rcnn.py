@@ -14,11 +14,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.models._detection import Anchors, DetectorConfig
-from pipeline.models._detection_answers import Limits, answered, best_of_each_map, picked, suppressed
-from pipeline.models._detection_pyramid import Pyramid
-from pipeline.models._detection_regions import BINS, regions_of
-from pipeline.models._detection_sampling import FirstStage, SecondStage
+from pipeline.models._detection.answers import Limits, answered, best_of_each_map, picked, suppressed
+from pipeline.models._detection.options import Anchors, DetectorConfig
+from pipeline.models._detection.pyramid import Pyramid
+from pipeline.models._detection.regions import BINS, regions_of
+from pipeline.models._detection.sampling import FirstStage, SecondStage
 from pipeline.networks import Deciding, Matched, Predictions
 
 RATIOS = (0.5, 1.0, 2.0)

@@ -14,10 +14,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.models._detection import Anchors, DetectorConfig
-from pipeline.models._detection_answers import Limits, answered, best_of_each_map, picked
-from pipeline.models._detection_matching import Objects, Truth, at_objects, matched, shared, truths
-from pipeline.models._detection_pyramid import Pyramid
+from pipeline.models._detection.answers import Limits, answered, best_of_each_map, picked
+from pipeline.models._detection.matching import Objects, Truth, at_objects, matched, shared, truths
+from pipeline.models._detection.options import Anchors, DetectorConfig
+from pipeline.models._detection.pyramid import Pyramid
 from pipeline.networks import BACKGROUND, Costs, Deciding, Matched, Predictions
 
 LARGER_THAN_ANY = 1e8

@@ -13,10 +13,10 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from pipeline.models._detection import Anchors, DetectorConfig
-from pipeline.models._detection_answers import Limits, answered, best_of_each_map, picked
-from pipeline.models._detection_matching import at_objects, by_overlap, matched, shared, truths
-from pipeline.models._detection_pyramid import Pyramid
+from pipeline.models._detection.answers import Limits, answered, best_of_each_map, picked
+from pipeline.models._detection.matching import at_objects, by_overlap, matched, shared, truths
+from pipeline.models._detection.options import Anchors, DetectorConfig
+from pipeline.models._detection.pyramid import Pyramid
 from pipeline.networks import Costs, Deciding, Matched, Predictions
 
 OCTAVE = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from pipeline.models._detection_ssd import SSD, Maps, SSDConfig
+from pipeline.models._detection.ssd import SSD, Maps, SSDConfig
 
 
 class Config(SSDConfig):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.models._detection_backbones import Wanted, backbone
+from pipeline.models._detection.backbones import Wanted, backbone
 
 COARSEST_OF_BODY = 32
 SIDE = 4

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pipeline.models._detection_matching import Truth, at_objects, by_overlap, matched, truths
+from pipeline.models._detection.matching import Truth, at_objects, by_overlap, matched, truths
 from pipeline.networks import BACKGROUND, IGNORED, Costs, Matched
 
 COSTS = Costs("cross_entropy", "smooth_l1", beta=1 / 9)

@@ -13,11 +13,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.models._detection import DetectorConfig
-from pipeline.models._detection_answers import Limits, answered, picked
-from pipeline.models._detection_backbones import Wanted, backbone
-from pipeline.models._detection_matching import at_objects, by_overlap, matched, shared, truths
-from pipeline.models._detection_pyramid import COARSEST_OF_BODY, looked
+from pipeline.models._detection.answers import Limits, answered, picked
+from pipeline.models._detection.backbones import Wanted, backbone
+from pipeline.models._detection.matching import at_objects, by_overlap, matched, shared, truths
+from pipeline.models._detection.options import DetectorConfig
+from pipeline.models._detection.pyramid import COARSEST_OF_BODY, looked
 from pipeline.networks import Costs, Deciding, Matched, Predictions
 
 RATIOS = (2, 3)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.models._detection_tiny import STRIDES, Tiny
-from pipeline.models._detection_weights import load_weights
+from pipeline.models._detection.tiny import STRIDES, Tiny
+from pipeline.models._detection.weights import load_weights
 from pipeline.models._library import known, refused
 
 OWN = "tiny"

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from pipeline.contracts import ModelConfig, Output
 from pipeline.errors import UserError
-from pipeline.models._detection_backbones import Wanted, known_backbone
+from pipeline.models._detection.backbones import Wanted, known_backbone
 
 if TYPE_CHECKING:
-    from pipeline.models._detection_pyramid import Pyramid
+    from pipeline.models._detection.pyramid import Pyramid
 
 SMALLEST = 32
 """Pixels a side: a map of stride 8 has 4 x 4 places then."""

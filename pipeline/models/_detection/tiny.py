@@ -1,7 +1,7 @@
 """A narrow residual network for detectors that learn from scratch, in minutes on a few processor cores.
 
-Source: the basic block of He, Zhang, Ren, Sun. Deep Residual Learning for Image Recognition, 2015. With all of its stages
-it has 928,784 weights and costs 319 million multiplications for a picture of 256 pixels.
+Source: the basic block of He, Zhang, Ren, Sun. Deep Residual Learning for Image Recognition, 2015. With all of its
+stages it has 928,784 weights and costs 319 million multiplications for a picture of 256 pixels.
 """
 
 from __future__ import annotations
