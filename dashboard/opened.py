@@ -183,9 +183,7 @@ class Places:
         found = np.frombuffer(heads.cast(pa.binary(HEAD)).buffers()[1], f"S{HEAD}", len(heads))
         order = np.argsort(found, kind="stable")  # ingest sorts them; somebody else may not
         self._heads, self._positions = found[order], order.astype(np.int32)
-        # Of an array: the same method of a chunked one imports pandas.
-        places = (table.column(name).combine_chunks().to_numpy() for name in ("shard", "row"))
-        self._shards, self._rows = (column[order] for column in places)
+        self._shards, self._rows = (table.column(name).to_numpy()[order] for name in ("shard", "row"))
 
     def find(self, image: str) -> tuple[int, int, int] | None:
         """Shard and row of the image with that id, and its position among all."""

@@ -164,7 +164,7 @@ def _holding(column: Any, label: int) -> Any:
     if not pa.types.is_list(column.type):
         return pc.fill_null(pc.equal(column, label), False)
     flat, parents = pc.list_flatten(column), pc.list_parent_indices(column)
-    hits = parents.filter(pc.equal(pc.struct_field(flat, "label"), label)).combine_chunks()
+    hits = parents.filter(pc.equal(pc.struct_field(flat, "label"), label))
     found = np.zeros(len(column), bool)
     found[hits.to_numpy()] = True
     return pa.chunked_array([pa.array(found)])

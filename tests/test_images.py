@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images import FORMATS, ImageError, center_crop, decode, encode_png, examine, shrink
+from pipeline.contracts import Frame
+from pipeline.frames import regions
+from pipeline.images import FORMATS, ImageError, center_crop, cut, decode, encode_png, examine
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 RAMP = np.arange(6 * 4, dtype=np.uint8).reshape(6, 4) * 10  # [H=6, W=4]
@@ -203,7 +205,13 @@ def test_a_large_picture_within_the_limits_is_read():
     assert (facts.width, facts.height) == (30_000, 20)
 
 
-# shrink and center_crop
+# The middle of a picture, and center_crop
+
+
+def shrink(pixels: np.ndarray, side: int) -> np.ndarray:
+    """The frame `crop`."""
+    region = regions(Frame.model_validate("crop"), pixels.shape[1], pixels.shape[0], side)[0]
+    return cut(pixels, region, side)
 
 
 def test_shrink_halves_by_hand():
@@ -257,7 +265,8 @@ def test_encode_png_is_exact_and_stored():
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared data are not here")
 def test_real_pictures_cut_at_many_lengths():
-    from pipeline.source import LeftOut, open_source
+    from pipeline.contracts import LeftOut
+    from pipeline.source import open_source
 
     source = open_source(str(DATA / "hymenoptera/hymenoptera.tar.gz"))
     names = [entry.name for entry in source.entries() if not isinstance(entry, LeftOut)]

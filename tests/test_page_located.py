@@ -349,7 +349,7 @@ import sys
 from dashboard import datasets, pictures, samples
 assert pictures.annotated({here.objects[0]!r}, {image!r}).kind == "image/jpeg"
 assert samples.images(datasets.opened({here.objects[0]!r}), "train", 0, 1, 9).total == 2
-print(sorted({{'prefect', 'mlflow', 'torch', 'scipy', 'dvc', 'pandas', 'matplotlib', 'cv2'}} & set(sys.modules)))
+print(sorted({{'prefect', 'mlflow', 'torch', 'scipy', 'dvc', 'matplotlib', 'cv2'}} & set(sys.modules)))
 """
     path = {"PYTHONPATH": str(page_project.ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=path, capture_output=True, text=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipeline.contracts import PolicyConfig
+from pipeline.contracts import PolicyConfig, Target
 from pipeline.errors import UserError
 from pipeline.plugin import config_class, names
 from pipeline.transforms import Augmenter, resolve
@@ -24,8 +25,13 @@ def policy(name: str, **options: object) -> PolicyConfig:
     return config_class("policies", name).model_validate({"size": 32, **NEEDED.get(name, {}), **options})
 
 
-def augmenter(part: PolicyConfig, channels: int) -> Augmenter:
-    return Augmenter(resolve(part.transforms(), part.packed, part.size, channels))
+NOTHING = np.zeros((), np.int64)
+"""What goes with the pixels here; what moves with them is in tests/test_geometry.py."""
+
+
+def augmenter(part: PolicyConfig, channels: int) -> Callable[[np.ndarray, int], np.ndarray]:
+    augment = Augmenter(resolve(part.transforms(located=False), part.packed, part.size, channels, Target.LABEL))
+    return lambda pixels, seed: augment(pixels, NOTHING, seed)[0]
 
 
 def picture(side: int, channels: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pipeline.contracts import Transform
+from pipeline.contracts import Target, Transform
 from pipeline.errors import UserError
 from pipeline.transforms import Augmenter, resolve, sample_seed
 
@@ -27,7 +27,7 @@ RANDOM = [
 
 @pytest.fixture(scope="module")
 def spec():
-    return resolve(RANDOM, packed=24, size=24, channels=3)
+    return resolve(RANDOM, packed=24, size=24, channels=3, carries=Target.LABEL)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def pictures():
 
 def augmented(spec, pictures, order, epoch=0):
     augment = Augmenter(spec)
-    return {i: augment(pictures[i], sample_seed(7, epoch, f"id{i}")).copy() for i in order}
+    return {i: augment(pictures[i], np.array(i), sample_seed(7, epoch, f"id{i}"))[0].copy() for i in order}
 
 
 def test_pixels_do_not_depend_on_what_was_augmented_before(spec, pictures):
@@ -80,4 +80,4 @@ def test_sample_seeds_are_spread():
 )
 def test_what_cannot_work_is_said_at_once(transforms, words):
     with pytest.raises(UserError, match=words.replace("{", r"\{").replace("}", r"\}").replace("?", r"\?")):
-        resolve(transforms, packed=24, size=24, channels=3)
+        resolve(transforms, packed=24, size=24, channels=3, carries=Target.LABEL)

@@ -9,17 +9,21 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import graded_project
 import numpy as np
 import pytest
 import yaml
 from decision_project import make_case
+from graded_project import OBJECTS, PIXELS
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from registry_project import enter_project, make_pictures, make_project
 
 from pipeline import bundle
 from pipeline.bundle import Bundle
+from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.registry import attempts, champion, decisions, ledger, record, summary, versions
@@ -108,9 +112,25 @@ import pandas as pd
 from mlflow.pyfunc import load_model
 pictures = [path.read_bytes() for path in sorted(Path("pictures").iterdir())]
 answers = load_model(sys.argv[1]).predict(pd.DataFrame({"image": pictures}))
-import pipeline
-print(json.dumps([pipeline.__path__[0], answers.to_dict("records")]))
+import base64, pipeline
+coded = lambda data: base64.b64encode(data).decode()
+print(json.dumps([pipeline.__path__[0], answers.to_dict("records")], default=coded))
 """
+
+
+def served(elsewhere: Path) -> list[Any]:
+    """Where a fresh process finds the code of the model in a folder, and its answers to the pictures beside it."""
+    # -I: neither the current folder nor the user's packages nor PYTHONPATH are looked at
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ELSEWHERE, "model"],
+        cwd=elsewhere,
+        env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found: list[Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def test_a_fresh_process_elsewhere_gives_the_answers_of_the_bundle(run: Run, tmp_path: Path) -> None:
@@ -123,22 +143,44 @@ def test_a_fresh_process_elsewhere_gives_the_answers_of_the_bundle(run: Run, tmp
     for index, picture in enumerate(pictures):
         (elsewhere / "pictures" / f"{index}.png").write_bytes(picture)
     folder.rename(elsewhere / "model")
-    # -I: neither the current folder nor the user's packages nor PYTHONPATH are looked at
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", ELSEWHERE, "model"],
-        cwd=elsewhere,
-        env={key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    home, answers = json.loads(done.stdout.splitlines()[-1])
+    home, answers = served(elsewhere)
     assert Path(home).is_relative_to(elsewhere)
     found = np.array([[answer["probabilities"][name] for name in ("dark", "light")] for answer in answers])
     assert np.abs(found - expected).max() < 1e-9
     assert [answer["label"] for answer in answers] == [["dark", "light"][best] for best in expected.argmax(axis=1)]
     assert [list(answer["probabilities"])[0] for answer in answers] == [answer["label"] for answer in answers]
     assert [answer["probability"] for answer in answers] == pytest.approx(expected.max(axis=1), abs=1e-9)
+
+
+SERVED = {
+    OBJECTS: [{"name": "objects", "type": "array"}],
+    PIXELS: [
+        {"name": "mask", "type": "binary"},
+        {"name": "classes", "type": "array"},
+        {"name": "shares", "type": "map"},
+    ],
+}
+
+
+@pytest.mark.parametrize("task", SERVED)
+def test_objects_and_masks_are_served_elsewhere_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str) -> None:
+    graded_project.make_project(tmp_path / "project", task)
+    monkeypatch.chdir(tmp_path / "project")
+    bundle = Bundle.open()
+    elsewhere = tmp_path / "elsewhere"
+    versions.save(bundle, elsewhere / "model", "m-1", "r" * 32)
+    about = yaml.safe_load((elsewhere / "model" / "MLmodel").read_text())
+    outputs = json.loads(about["signature"]["outputs"])
+    assert [{key: column[key] for key in ("name", "type")} for column in outputs] == SERVED[task]
+    test = Dataset.open().split("test")
+    (elsewhere / "pictures").mkdir()
+    for index in range(len(test)):
+        (elsewhere / "pictures" / f"{index:02}.png").write_bytes(test.read(index))
+    home, answers = served(elsewhere)
+    assert Path(home).is_relative_to(elsewhere)
+    told = bundle.answer([bundle.prepare(test.read(index)) for index in range(len(test))])
+    expected = [bundle.task.plain(one, bundle.info.classes) for one in told]
+    assert answers == json.loads(json.dumps(expected, default=lambda data: base64.b64encode(data).decode()))
 
 
 def alias(client: MlflowClient) -> str:

@@ -37,7 +37,7 @@ class Classes:
     objects: frozenset[str]
     """Names that objects may have; empty where nothing restricts them."""
     values: dict[int | Colour, str]
-    """Of pixels, by index and by colour."""
+    """Of pixels, by index and by colour; empty where the file that names them cannot be understood."""
     void: frozenset[int | Colour]
 
     def painted(self, name: str, data: bytes) -> Painted:
@@ -60,7 +60,7 @@ def voc_classes(listing: Listing, homes: set[str]) -> tuple[Classes, list[Flaw]]
             flaws.append(found)
         else:
             return _named(name, found), flaws
-    own = dict[int | Colour, str](enumerate(VOC))
+    own = dict[int | Colour, str](enumerate(VOC)) if not flaws else {}
     return Classes("", frozenset(), own, frozenset({VOID})), flaws
 
 

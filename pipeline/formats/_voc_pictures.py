@@ -86,10 +86,13 @@ class Gathered:
                 flaws += [flaw] if flaw else []
                 things += [] if flaw else [thing]
             told[Target.OBJECTS] = replace(self.annotation.objects, things=tuple(things))
-        if self.mask and self.mask in masks:
+        if self.mask and self.mask in masks and classes.values:
             told[Target.MASK] = classes.painted(self.mask, masks[self.mask])
         elif self.mask:
-            flaws.append(Flaw(FlawKind.UNREADABLE, self.mask, "", "it cannot be read"))
+            why = (
+                "it cannot be read" if classes.values else "nobody can say what its pixels are: see the list of classes"
+            )
+            flaws.append(Flaw(FlawKind.UNREADABLE, self.mask, "", why))
         return told, flaws
 
 
