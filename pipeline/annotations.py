@@ -126,6 +126,8 @@ class Drawn:
     objects: Objects
     background: str | None = "background"
     """Class of the pixels outside of every outline; None: they are void."""
+    void: frozenset[str] = frozenset()
+    """Names of things that are no class: their pixels are void."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 
+SLACK = 0.01
+"""Pixels by which a box may reach beyond its picture and still lie in it: YOLO's files write shares in six decimals."""
 VISIBLE = 0.25
 """Of a box that an augmentation moves partly out of the picture: with less of its area left it is dropped, with more
 it is cut at the edge."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
+import socket
 import subprocess
 import sys
 from collections import OrderedDict
@@ -201,12 +203,38 @@ def test_validation_reads_the_same_loss_and_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_seed_decides_the_first_weights_and_nothing_is_fetched(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a network asked the network for something")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    first, again, other = (network(name, seed=seed).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_saved_and_loaded_it_gives_the_same_answers(name: str) -> None:
     net = network(name)
     net.raw(pictures(4))  # moves the statistics that belong to the state
     loaded = network(name, seed=1)
     loaded.load_state_dict(load(save(net.state_dict())))
     assert torch.equal(answers(loaded, pictures(3)), answers(net, pictures(3)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_steps_give_the_same_weights_bit_for_bit(name: str) -> None:
+    ends = []
+    for _ in range(2):
+        net = copy.deepcopy(network(name))  # as the probe does, before it tries a step
+        stepper = torch.optim.AdamW(net.parameters(), 0.01)
+        for _ in range(2):
+            stepper.zero_grad()
+            cost(net, pictures(3), targets(3)).backward()
+            stepper.step()
+        ends.append(net.state_dict())
+    assert all(torch.equal(tensor, ends[1][key]) for key, tensor in ends[0].items())
 
 
 @pytest.mark.parametrize("name", NAMES)

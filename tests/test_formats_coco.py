@@ -247,3 +247,11 @@ def test_coco_files_that_say_of_the_same_picture_are_to_be_chosen(tmp_path: Path
         Result("coco", source, annotations="cap*")
     got = Result("coco", source, annotations="image_info_x.json")
     assert [item.annotation for item in got.found.values()] == [{}, {}], "a list of pictures says nothing of them"
+
+
+def test_lvis_names_pictures_by_their_address(tmp_path: Path):
+    url = "http://images.cocodataset.org/train2017/000000391895.jpg"
+    raw = coco(images=[{"id": 1, "coco_url": url, "height": 4, "width": 5}])
+    got = Result("coco", tree(tmp_path, {"lvis_v1_val.json": raw, "train2017/000000391895.jpg": None}))
+    assert len(got.things("train2017/000000391895.jpg")) == 2
+    assert got.kinds() == {FlawKind.EMPTY_CLASS: 1}

@@ -40,8 +40,9 @@ def test_labelme_by_hand(tmp_path: Path):
         4, 5, tuple(runs_of(np.pad(np.array([[0, 1, 1], [0, 0, 1]]) > 0, ((1, 1), (1, 1)))))
     )
     assert things[4].box == (2, 1, 4, 3), "of its pixels"
-    assert got.found["a.png"].annotation[Target.MASK] == Drawn(got.found["a.png"].annotation[Target.OBJECTS])
-    assert got.found["b.png"].annotation == {Target.OBJECTS: Objects(()), Target.MASK: Drawn(Objects(()))}
+    void = frozenset({"__ignore__"})
+    assert got.found["a.png"].annotation[Target.MASK] == Drawn(got.found["a.png"].annotation[Target.OBJECTS], void=void)
+    assert got.found["b.png"].annotation == {Target.OBJECTS: Objects(()), Target.MASK: Drawn(Objects(()), void=void)}
     assert got.found["c.png"].annotation == {}
     assert got.flaws == [] and got.left_out == {}
 
@@ -73,7 +74,8 @@ def test_labelme_ignored_shapes_are_nobodys(tmp_path: Path):
     shapes = [shape("polygon", TRIANGLE), shape("polygon", TRIANGLE, "__ignore__")]
     got = Result("labelme", tree(tmp_path, {"a.json": labelme(*shapes), "a.png": None}))
     assert [thing.crowd for thing in got.things("a.png")] == [False, True]
-    assert Target.MASK not in got.found["a.png"].annotation, "nobody knows what its pixels are"
+    drawn = got.found["a.png"].annotation[Target.MASK]
+    assert drawn.void == {"__ignore__"}, "nobody knows what its pixels are"
 
 
 def test_labelme_finds_its_picture_or_brings_it(tmp_path: Path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.augment.stage import moments
-from pipeline.contracts import Transform
+from pipeline.contracts import Frame, Target, Transform
 from pipeline.policy import Policy
 from pipeline.train.batches import Material, TrainingBatches, plain_batches, steps_per_epoch
 from pipeline.train.learner import counted, epoch_order
@@ -19,14 +19,29 @@ COUNT, PACKED, SIZE, BATCH = 53, 20, 16, 8
 @pytest.fixture(scope="module")
 def policy() -> Policy:
     crop = Transform(name="RandomCrop", arguments={"height": SIZE, "width": SIZE})
-    spec = resolve([crop, Transform(name="HorizontalFlip")], PACKED, SIZE, 1)
-    return Policy(channels=1, packed=PACKED, size=SIZE, mean=[0.5], deviation=[0.25], transforms=spec)
+    spec = resolve([crop, Transform(name="HorizontalFlip")], PACKED, SIZE, 1, Target.LABEL)
+    frame = Frame.model_validate("crop")
+    return Policy(channels=1, frame=frame, packed=PACKED, size=SIZE, mean=[0.5], deviation=[0.25], transforms=spec)
 
 
-@pytest.fixture(scope="module")
-def material() -> Material:
+def targets_of(learns: Target) -> np.ndarray:
+    """Something of that kind for each picture, another for each."""
+    random = np.random.default_rng(1)
+    if learns is Target.LABEL:
+        return np.arange(COUNT)
+    if learns is Target.MASK:
+        return random.integers(0, 5, (COUNT, PACKED, PACKED), dtype=np.uint8)
+    table = np.full((COUNT, 3, 6), -1, np.float32)
+    for row in range(COUNT):
+        x, y = random.integers(0, 10, 2)
+        table[row, : 1 + row % 2] = [x, y, x + 8, y + 9, row, row % 2]
+    return table
+
+
+@pytest.fixture(scope="module", params=list(Target), ids=lambda learns: learns.name)
+def material(request) -> Material:
     pictures = np.random.default_rng(0).integers(0, 256, (COUNT, PACKED, PACKED, 1), dtype=np.uint8)
-    return Material([f"{i:064x}" for i in range(COUNT)], pictures, torch.arange(COUNT))
+    return Material([f"{i:064x}" for i in range(COUNT)], pictures, targets_of(request.param), request.param)
 
 
 def epoch(material, policy, threads=2, number=3, first=0, batch=BATCH, seed=7):
@@ -60,8 +75,9 @@ def test_the_batch_size_changes_no_pixel(material, policy):
 
 
 def test_each_picture_once_an_epoch_and_in_another_order_the_next(material, policy):
-    _, first = epoch(material, policy, number=0)
-    _, second = epoch(material, policy, number=1)
+    labelled = Material(material.ids, material.pictures, targets_of(Target.LABEL), Target.LABEL)
+    _, first = epoch(labelled, policy, number=0)
+    _, second = epoch(labelled, policy, number=1)
     assert len(first) == COUNT // BATCH * BATCH == len(set(first.tolist()))
     assert not torch.equal(first, second)
     assert sorted(epoch_order(7, 0, COUNT)) == list(range(COUNT))
@@ -73,9 +89,10 @@ def test_a_caller_that_stops_early_leaves_no_thread_writing(material, policy):
         first = batches.epoch(0)
         next(first)
         first.close()
-    whole = torch.cat([got.pictures.clone() for got in batches.epoch(3)])
+    whole = [(got.pictures.clone(), got.targets.clone()) for got in batches.epoch(3)]
     batches.close()
-    assert torch.equal(whole, epoch(material, policy)[0])
+    for part, expected in zip(zip(*whole, strict=True), epoch(material, policy), strict=True):
+        assert torch.equal(torch.cat(part), expected)
 
 
 def test_steps_by_hand():
@@ -88,6 +105,7 @@ def test_evaluation_sees_every_centre_in_order(material, policy):
     assert [len(batch.targets) for batch in batches] == [10, 10, 10, 10, 10, 3]
     pictures = torch.cat([batch.pictures for batch in batches])
     assert np.array_equal(pictures.numpy(), material.pictures[:, 2:18, 2:18])
+    assert np.array_equal(torch.cat([batch.targets for batch in batches]).numpy(), material.targets)
 
 
 def test_moments_by_hand():

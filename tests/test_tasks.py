@@ -239,6 +239,21 @@ def test_outlines_become_pixels_and_later_ones_lie_on_top():
     assert masks.decode(SEGMENTATION.settle(Drawn(objects, None), 5, 4, RULES).annotation.mask)[0, 4] == 255
 
 
+def test_pixels_of_what_is_no_class_are_void():
+    left, right = ((x, 0, x + 2, 0, x + 2, 2, x, 2) for x in (0, 2))
+    things = thing(0, 0, 2, 2, name="a", outline=(left,)), thing(2, 0, 4, 2, name="?", outline=(right,))
+    canvas = SEGMENTATION.settle(Drawn(Objects(things), "b", frozenset({"?"})), 5, 2, RULES).annotation
+    assert canvas.names == ("a", "b")
+    assert masks.decode(canvas.mask).tolist() == [[0, 0, 255, 255, 1]] * 2
+
+
+def test_a_box_within_the_rounding_of_its_file_is_within_its_picture():
+    over = Objects((thing(-0.009, 0, 10.009, 8), thing(0, 0, 10.011, 8)), "a.txt")
+    settled = DETECTION.settle(over, 10, 8, RULES)
+    assert [flaw.found for flaw, _ in settled.problems] == ["the box 0,0,10.011,8 reaches beyond the picture of 10 x 8"]
+    assert [one.box for one in settled.annotation.things] == [(-0.009, 0, 10.009, 8), (0, 0, 10, 8)]
+
+
 def test_a_mask_of_another_size_is_left_out_with_both_sizes():
     canvas = Canvas(("a",), 5, 4, "0" * 64, b"", {"a": 20}, source="m.png")
     settled = SEGMENTATION.settle(canvas, 4, 5, RULES)

@@ -119,7 +119,7 @@ def _read_categories(file: CocoFile, entries: Any) -> None:
 
 def _read_pictures(file: CocoFile, entries: Any) -> None:
     for place, entry in _entries(file, entries, "image", "images"):
-        key, said = identity(entry.get("id")), entry.get("file_name")
+        key, said = identity(entry.get("id")), _said(entry)
         if key is None or not isinstance(said, str) or not said.strip():
             what = f"the id {shown(entry.get('id'))} and the file_name {shown(said)}"
             file.flaws.append(_unreadable(file, place, f"it has {what}; expected a number and text"))
@@ -135,6 +135,14 @@ def _read_pictures(file: CocoFile, entries: Any) -> None:
                 flaws.append(_unreadable(file, place, found))
             size = None if width is None or height is None else (width, height)
             file.listed[key] = Listed(key, said, size, flaws)
+
+
+def _said(entry: dict[str, Any]) -> Any:
+    """The `file_name`; where there is none, as in LVIS, folder and name at the end of `coco_url`."""
+    url = entry.get("coco_url")
+    if "file_name" in entry or not isinstance(url, str):
+        return entry.get("file_name")
+    return "/".join(url.split("/")[-2:])
 
 
 def _read_annotations(file: CocoFile, entries: list[Any]) -> None:

@@ -51,9 +51,9 @@ def panoptic(file: CocoFile, listed: Listed, mask: str | None, masks: Mapping[st
     entries = file.annotations.get(listed.id, [])
     if not entries:
         return {}, flaws
-    for place, _ in entries[1:]:
-        flaws.append(Flaw(FlawKind.DUPLICATE, file.name, place, "the picture has another annotation before it"))
-    place, entry = entries[0]
+    (place, entry), *others = entries
+    second = "the picture has another annotation before it"
+    flaws += [Flaw(FlawKind.DUPLICATE, file.name, other, second) for other, _ in others]
     if not isinstance(entry.get("segments_info"), list) or isinstance(entry, Twice):
         found = f"its segments_info are {shown(entry.get('segments_info'))}; expected a list, and each key once"
         return {}, [*flaws, Flaw(FlawKind.UNREADABLE, file.name, place, found)]
@@ -75,8 +75,7 @@ def panoptic(file: CocoFile, listed: Listed, mask: str | None, masks: Mapping[st
         things += [thing] if counted else []
     objects_found = Objects(tuple(things), file.name, said_size=listed.size)
     if mask is None or mask not in masks:
-        flaws.append(_no_mask(file, place, entry))
-        return {Target.OBJECTS: objects_found}, flaws
+        return {Target.OBJECTS: objects_found}, [*flaws, _no_mask(file, place, entry)]
     layer = Layer(mask, masks[mask], classes, frozenset(void - classes.keys()))
     return {Target.OBJECTS: objects_found, Target.MASK: Painted((layer,))}, flaws
 

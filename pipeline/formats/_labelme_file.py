@@ -45,7 +45,7 @@ class LabelmeFile:
             drawn: whether there are outlines in the source, and so masks.
             masks: none.
 
-        A picture with a shape `__ignore__`, which is of no class, has no mask.
+        The pixels of a shape `__ignore__`, which is of no class, are void.
         """
         told: dict[Target, Any] = {}
         if self.label:
@@ -53,8 +53,8 @@ class LabelmeFile:
         if self.objects and shaped:
             told[Target.OBJECTS] = self.objects
         left_out = any(flaw.kind is FlawKind.UNREADABLE for flaw in self.flaws)
-        if self.objects and drawn and not left_out and not any(one.name == IGNORED for one in self.objects.things):
-            told[Target.MASK] = Drawn(self.objects)
+        if self.objects and drawn and not left_out:
+            told[Target.MASK] = Drawn(self.objects, void=frozenset({IGNORED}))
         return told, self.flaws
 
 

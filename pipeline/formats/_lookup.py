@@ -15,10 +15,7 @@ class Lookup:
     """Names of files, or of files without their suffix, looked up by their last parts, in any case of letters."""
 
     def __init__(self, names: Iterable[str], key: Callable[[str], str]) -> None:
-        """Args:
-        names: of files.
-        key: from a name to what is compared: the name itself, or without its suffix.
-        """
+        """Of `names`; `key` leads from one to what is compared: itself, or itself without its suffix."""
         self._key = key
         self._whole: dict[str, list[str]] = defaultdict(list)
         self._last: dict[str, list[str]] = defaultdict(list)

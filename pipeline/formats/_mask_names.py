@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from typing import NamedTuple
 
 from pipeline.formats._names import below, parent, stem
@@ -56,9 +57,10 @@ def places_of(names: Collection[str], pictures: str, masks: str) -> tuple[dict[s
         pictures: the folder that pictures lie in; empty: found out.
         masks: the folder that masks lie in; empty: found out.
     """
+    known = frozenset(names)
     places: dict[str, Place] = {}
     other: dict[str, str] = {}
-    for name in sorted(names):
+    for name in sorted(known):
         place = _place(parent(name))
         if masks and below(name, masks):
             places[name] = Place(True, _place(parent(name)[len(masks) + 1 :]).home)
@@ -66,7 +68,7 @@ def places_of(names: Collection[str], pictures: str, masks: str) -> tuple[dict[s
             places[name] = Place(False, _place(parent(name)[len(pictures) + 1 :]).home)
         elif OTHER_FOLDER.fullmatch(parent(name).rpartition("/")[2]) or OTHER_STEM.fullmatch(stem(name)):
             other[name] = "by its name no picture and no mask of classes"
-        elif name.replace("labelTrainIds", "labelIds") in names and "labelTrainIds" in name:
+        elif "labelTrainIds" in name and name.replace("labelTrainIds", "labelIds") in known:
             other[name] = "the same with other numbers is in labelIds"
         elif PREDICTED.fullmatch(stem(name)):
             other[name] = "by its name what a model said, not what is true"
@@ -77,6 +79,7 @@ def places_of(names: Collection[str], pictures: str, masks: str) -> tuple[dict[s
     return places, other
 
 
+@lru_cache(maxsize=4096)
 def _place(folders: str) -> Place:
     mask: bool | None = None
     home = []

@@ -66,7 +66,13 @@ def deliver(
         if name not in used:
             default = ELSEWHERE if name in listing.pictures else NO_ROLE
             yield LeftOut(name, reasons.get(name, default))
-    splits = folder_splits([*said, *silent]) if splits is None else splits
+    yield from _samples(listing, said, silent, folder_splits([*said, *silent]) if splits is None else splits)
+
+
+def _samples(
+    listing: Listing, said: Mapping[str, Said], silent: Collection[str], splits: Mapping[str, str | None]
+) -> Iterator[Found | LeftOut]:
+    """The pictures of which something is said, and others in their folders."""
     wanted = {name: said[name].masks if name in said else () for name in (*said, *silent)}
     for item in joined(listing, wanted):
         if isinstance(item, LeftOut):

@@ -21,10 +21,7 @@ class Places:
     """The pictures of a source, looked up by the name of the file that says something of them."""
 
     def __init__(self, listing: Listing, masks: Collection[str]) -> None:
-        """Args:
-        listing: of the source.
-        masks: pictures that are none of the data.
-        """
+        """Of a source; `masks` are pictures that are none of the data."""
         self._listing = listing
         self._inside = listing.pictures - set(masks)
 

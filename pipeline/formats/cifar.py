@@ -34,6 +34,7 @@ TEN = re.compile(r"(data_batch_\d+|test_batch)\.bin")
 HUNDRED = re.compile(r"(train|test)\.bin")
 NAMES = {"batches.meta.txt": "ten", "coarse_label_names.txt": "coarse", "fine_label_names.txt": "fine"}
 PICKLES = frozenset(("batches.meta", "test_batch", "meta", *(f"data_batch_{number}" for number in range(1, 6))))
+META = frozenset(("batches.meta", "meta"))
 REFUSED = (
     "this is CIFAR for Python, a set of pickles, which may run any code as they are read. Fetch the binary version "
     "(cifar-10-binary.tar.gz, cifar-100-binary.tar.gz)"
@@ -60,7 +61,8 @@ class Config(FormatConfig):
         hundred = [name for name in found if HUNDRED.fullmatch(name)]
         if records or (hundred and "fine_label_names.txt" in found):
             return Recognised(3, f"{found[(records or hundred)[0]]} is named as CIFAR's binary version is")
-        pickled = [name for name in sorted(PICKLES & found.keys()) if peek(found[name]).startswith(b"\x80")]
+        kin = sorted((PICKLES | {"train", "test"}) & found.keys()) if META & found.keys() else []
+        pickled = [name for name in kin if peek(found[name]).startswith(b"\x80")]
         return Recognised(2, f"{found[pickled[0]]} is one of CIFAR's pickles") if len(pickled) > 1 else None
 
     def fingerprint(self) -> Iterator[str]:

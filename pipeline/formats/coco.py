@@ -7,8 +7,8 @@
 
 Every JSON file that holds `images` beside `annotations` or `categories` is read. Its name, or else its folder, says the
 split, where files of several are read; else the folders of the pictures do. A picture that a file lists is one without
-objects if no annotation names it; a file without any annotation says nothing. Keypoints are left alone: the boxes of
-such a file are its objects.
+objects if no annotation names it; a file without any annotation says nothing. Where `file_name` is missing, as in
+LVIS, `coco_url` names the picture. Keypoints are left alone: the boxes of such a file are its objects.
 
 The mask of a picture is drawn where each of its annotations has an outline, crowds included, in the order of the
 file; a panoptic mask is painted, and black is void. Files of captions or of classes alone are left out.
@@ -31,7 +31,7 @@ from pipeline.errors import UserError, did_you_mean
 from pipeline.formats._coco_file import CocoFile, Kind, coco_file, is_coco, used
 from pipeline.formats._coco_pictures import assign, mask_folders, unused_masks
 from pipeline.formats._files import Listing, base, parsed
-from pipeline.formats._names import below
+from pipeline.formats._names import below, parent
 from pipeline.formats._said import deliver, heads, sample_lines
 from pipeline.formats._values import shown
 from pipeline.source import open_source
@@ -74,7 +74,9 @@ class Config(FormatConfig):
 
     def listing(self) -> Iterator[str]:
         """Name, size and time of each picture; another annotation makes none new."""
-        yield from sample_lines(self.path, self.inside)
+        for line in sample_lines(self.path, self.inside):
+            if not base(parent(line.split("\t")[0])).startswith("panoptic"):
+                yield line
 
     def read(self) -> Iterator[Found | LeftOut | Flaw]:
         """Every file of the source once, and what is wrong with its annotations."""

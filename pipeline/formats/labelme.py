@@ -7,7 +7,7 @@
 Polygons, rectangles, circles (as polygons of 64 corners) and masks are objects with an outline; shapes of one class
 and one group_id are one object. Points and lines have no area. A file without shapes says that there is nothing in
 its picture, in a source that has shapes. The mask of a picture is drawn where no shape is left out, in a source that
-draws more than rectangles. A shape `__ignore__` is a crowd of no class, and leaves its picture without a mask. A file
+draws more than rectangles. A shape `__ignore__` is a crowd of no class, whose pixels are void. A file
 without shapes in which just one flag is set says the class of its picture.
 
 Source: https://github.com/wkentaro/labelme

@@ -15,7 +15,7 @@ from torch import nn
 
 from pipeline.contracts import ModelConfig, Output
 from pipeline.errors import UserError, did_you_mean
-from pipeline.models._detection_weights import listed, read
+from pipeline.models._detection.weights import listed, read
 from pipeline.models._library import refused
 
 ENCODER, LAST = "encoder.", "segmentation_head."

@@ -14,7 +14,7 @@ from pipeline import frames
 from pipeline.annotations import Corners, Flaw, FlawKind, Objects, Thing
 from pipeline.answering import MarkedBox, Marks
 from pipeline.answers.objects import ObjectAnswers
-from pipeline.boxes import area, clip, intersection
+from pipeline.boxes import SLACK, area, clip, intersection
 from pipeline.contracts import AnnotationRules, Output, Settled, Target, TaskConfig, Views
 from pipeline.errors import UserError
 from pipeline.tasks._names import natural_order
@@ -167,7 +167,7 @@ def _judged(
         inverted = all(map(math.isfinite, box)) and (box[2] < box[0] or box[3] < box[1])
         what = "is inverted" if inverted else "has no area" if all(map(math.isfinite, box)) else "is not finite"
         return Flaw(FlawKind.BAD_BOX, source, place, f"the box {written} {what}"), rules.bad_box, None
-    if box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height:
+    if min(box[0], box[1]) >= -SLACK and box[2] <= width + SLACK and box[3] <= height + SLACK:
         return None, "", box
     x1, y1, x2, y2 = clip(np.array(box, np.float64), width, height).tolist()
     inside = x2 > x1 and y2 > y1

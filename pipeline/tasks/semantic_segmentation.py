@@ -126,13 +126,11 @@ class Config(TaskConfig):
 
 def drawn(annotation: Drawn, width: int, height: int) -> Canvas:
     """Outlines as a mask: a later thing lies over those before it."""
-    objects = pixels(annotation.objects, width, height)
-    names = natural_order(
-        [*(thing.name for thing in objects.things), *([annotation.background] if annotation.background else [])]
-    )
-    mask = np.full(
-        (height, width), names.index(annotation.background) if annotation.background else masks.VOID, np.uint8
-    )
+    objects, ground = pixels(annotation.objects, width, height), annotation.background
+    found = {thing.name for thing in objects.things} - annotation.void
+    names = natural_order(found | ({ground} if ground else set()))
+    values = {name: value for value, name in enumerate(names)}
+    mask = np.full((height, width), values[ground] if ground else masks.VOID, np.uint8)
     flaws = []
     if objects.said_size and objects.said_size != (width, height):
         said = "{} x {}".format(*objects.said_size)
@@ -145,9 +143,9 @@ def drawn(annotation: Drawn, width: int, height: int) -> Canvas:
         except ValueError as error:
             flaws.append(Flaw(FlawKind.UNREADABLE, objects.source, thing.place or thing.name, str(error)))
             continue
-        mask[inside] = names.index(thing.name)
-    values = np.bincount(mask.ravel(), minlength=256)
-    counts = {name: int(values[value]) for value, name in enumerate(names) if values[value]}
+        mask[inside] = values.get(thing.name, masks.VOID)
+    pixels_of = np.bincount(mask.ravel(), minlength=256)
+    counts = {name: int(pixels_of[value]) for name, value in values.items() if pixels_of[value]}
     data = masks.encode(mask)
     identity = hashlib.sha256(data).hexdigest()
     return Canvas(tuple(names), width, height, identity, data, counts, tuple(flaws), objects.source)
