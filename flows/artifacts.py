@@ -40,6 +40,7 @@ def of_run(params: Params, version: Version, verdict: Verdict, reigns: bool) -> 
             "95 % interval": f"{_number(found[name]['low'])} to {_number(found[name]['high'])}",
         }
         for name, metric in metrics_for(params.task).items()
+        if name in found  # what these images leave undefined is not among them, such as the mAP of large objects
     ]
     model = re.sub(r"[^a-z0-9]+", "-", params.name.lower()).strip("-")  # all that Prefect takes in a key
     title = f"{params.name} version {version.version} on the test images"

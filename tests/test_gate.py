@@ -244,7 +244,9 @@ def test_one_row_for_each_test_image(params: Params) -> None:
     ]
     first = images.slice(0, 1).to_pylist()[0]
     assert (first["challenger"], first["champion"]) == ("dark", "light")
-    assert first["challenger_confidence"] == first["champion_confidence"] == ask(Path("out/model")).answers.confidence[0]
+    assert (
+        first["challenger_confidence"] == first["champion_confidence"] == ask(Path("out/model")).answers.confidence[0]
+    )
 
 
 def test_what_was_broken(params: Params) -> None:
@@ -261,7 +263,9 @@ def test_what_was_broken(params: Params) -> None:
 
 
 def test_a_slice_that_is_not_there_is_said_before_anybody_is_asked(params: Params) -> None:
-    with pytest.raises(UserError, match=r"gate\.slices names 'sorce', .* Did you mean 'source'\? It has: width, height, source\.$"):
+    with pytest.raises(
+        UserError, match=r"gate\.slices names 'sorce', .* Did you mean 'source'\? It has: width, height, source\.$"
+    ):
         gate.decide(asking(params, slices=("sorce",)), version(), None, lambda _: pytest.fail("asked"))
 
 

@@ -103,8 +103,8 @@ def test_a_fresh_process_answers_as_evaluated(params: Params, task: str) -> None
     assert found.problems == []
     limit = {OBJECTS: "0.001", PIXELS: "0.005"}[task]
     assert found.checks[1].found == (
-        "As evaluated on 20 test images, and on 16 of them served as encoded pictures: answers differ by 0 at most, and "
-        f"{limit} is the limit."
+        "As evaluated on 20 test images, and on 16 of them served as encoded pictures: answers differ by 0 at most, "
+        f"and {limit} is the limit."
     )
     assert found.told
     assert (len(found.told.answers), len(found.told.golden)) == (20, 16)

@@ -134,7 +134,7 @@ def test_drawings_take_the_place_of_nothing(pictures: Path, tmp_path: Path) -> N
     show_predictions([pictures / "00.png", other], Asked(as_json=False, drawn=drawn))
     assert {path.name for path in drawn.iterdir()} == {"00.png", "00-2.png", "00-3.png", "00-4.png"}
     before = (pictures / "00.png").read_bytes()
-    with pytest.raises(UserError, match=r"--draw .*pictures: 00.png lies there, and is one of the pictures. Name anoth"):
+    with pytest.raises(UserError, match=r"--draw .*pictures: 00.png lies there, and is one of the pictures. Name"):
         show_predictions([pictures], Asked(as_json=False, drawn=pictures))
     assert (pictures / "00.png").read_bytes() == before
 

@@ -156,8 +156,8 @@ def test_objects_by_hand() -> None:
     challenger, champion = finding(MORE), finding(FEWER)
     assert set(challenger.quality) == {1.0, 2 / 3}  # F1 of one of two, and nothing wrong: 2 / 3
     found = compared(challenger, champion, score="map50")
-    # Precision is 1 until no more is found: of 80 objects 70 and 62. COCO looks at the recalls 0, 0.01, ..., 1, of which
-    # 88 are at most 0.875, and 78 at most 0.775.
+    # Precision is 1 until no more is found: of 80 objects 70 and 62. COCO looks at the recalls 0, 0.01, ..., 1, of
+    # which 88 are at most 0.875, and 78 at most 0.775.
     assert (found.challenger, found.champion) == (pytest.approx(88 / 101), pytest.approx(78 / 101))
     assert found.difference == pytest.approx(10 / 101)
     assert (found.decided_by, found.graded, found.images) == ("bootstrap", True, 40)

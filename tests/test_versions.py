@@ -148,7 +148,7 @@ def test_a_fresh_process_elsewhere_gives_the_answers_of_the_bundle(run: Run, tmp
     found = np.array([[answer["probabilities"][name] for name in ("dark", "light")] for answer in answers])
     assert np.abs(found - expected).max() < 1e-9
     assert [answer["label"] for answer in answers] == [["dark", "light"][best] for best in expected.argmax(axis=1)]
-    assert [list(answer["probabilities"])[0] for answer in answers] == [answer["label"] for answer in answers]
+    assert [next(iter(answer["probabilities"])) for answer in answers] == [answer["label"] for answer in answers]
     assert [answer["probability"] for answer in answers] == pytest.approx(expected.max(axis=1), abs=1e-9)
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
+from collections import Counter
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.contracts import Options
-from pipeline.dataset import SAMPLE_COLUMNS
+from pipeline.dataset import MASK_COLUMNS, SAMPLE_COLUMNS
 from pipeline.errors import UserError
 from pipeline.registry.code_difference import CodeDifference
 from pipeline.registry.glances import flat
@@ -124,12 +125,16 @@ def images(before: bytes, after: bytes, classes_before: list[str], classes_after
         UserError: one of them is no such table.
     """
     first, second = _samples(before, classes_before), _samples(after, classes_after)
-    both = [one for one in second if one in first]
+    both = [(one, first[one], now) for one, now in second.items() if one in first]
     found = {
-        "came": [Image(id=one, source=second[one][0], after=second[one][2]) for one in second if one not in first],
-        "went": [Image(id=one, source=first[one][0], before=first[one][2]) for one in first if one not in second],
-        "relabelled": [_changed(one, first, second, 2) for one in both if first[one][2] != second[one][2]],
-        "moved": [_changed(one, first, second, 1) for one in both if first[one][1] != second[one][1]],
+        "came": [Image(id=one, source=now.source, after=now.words) for one, now in second.items() if one not in first],
+        "went": [Image(id=one, source=was.source, before=was.words) for one, was in first.items() if one not in second],
+        "relabelled": [_relabelled(one, was, now) for one, was, now in both if was.exact != now.exact],
+        "moved": [
+            Image(id=one, source=now.source, before=was.split, after=now.split)
+            for one, was, now in both
+            if was.split != now.split
+        ],
     }
     return Images(**{kind: sorted(listed, key=lambda image: image.source) for kind, listed in found.items()})
 
@@ -186,26 +191,46 @@ def _worded(values: dict[str, Any], key: str) -> str:
     return worded(values[key]) if key in values else ""
 
 
-def _samples(table: bytes, classes: list[str]) -> dict[str, tuple[str, str, str]]:
-    """File, split and annotation of each picture."""
+class _Sample(NamedTuple):
+    source: str
+    split: str
+    words: str
+    """What is known of the picture, for people."""
+    exact: str
+    """Likewise, whole."""
+
+
+def _samples(table: bytes, classes: list[str]) -> dict[str, _Sample]:
+    """What a data set says of each picture."""
     found = _table(table, None)
-    annotation = [name for name in found.column_names if name not in SAMPLE_COLUMNS]
-    labels = [
-        ", ".join(_label(value, classes) if name == "label" else worded(value) for name, value in row.items())
-        for row in found.select(annotation).to_pylist()
-    ]
-    columns = (found[name].to_pylist() for name in ("id", "source", "split"))
-    return {one: (source, split, label) for one, source, split, label in zip(*columns, labels, strict=True)}
+    elsewhere = {*SAMPLE_COLUMNS, *MASK_COLUMNS} - {"mask"}  # where a picture or its mask lies says nothing of it
+    known = [name for name in found.column_names if name not in elsewhere]
+    samples = {}
+    for row in found.select(["id", "source", "split", *known]).to_pylist():
+        values = {name: _named(name, row[name], classes) for name in known}
+        words = ", ".join(_in_words(name, value) for name, value in values.items())
+        samples[row["id"]] = _Sample(row["source"], row["split"], words, json.dumps(values, default=str))
+    return samples
 
 
-def _label(value: Any, classes: list[str]) -> str:
-    return classes[value] if isinstance(value, int) and 0 <= value < len(classes) else worded(value)
+def _named(column: str, value: Any, classes: list[str]) -> Any:
+    """A value of a sample, with names instead of the class ids of its data set."""
+    if column == "objects" and isinstance(value, list):
+        return [{**thing, "label": _named("label", thing["label"], classes)} for thing in value]
+    is_class = column == "label" and isinstance(value, int) and 0 <= value < len(classes)
+    return classes[value] if is_class else value
 
 
-def _changed(
-    one: str, first: dict[str, tuple[str, str, str]], second: dict[str, tuple[str, str, str]], at: int
-) -> Image:
-    return Image(id=one, source=second[one][0], before=first[one][at], after=second[one][at])
+def _in_words(column: str, value: Any) -> str:
+    if column == "objects" and isinstance(value, list):
+        counts = Counter(str(thing["label"]) for thing in value)
+        return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "no objects"
+    return f"mask {value[:8]}" if column == "mask" and isinstance(value, str) else worded(value)
+
+
+def _relabelled(one: str, was: _Sample, now: _Sample) -> Image:
+    after = now.words if now.words != was.words else f"{now.words} (placed otherwise)"
+    return Image(id=one, source=now.source, before=was.words, after=after)
 
 
 def _table(data: bytes, columns: list[str] | None) -> pa.Table:

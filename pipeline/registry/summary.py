@@ -28,8 +28,10 @@ TITLES = {
 def headline(params: Params) -> str:
     """The deciding score with its interval: `Accuracy 0.986 (95 % interval 0.972 to 0.997) on 359 test images`."""
     scores = json.loads(SCORES.read_text())
-    score, title = scores[params.task.score], next(iter(metrics_for(params.task).values())).title
+    score, title = scores.get(params.task.score), next(iter(metrics_for(params.task).values())).title
     images = DatasetInfo.model_validate_json((DATASET / "dataset.json").read_bytes()).splits["test"]
+    if score is None:
+        return f"{title} undefined on {images:,} test images"
     interval = f"95 % interval {score['low']:.3f} to {score['high']:.3f}"
     return f"{title} {score['value']:.3f} ({interval}) on {images:,} test images"
 

@@ -151,7 +151,8 @@ def _close_epoch(training: Training, images_per_second: float) -> None:
     batches = plain_batches(training.val, policy, params.train.batch_size)
     seen = views(split, policy.frame, policy.plain)
     validation = validate(training.machine, batches, split, seen, Score(params.task, metric))
-    worth = validation.score if metric.higher_is_better else -validation.score
+    # A score that these images leave undefined, as the mAP of none, lets the loss decide.
+    worth = -math.inf if math.isnan(validation.score) else validation.score * (1 if metric.higher_is_better else -1)
     better = (worth, -validation.loss) > (progress.best_score, -progress.best_loss)
     if better:
         checkpoints.keep_best(training.machine, progress.epoch)
