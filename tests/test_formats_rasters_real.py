@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tarfile
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-from raster_sources import FORMATS, made, mask, needs_data, read, real, recognised, refused, small_source
+from raster_sources import FORMATS, Told, made, mask, needs_data, read, real, recognised, refused, small_source
 
 from pipeline.annotations import Painted, Thing
 from pipeline.contracts import Target
@@ -108,9 +109,14 @@ def test_palette_masks_of_labelme_examples():
     assert (layer.classes[0], layer.classes[15], layer.void) == ("_background_", "person", {255})
 
 
+@cache
+def mnist() -> Told:
+    return read("table", real("mnist-test-png-csv"))
+
+
 @needs_data
 def test_mnist_as_pictures_and_a_table():
-    told = read("table", real("mnist-test-png-csv"))
+    told = mnist()
     assert len(told.found) == 10_000 and not told.every_flaw()
     assert Counter(told.labels.values())["1"] == 1135
     assert all(item.name[-5] == item.annotation[Target.LABEL] for item in told.found)
@@ -127,7 +133,7 @@ def test_mnist_as_idx_is_the_same_as_the_pictures():
         ),
         "mnist-t10k-idx/data/train-labels-idx1-ubyte.gz": "labels of pictures that are not here",
     }
-    pictures = {int(item.name[-15:-9]): item for item in read("table", real("mnist-test-png-csv")).found}
+    pictures = {int(item.name[-15:-9]): item for item in mnist().found}
     for at in range(0, 10_000, 500):
         assert told.found[at].annotation == pictures[at].annotation
         apart = decode(told.found[at].data, 1).astype(int) - decode(pictures[at].data, 1)

@@ -303,6 +303,10 @@ def test_samples_whose_files_lie_apart(tmp_path: Path, monkeypatch: pytest.Monke
     assert read("webdataset", str(path)).labels == {"0001.jpg": "1", "0002.png": "0"}
     monkeypatch.setattr("pipeline.formats._web_samples.HELD", 1)
     refused("webdataset", str(path), "the files of its samples lie too far apart")
+    archive = tmp_path / "all.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.write(path, "a.tar")
+    refused("webdataset", str(archive), r"^a\.tar: the files of its samples lie too far apart")
 
 
 def test_shards_that_are_hostile(tmp_path: Path):

@@ -96,7 +96,7 @@ class Config(FormatConfig):
             by_folder = folder_splits(names)
             samples, left_out = grouped([name for name in names if prefix or name not in lists])
             yield from (LeftOut(prefix + item.name, item.reason) for item in left_out)
-            for item in complete(source, samples):
+            for item in _complete(prefix, source, samples):
                 if isinstance(item, LeftOut):
                     yield LeftOut(prefix + item.name, item.reason)
                     continue
@@ -128,6 +128,14 @@ class Config(FormatConfig):
                 except UserError as error:
                     raise UserError(f"{self.path}: {str(error).replace(str(place), name)}") from None
                 yield f"{name}/", source, [entry.name for entry in entries]
+
+
+def _complete(prefix: str, source: Source, samples: dict[str, Sample]) -> Iterator[Sample | LeftOut]:
+    """As `complete`; an error names the shard, and not a copy of it."""
+    try:
+        yield from complete(source, samples)
+    except UserError as error:
+        raise UserError(str(error).replace(source.shown, prefix.rstrip("/") or source.shown)) from None
 
 
 def _found(sample: Sample, classes: dict[int, str], prefix: str, split: str | None) -> Found | Flaw:

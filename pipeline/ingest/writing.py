@@ -30,6 +30,9 @@ from pipeline.ingest.shards import Spool, write_shards
 from pipeline.ingest.sifting import Picture, Sifted
 from pipeline.params import IngestParams, part_name
 
+ROWS = 8192
+"""Of a group of samples.parquet."""
+
 
 def write(folder: Path, params: IngestParams, sifted: Sifted, spool: Spool) -> None:
     """Write a dataset into a new folder.
@@ -53,7 +56,11 @@ def write(folder: Path, params: IngestParams, sifted: Sifted, spool: Spool) -> N
     taken = {*SAMPLE_COLUMNS, *task.fields, *(MASK_COLUMNS if painted else ())}
     metadata = columns(pictures, taken=taken)
     places = write_shards(spool, [picture.id for picture in pictures], folder / "shards")
-    pq.write_table(_samples(pictures, places, _annotations(targets, task), metadata), folder / "samples.parquet")
+    pq.write_table(
+        _samples(pictures, places, _annotations(targets, task), metadata),
+        folder / "samples.parquet",
+        row_group_size=ROWS,  # the page reads one row of a million without the rest
+    )
     _write_rows(folder / "rejected.parquet", sifted.rejected, REJECTED_COLUMNS)
     _write_rows(folder / "problems.parquet", sifted.problems, PROBLEM_COLUMNS)
     counts = {split: Counter[str](dict.fromkeys(classes, 0)) for split in SPLITS}
