@@ -41,8 +41,8 @@ def assign(pictures: Sequence[Picture], options: SplitOptions, stratum: Callable
     if not pool:
         named = " and ".join(split for split in SPLITS if split in given)
         raise UserError(
-            f"The source has pictures for {named}, but none to train on. Set split.train to the one to learn from, as in "
-            "`split: {train: val}`; a split that is missing then is taken from it."
+            f"The source has pictures for {named}, but none to train on. Set split.train to the one to learn from, as "
+            "in `split: {train: val}`; a split that is missing then is taken from it."
         )
     strata = {picture.id: stratum(picture.annotation) for picture in pictures}
     _check_known({strata[picture.id] for picture in pool}, {strata[content]: split for content, split in fixed.items()})
