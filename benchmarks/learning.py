@@ -85,14 +85,14 @@ RECIPES = {
     "cells": Recipe(
         "detection-voc",
         cells,
-        ("name=cells", "augment.size=256", "task.score=map50", "train.epochs=30", "train.batch_size=8"),
+        ("name=cells", "task.score=map50", "train.epochs=15"),
     ),
     "streets": Recipe(
         "segmentation-lists",
         streets,
         (
             *("name=streets", "augment.size=128", "augment.frame=stretch", "model={name: unet, width: 16}"),
-            *("optimizer.lr=0.003", "train.epochs=20", "train.batch_size=4"),
+            "train.epochs=20",
         ),
     ),
     "membranes": Recipe(
@@ -101,7 +101,7 @@ RECIPES = {
         (
             *("name=membranes", "data.classes={0: membrane, 255: inside}", "data.void=[]", "augment.size=256"),
             *("augment.frame=stretch", "model={name: unet, width: 16}", "loss={name: cross_entropy}"),
-            *("optimizer.lr=0.003", "train.epochs=40", "train.batch_size=4"),
+            "train.epochs=40",
         ),
     ),
 }

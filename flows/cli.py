@@ -56,7 +56,8 @@ def run(
         ),
     ] = None,
     params: Annotated[
-        Path | None, typer.Option("--params", metavar="FILE", help="Take params from this file, the rest from params.yaml.")
+        Path | None,
+        typer.Option("--params", metavar="FILE", help="Take params from this file, the rest from params.yaml."),
     ] = None,
     isolated: Annotated[
         bool, typer.Option("--isolated", help="Work in a git worktree of its own; nothing here is touched.")

@@ -42,8 +42,8 @@ def edited(text: str, assignments: Sequence[str]) -> str:
 def merged(text: str, base: str, file: str) -> str:
     """The text of a params file that need not be whole: what it does not hold stays as it is in another.
 
-    A section that names a part takes the place of the other one as a whole, since another part has other options; of the
-    rest (`train`, `split`, ...) only the keys that it holds do.
+    A section that names a part takes the place of the other one as a whole, since another part has other options; of
+    the rest (`train`, `split`, ...) only the keys that it holds do.
 
     Args:
         text: of the file.

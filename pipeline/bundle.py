@@ -47,8 +47,8 @@ class BundleInfo(Options):
     classes: list[str]
     channels: int
     """C of the pictures."""
-    frame: Frame
-    """What of a picture is shown to the network, as squares."""
+    frame: Frame = Frame.model_validate({})
+    """What of a picture is shown to the network, as squares; bundles from before there were others show the middle."""
     packed: int
     """P: side of these squares."""
     size: int
@@ -181,7 +181,10 @@ class Bundle:
             import torch
 
             os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # torch falls back to unpickling otherwise
-            program = torch.export.load(io.BytesIO((self.root / "network.pt2").read_bytes()))
+            data = (self.root / "network.pt2").read_bytes()
+            if b"torchvision::" in data:  # its operations are known once it is imported, which takes seconds
+                import torchvision  # noqa: F401
+            program = torch.export.load(io.BytesIO(data))
             if device != "cpu":
                 from torch.export.passes import move_to_device_pass
 
@@ -263,8 +266,9 @@ def _exported(network: nn.Module, info: BundleInfo) -> bytes:
             f"The trained network cannot be exported, so it cannot be served: {str(error).splitlines()[0]} "
             "Choose another `model`; the weights are kept in the checkpoint."
         ) from error
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # holds paths of this machine
+    for graph in (one for one in program.graph_module.modules() if isinstance(one, torch.fx.GraphModule)):
+        for node in graph.graph.nodes:
+            node.meta.pop("stack_trace", None)  # holds paths of this machine
     program._example_inputs = None  # would be stored, pickled
     out = io.BytesIO()
     torch.export.save(program, out)

@@ -24,8 +24,6 @@ class Region(NamedTuple):
     y2: float
 
 
-
-
 def regions(frame: Frame, width: int, height: int, side: int) -> list[Region]:
     """The rectangles of one picture of `width` x `height` that a network of P = `side` sees."""
     if frame.name == "stretch":

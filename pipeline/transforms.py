@@ -87,7 +87,7 @@ class Augmenter:
         self._compose.set_random_state(np.random.Generator(self._bits), self._random)
 
     def __call__(self, pixels: np.ndarray, target: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 [P, P, C] and what is known of it to uint8 [S, S, C] and the same, moved alike; one seed, one result."""
+        """uint8 [P, P, C] and what is known of it to uint8 [S, S, C] and the same, moved alike, by the seed."""
         self._random.seed(seed)
         self._bits.state = {
             "bit_generator": "PCG64",

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graded_project import OBJECTS, PIXELS, SHORT, SIDE, SQUARE
+from graded_project import make_project as make_graded_project
 from registry_project import make_project
 from sklearn.neighbors import NearestCentroid
 
+from pipeline.answers.labels import LabelAnswers
+from pipeline.answers.objects import ObjectAnswers
 from pipeline.bundle import Bundle
+from pipeline.contracts import Frame
 from pipeline.dataset import Dataset
-from pipeline.registry.baselines import CLASS_MEANS, LARGEST_CLASS, answers, nearest_mean, small
+from pipeline.packed import packed
+from pipeline.registry.baselines import BLIND, CLASS_MEANS, LARGEST_CLASS, answers, nearest_mean, small
 
 
 def test_pictures_are_averaged_in_blocks() -> None:
@@ -61,3 +67,36 @@ def test_both_answer_the_test_split_of_a_dataset(tmp_path: Path, monkeypatch: py
     assert right == {LARGEST_CLASS: 0.5, CLASS_MEANS: 0.9}  # one in ten looks like the other class
     assert [told.true(3).words for told in found.values()] == ["light", "light"]
     assert list(answers(params.task, dataset, bundle, means=False)) == [LARGEST_CLASS]
+
+
+def test_of_pictures_in_tiles_the_first_one_has_the_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = make_project(tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    dataset, tiles = Dataset.open(), Frame(name="tiles", overlap=0)
+    bundle = Bundle.open().info.model_copy(update={"frame": tiles, "packed": 4, "size": 4})
+    found = answers(params.task, dataset, bundle, means=True)[CLASS_MEANS]
+    seen, asked = (small(packed(dataset.split(name), tiles, 4)[::4]) for name in ("train", "test"))  # four of each
+    assert isinstance(found, LabelAnswers)
+    expected = nearest_mean(seen, dataset.split("train").labels, asked, classes=2)
+    assert found.probabilities == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("task", [OBJECTS, PIXELS])
+def test_where_no_picture_has_a_class_one_answers_that_never_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    params = make_graded_project(tmp_path / "project", task)
+    monkeypatch.chdir(tmp_path / "project")
+    dataset = Dataset.open()
+    found = answers(params.task, dataset, Bundle.open().info, means=True)
+    assert list(found) == [BLIND]
+    blind = found[BLIND]
+    assert (len(blind), blind.classes) == (20, dataset.info.classes)
+    if isinstance(blind, ObjectAnswers):
+        # every training box in every picture: 20 that are seen, 4 that are not, and 4 crowds, as many of either class
+        assert {len(rows) for rows in blind.found} == {28}
+        assert set(blind.found.rows[:, 4]) == {14 / 28}
+    else:
+        assert [blind.said(place).words for place in (0, 1)] == ["background 100%"] * 2
+        # of 192 pixels one square is not background; its class is never said
+        assert blind.quality[0] == pytest.approx((1 - SQUARE**2 / (SIDE * SHORT)) / 2)

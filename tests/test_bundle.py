@@ -110,6 +110,14 @@ def test_a_picture_in_tiles_is_one_answer_in_whatever_portions_it_comes(root, tm
         assert np.stack(opened.answer(prepared)) == pytest.approx(np.stack(each), abs=1e-6)
 
 
+def test_a_bundle_from_before_there_were_frames_shows_the_middle(root, tmp_path):
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "bundle.json").write_text(INFO.model_dump_json(exclude={"frame"}))
+    picture = encode_png(np.random.default_rng(0).integers(0, 256, (24, 36, 1), dtype=np.uint8))
+    ((old,), (new,)) = (opened.answer([opened.prepare(picture)]) for opened in map(Bundle.open, (tmp_path, root)))
+    assert (old == new).all()
+
+
 def test_answers_that_are_no_numbers_are_said(root, tmp_path):
     net = network()
     with torch.no_grad():

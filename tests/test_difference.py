@@ -13,6 +13,7 @@ from scipy import stats
 from test_runs import made_record, run_id
 
 from pipeline.dataset import FIELDS
+from pipeline.errors import UserError
 from pipeline.registry import difference
 from pipeline.registry.difference import Images
 
@@ -114,5 +115,8 @@ def test_right_and_wrong_answers_are_counted() -> None:
     assert found and note == ""
     assert (found.score, found.decided_by, found.graded) == ("Accuracy", "McNemar", False)
     assert (found.champion, found.challenger, found.fixed, found.broken) == (0.8, 0.94, 9, 2)
+    old = table(id=list(IDS), label=[0] * 50, probabilities=[[1.0, 0.0]] * 50)
+    with pytest.raises(UserError, match=r"has no actual, quality: another version of Convoy wrote it\.$"):
+        difference.paired(old, after, *records)
     nobody, note = difference.paired(before, predictions("ABC", ["cat"] * 3, [1.0] * 3), *records)
     assert (nobody, note) == (None, "No test picture was answered by both.")

@@ -59,7 +59,8 @@ def options(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     writers = {ready.partition("-")[2]: writer for ready, writer in SOURCES.items()} | {
         "auto": SOURCES["detection-coco"]
     }
-    writers.get(request.param, SOURCES["classification-folder"])(tmp_path / "source")  # a format that is new gets its writer in tests/tiny_sources.py
+    # A format that is new gets its writer in tests/tiny_sources.py.
+    writers.get(request.param, SOURCES["classification-folder"])(tmp_path / "source")
     return {"path": str(tmp_path / "source")}
 
 

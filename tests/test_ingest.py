@@ -514,7 +514,10 @@ def test_groups_are_not_parted():
             kept(9, split="train") + kept(3, "b", split="test"),
             r"1 class to validate or test with, but none of it to train on: 'b' \(test\)",
         ),
-        (kept(9, split="val") + kept(9, split="test", start=20), "The source has pictures for val and test, but none to train on. Set split.train to the one to learn from"),
+        (
+            kept(9, split="val") + kept(9, split="test", start=20),
+            "for val and test, but none to train on. Set split.train to the one to learn from",
+        ),
     ],
 )  # fmt: skip
 def test_too_little_to_split(pictures: list[Picture], words: str):

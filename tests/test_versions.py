@@ -285,3 +285,10 @@ def test_the_description_reads_and_names_are_text(made: tuple[Path, Params], run
     assert r"\<script\>\[x\](y)" in text
     assert "80 images of 2 classes (40 train, 0 val, 40 test)" in text
     assert "check out `cccccccccccc`, put back" in text
+
+
+def test_a_score_that_is_undefined_on_the_test_images_is_said(made: tuple[Path, Params], run: Run) -> None:
+    Path("out/evaluation/metrics.json").write_text('{"images": 40}')
+    verdict = Verdict(outcome="hold", reasons=["Accuracy is undefined on these test images."])
+    text = summary.of_run(made[1], CODE, registered(run), verdict, reigns=False)
+    assert text.startswith("**Accuracy undefined on 40 test images**\n\nVersion 1 of `digits` is **held back**.")

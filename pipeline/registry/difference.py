@@ -235,6 +235,8 @@ def _relabelled(one: str, was: _Sample, now: _Sample) -> Image:
 
 def _table(data: bytes, columns: list[str] | None) -> pa.Table:
     try:
+        if missing := [name for name in columns or () if name not in pq.read_schema(io.BytesIO(data)).names]:
+            raise UserError(f"A table of the runs has no {', '.join(missing)}: another version of Convoy wrote it.")
         return pq.read_table(io.BytesIO(data), columns=columns)
     except (pa.ArrowInvalid, OSError, KeyError) as error:
         raise UserError(f"A table of the runs cannot be read: {error}. Was DVC's cache damaged?") from error
