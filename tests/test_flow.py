@@ -170,8 +170,8 @@ def test_mistakes_cost_a_line_and_change_nothing(killed_and_finished):
     before = {name: (project / name).read_bytes() for name in ("params.yaml", "dvc.lock")}
     assert convoy(project, "run", "--set", "model.name=lenet6", status=1).splitlines() == [
         "params.yaml: 1 problem",
-        "  model: no model named 'lenet6'. Did you mean 'lenet5'? pipeline/models/ has: "
-        "convnet, lenet5, timm, torchvision.",
+        "  model: no model named 'lenet6'. Did you mean 'lenet5'? pipeline/models/ has: convnet, faster_rcnn, fcos, "
+        "lenet5, retinanet, segmentation_models, ssd, ssdlite, timm, torchvision, unet.",
     ]
     after = {name: (project / name).read_bytes() for name in before}
     assert after == before
