@@ -56,6 +56,7 @@ def test_scores_equal_pycocotools_on_random_sets(start: int):
         assert_coco(random_boxes(seed, crowded=seed % 10 == 0))
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize("name", REAL)
 def test_scores_equal_pycocotools_on_real_sets(name: str):

@@ -182,6 +182,7 @@ def test_links_out_of_a_folder_are_not_looked_into(tmp_path: Path):
     assert (peek("a.json"), peek("b.json")) == (b"", b"b")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA.is_dir(), reason="the shared data are not here")
 @pytest.mark.parametrize(
     ("name", "form"),

@@ -279,7 +279,7 @@ def seen(count: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "faster_rcnn" else pytest.mark.slow) for name in NAMES]
+    "name", [pytest.param(name, marks=[] if name == "fcos" else pytest.mark.slow) for name in NAMES]
 )
 def test_exported_it_gives_the_same_answers_for_any_number_of_pictures(name: str) -> None:
     whole = nn.Sequential(normaliser([0.5] * 3, [0.25] * 3), network(name, score_threshold=0.0)).eval()

@@ -133,6 +133,7 @@ def test_coco_is_read_again_exactly(tmp_path: Path):
     assert sorted(path.name for path in (tmp_path / "coco").iterdir()) == ["annotations", "test", "train", "val"]
 
 
+@pytest.mark.slow
 def test_voc_is_read_again_exactly_but_for_outlines(tmp_path: Path):
     dataset = ingest(objects(tmp_path / "source"), "object_detection")
     exported, read = again(tmp_path / "voc", dataset, "voc")
@@ -303,6 +304,7 @@ def test_suffixes_say_what_a_file_is(kind: str):
     assert suffix(picture(0, kind=kind)) == expected
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize(
     ("name", "form", "task"),

@@ -14,6 +14,8 @@ from pipeline.annotations import Drawn, FlawKind, Objects, Runs, Thing
 from pipeline.contracts import Target
 from pipeline.plugin import config_class
 
+pytestmark = pytest.mark.slow
+
 
 def packed(name: str, form: str, **options: Any) -> Result:
     return Result(form, DATA / name / f"{name}.tar.gz", **options)

@@ -270,6 +270,7 @@ def test_an_export_by_command(tmp_path: Path, place: Path):
     assert stage.run(parse(IngestParams, text), Path("out/again")).digest == digest
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize(
     ("name", "form", "task", "wrong"),

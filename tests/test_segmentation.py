@@ -459,6 +459,7 @@ def test_unet_learns_a_few_pictures_by_heart() -> None:
 # --- segmentation_models_pytorch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "encoder"), [*((name, "resnet18") for name in WANTED), ("segformer", "mit_b0")]
 )
@@ -561,6 +562,7 @@ def test_the_encoder_may_come_from_a_classifier(tmp_path: Path) -> None:
     assert all(torch.equal(again[key], fresh[key]) for key in rest)
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     options = saved(tmp_path, weights_of(0, architecture="fpn"))
     with pytest.raises(UserError, match=r"weights.safetensors is of another network: \d+ missing \(decoder\."):

@@ -243,6 +243,7 @@ def test_what_s3_can_say_no_to(store: Moto, monkeypatch: pytest.MonkeyPatch, tmp
     S3FileSystem.clear_instance_cache()
 
 
+@pytest.mark.slow
 def test_s3_that_is_away_or_says_nothing(store: Moto, monkeypatch: pytest.MonkeyPatch):
     store.put("pets", {"set/1.jpg": b"1"})
     monkeypatch.setattr(s3, "TIMEOUTS", {"connect_timeout": 0.2, "read_timeout": 0.2})
@@ -267,6 +268,7 @@ def test_an_object_that_goes_or_changes_while_it_is_read(store: Moto, monkeypatc
 # Ingest
 
 
+@pytest.mark.slow
 def test_the_same_data_set_from_anywhere(store: Moto, site: Web, place: Path):
     """The same digest from disk, S3 and the web; with nothing new, no picture is asked for."""
     from pipeline.door import parse
@@ -689,6 +691,7 @@ def test_data_of_dvc_outside_of_a_repository(place: Path):
         open_source("data/pets")
 
 
+@pytest.mark.slow
 def test_dvc_reads_within_its_own_repro(tracked: Path):
     """A stage that reads tracked data while `dvc repro` holds the repository."""
     code = "from pipeline.source import open_source; print(sum(1 for _ in open_source('data/pets').entries()))"
