@@ -213,7 +213,11 @@ def test_an_object_on_the_seam_of_two_tiles_is_told_once():
 
 
 def test_a_blind_detector_puts_training_boxes_everywhere():
-    train = FakeSplit(["a", "b"], objects=[np.array([[0, 0, 5, 10, 0, 0.0], [5, 5, 10, 10, 0, 0]])], sizes=[(10, 10)])
+    train = FakeSplit(
+        ["a", "b"],
+        objects=[np.array([[0, 0, 5, 10, 0, 0.0], [5, 5, 10, 10, 0, 0], [0, 0, 1, 1, 0, 1]])],
+        sizes=[(10, 10)],
+    )
     test = FakeSplit(["a", "b"], objects=[np.zeros((0, 6))], sizes=[(20, 40)])
     told = DETECTION.blind(train, test).said(0)
     assert sorted(box.box for box in told.boxes) == [(0, 0, 10, 40), (10, 20, 20, 40)]

@@ -110,6 +110,7 @@ class Config(TaskConfig):
     def blind(self, train: Any, split: Any) -> ObjectAnswers:
         """Boxes of the training pictures, evenly chosen, in every picture; each as sure as its class is frequent."""
         known = [(train.objects(position), train.sizes[position]) for position in range(len(train))]
+        known = [(rows[rows[:, 5] == 0], size) for rows, size in known]  # a crowd is no object
         shares = np.concatenate(
             [rows[:, :4] / np.tile(size, 2) for rows, size in known if len(rows)] or [np.zeros((0, 4))]
         )
