@@ -93,9 +93,9 @@ def test_where_no_picture_has_a_class_one_answers_that_never_looks(
     blind = found[BLIND]
     assert (len(blind), blind.classes) == (20, dataset.info.classes)
     if isinstance(blind, ObjectAnswers):
-        # every training box in every picture: 20 that are seen, 4 that are not, and 4 crowds, as many of either class
-        assert {len(rows) for rows in blind.found} == {28}
-        assert set(blind.found.rows[:, 4]) == {14 / 28}
+        # every training box in every picture: 20 that are seen and 4 that are not, as many of either class; no crowd
+        assert {len(rows) for rows in blind.found} == {24}
+        assert set(blind.found.rows[:, 4]) == {12 / 24}
     else:
         assert [blind.said(place).words for place in (0, 1)] == ["background 100%"] * 2
         # of 192 pixels one square is not background; its class is never said

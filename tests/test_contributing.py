@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 EXAMPLE = re.compile(r"^`(pipeline/(\w+)/(\w+)\.py)`\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES = EXAMPLE.findall((REPOSITORY / "CONTRIBUTING.md").read_text())

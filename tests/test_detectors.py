@@ -40,6 +40,8 @@ from pipeline.models._detection.matching import at_objects, in_crowd, matched, t
 from pipeline.networks import BACKGROUND, IGNORED, Costs, Deciding, Matched
 from pipeline.plugin import config_class, names
 
+pytestmark = pytest.mark.slow
+
 NAMES = [name for name in names("models") if config_class("models", name).gives is Output.BOXES]
 SIDE, CLASSES = 64, 3
 LIGHT: dict[str, dict[str, Any]] = {

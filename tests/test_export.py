@@ -24,6 +24,8 @@ from pipeline.export.yolo import centred, share
 from pipeline.ingest import stage
 from pipeline.params import IngestParams
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parents[2] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the shared data are not here")
 COUNTS = {"train": 5, "val": 2, "test": 2}

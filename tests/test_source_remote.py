@@ -27,6 +27,8 @@ from pipeline.errors import UserError
 from pipeline.source import Entry, Limits, Source, open_source
 from pipeline.sources import ahead, fetching, s3, web
 
+pytestmark = pytest.mark.slow
+
 FILES = {f"{kind}/{k}.jpg": f"{kind} {k} ".encode() * 50 for kind in ("ants", "bees") for k in range(9)}
 
 
