@@ -105,19 +105,28 @@ class Bundle:
         """sha256 over its files: the model's identity."""
         return digest_of(self.root)
 
-    def outputs(self, pictures: np.ndarray, device: torch.device | None = None, batch: int = 256) -> np.ndarray:
-        """The raw answers of the network, in float32.
+    def outputs(self, pictures: np.ndarray, device: torch.device | None = None) -> Iterator[np.ndarray]:
+        """The raw answers of the network, some squares at a time: all of them may not fit into memory.
 
         Args:
             pictures: packed squares, uint8 [V, P, P, C].
             device: where to compute; the processor if None.
-            batch: squares at a time.
 
-        Returns:
-            float32 [V, ...], as the task needs it.
+        Yields:
+            float32 [v, ...], as the task needs it, V rows in all.
         """
-        answers = list(self._batches(pictures, device, batch))
-        return np.concatenate(answers) if answers else np.zeros((0, len(self.info.classes)), np.float32)
+        import torch
+
+        network = self._program(str(device or "cpu"))
+        for start in range(0, len(pictures), BATCH):
+            seen = np.array(center_crop(pictures[start : start + BATCH], self.info.size))
+            # A lone picture goes in twice: an exported program takes batches of two or more.
+            padded = seen if len(seen) > 1 else np.concatenate([seen, seen])
+            # A GPU would round float32 to TF32, and a picture's answer would depend on the size of its batch.
+            exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+            with torch.inference_mode(), exact:
+                answers = network(torch.from_numpy(padded).to(device or "cpu"))[: len(seen)].float().cpu().numpy()
+            yield answers
 
     def told(self, pictures: np.ndarray, seen: Views, device: torch.device | None = None) -> list[Any]:
         """What the network says of N pictures, as the task reads it.
@@ -131,7 +140,7 @@ class Bundle:
             UserError: the outputs are not numbers.
         """
         held, lost = Held(self.task, seen), 0
-        for outputs in self._batches(pictures, device, BATCH):
+        for outputs in self.outputs(pictures, device):
             lost += int((~np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)).sum())
             held.add(outputs)
         if lost:
@@ -140,19 +149,6 @@ class Bundle:
                 "its training diverged. Lower `optimizer.lr` in params.yaml."
             )
         return held.told
-
-    def _batches(self, pictures: np.ndarray, device: torch.device | None, batch: int) -> Iterator[np.ndarray]:
-        import torch
-
-        network = self._program(str(device or "cpu"))
-        # A GPU would round float32 to TF32, and a picture's answer would depend on the size of its batch.
-        exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-        with torch.inference_mode(), exact:
-            for start in range(0, len(pictures), batch):
-                seen = np.array(center_crop(pictures[start : start + batch], self.info.size))
-                # A lone picture goes in twice: an exported program takes batches of two or more.
-                padded = seen if len(seen) > 1 else np.concatenate([seen, seen])
-                yield network(torch.from_numpy(padded).to(device or "cpu"))[: len(seen)].float().cpu().numpy()
 
     def views(self, sizes: np.ndarray) -> Views:
         """The squares that the network sees of pictures, int64 [N, 2] of width and height."""
@@ -166,7 +162,7 @@ class Bundle:
         """
         pixels = decode(encoded, self.info.channels)
         size = (pixels.shape[1], pixels.shape[0])
-        seen = frames.views(self.info.frame, np.array([size]), self.info.packed)
+        seen = self.views(np.array([size]))
         return Prepared(size, np.stack([cut(pixels, region, self.info.packed) for region in seen.regions]))
 
     def answer(self, prepared: Sequence[Prepared], device: torch.device | None = None) -> list[Any]:

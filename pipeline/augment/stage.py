@@ -103,19 +103,19 @@ def sheet(policy: Policy, train: Split, learns: Target) -> np.ndarray:
     Returns:
         uint8 [rows * (CELL + GAP), (1 + SHEET_VARIANTS) * (CELL + GAP), C], or with 3 channels where things are drawn.
     """
-    augment = Augmenter(policy.transforms, learns)
-    chosen = np.linspace(0, len(train) - 1, min(SHEET_PICTURES, len(train))).astype(int).tolist()
-    few = train.at(chosen)
-    plain = packed(few, policy.frame, policy.plain), TARGETS[learns](few, policy.frame, policy.plain)
-    varied = packed(few, policy.frame, policy.packed), TARGETS[learns](few, policy.frame, policy.packed)
+    augment, frame = Augmenter(policy.transforms, learns), policy.frame
+    chosen = np.linspace(0, len(train) - 1, min(SHEET_PICTURES, len(train))).astype(int)
+    varied, of_varied = packed(train, frame, policy.packed), TARGETS[learns](train, frame, policy.packed)
+    few = train.at(chosen.tolist())  # as evaluation sees them these alone are made: it never sees training pictures
+    plain, of_plain = packed(few, frame, policy.plain), TARGETS[learns](few, frame, policy.plain)
+    # The first square of each: of tiles there are several, and of another side another number.
+    firsts = np.searchsorted(views(train, frame, policy.packed).images, chosen).tolist()
+    plain_firsts = np.searchsorted(views(few, frame, policy.plain).images, np.arange(len(few))).tolist()
     rows = []
-    for view in np.searchsorted(views(few, policy.frame, policy.packed).images, np.arange(len(few))).tolist():
-        # Of the square at the same place: tiles of another size than the packed one are others.
-        seen = min(view, len(plain[0]) - 1)
-        shown = [(center_crop(plain[0][seen], policy.size), plain[1][seen])]
-        identity = few.ids[views(few, policy.frame, policy.packed).images[view]]
+    for view, seen, identity in zip(firsts, plain_firsts, few.ids, strict=True):
+        shown = [(center_crop(plain[seen], policy.size), of_plain[seen])]
         shown += [
-            augment(varied[0][view], varied[1][view], sample_seed(0, variant, identity))
+            augment(varied[view], of_varied[view], sample_seed(0, variant, identity))
             for variant in range(SHEET_VARIANTS)
         ]
         cells = [_cell(drawing.annotated(pixels, target, learns, train.classes)) for pixels, target in shown]

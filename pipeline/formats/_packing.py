@@ -1,4 +1,4 @@
-"""Single files that are packed with gzip, bzip2 or xz, unpacked within limits."""
+"""Single files of many pictures: unpacked within limits, where they are packed with gzip, bzip2 or xz, and listed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import io
 import lzma
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+from pipeline.annotations import Flaw
+from pipeline.contracts import Found, LeftOut, Target
 
 OPENERS: dict[bytes, Callable[[io.BytesIO], Any]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
@@ -52,6 +55,13 @@ def unpacked(data: bytes, promised: bool = False) -> bytes:
     if len(found) > most:
         raise ValueError(f"it unpacks to more than {most:,} bytes")
     return found
+
+
+def checksums(items: Iterable[Found | LeftOut | Flaw]) -> Iterator[str]:
+    """Lines of `FormatConfig.listing` for files that hold many pictures: a checksum of each, and its label."""
+    for item in items:
+        if isinstance(item, Found):
+            yield f"{item.name}\t{zlib.crc32(item.data)}\t{item.annotation.get(Target.LABEL, '')}"
 
 
 def bare(name: str) -> str:

@@ -12,7 +12,6 @@ Source: Krizhevsky. Learning Multiple Layers of Features from Tiny Images, 2009;
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, Literal
 
@@ -25,7 +24,7 @@ from pipeline.formats._class_files import empty
 from pipeline.formats._class_lists import LONGEST
 from pipeline.formats._files import Listing, base, clutter, parent
 from pipeline.formats._numbered import label_of
-from pipeline.formats._packing import unpacked
+from pipeline.formats._packing import checksums, unpacked
 from pipeline.source import open_source
 
 SIDE = 32
@@ -71,9 +70,7 @@ class Config(FormatConfig):
 
     def listing(self) -> Iterator[str]:
         """A checksum of each picture and its label. The files are read whole for it."""
-        for item in self.read():
-            if isinstance(item, Found):
-                yield f"{item.name}\t{zlib.crc32(item.data)}\t{item.annotation.get(Target.LABEL, '')}"
+        yield from checksums(self.read())
 
     def read(self) -> Iterator[Found | LeftOut | Flaw]:
         """Each picture as PNG, with its label; every file that is not read, and why."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import re
 import struct
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -28,7 +27,7 @@ from pipeline.formats._class_files import ClassName
 from pipeline.formats._files import Listing, base, clutter, parent
 from pipeline.formats._names import splits
 from pipeline.formats._numbered import label_of
-from pipeline.formats._packing import bare, unpacked
+from pipeline.formats._packing import bare, checksums, unpacked
 from pipeline.source import open_source
 
 if TYPE_CHECKING:
@@ -68,9 +67,7 @@ class Config(FormatConfig):
 
     def listing(self) -> Iterator[str]:
         """A checksum of each picture and its label. The files are read whole for it."""
-        for item in self.read():
-            if isinstance(item, Found):
-                yield f"{item.name}\t{zlib.crc32(item.data)}\t{item.annotation.get(Target.LABEL, '')}"
+        yield from checksums(self.read())
 
     def read(self) -> Iterator[Found | LeftOut | Flaw]:
         """Each picture as PNG, with its label; every file that is not read, and why."""

@@ -14,7 +14,6 @@ Source: Chang, Lin. LIBSVM: a library for support vector machines, 2011, README.
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
@@ -25,7 +24,7 @@ from pipeline.contracts import FormatConfig, Found, LeftOut, Recognised, Target
 from pipeline.errors import UserError
 from pipeline.formats._files import PICTURES, Listing, base, clutter, split_of, suffix
 from pipeline.formats._libsvm_lines import LINE, Facts, Sheet, facts_of, parsed
-from pipeline.formats._packing import bare, unpacked
+from pipeline.formats._packing import bare, checksums, unpacked
 from pipeline.source import open_source
 
 KNOWN = frozenset(("libsvm", "svm", "svmlight", "t", "tr", "val", "scale", "txt", "dat", "data"))
@@ -72,9 +71,7 @@ class Config(FormatConfig):
 
     def listing(self) -> Iterator[str]:
         """A checksum of each picture and its label. The files are read whole for it."""
-        for item in self.read():
-            if isinstance(item, Found):
-                yield f"{item.name}\t{zlib.crc32(item.data)}\t{item.annotation.get(Target.LABEL, '')}"
+        yield from checksums(self.read())
 
     def read(self) -> Iterator[Found | LeftOut | Flaw]:
         """Each line as PNG, with its label; every file that is not read, and why."""
