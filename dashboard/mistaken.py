@@ -24,7 +24,7 @@ PREDICTIONS = "out/evaluation/predictions.parquet"
 LISTED = ("id", "source", "actual", "answer", "quality", "confidence", "loss")
 OLD = ("label", "predicted")
 """Class ids, of runs before there were tasks with other answers."""
-DRAWN = ("id", "boxes", "mask")
+DRAWN = ("id", "marks", "mask")
 MOST_BYTES = 64_000_000
 """Of what is to be drawn for one run: more is read anew for each picture."""
 
@@ -110,7 +110,7 @@ def marks(record: RunRecord, version: Opened, row: Mapping[str, Any]) -> Marks:
     import pyarrow.compute as pc
 
     from pipeline import masks
-    from pipeline.answering import MarkedBox, Marks
+    from pipeline.answering import from_text
 
     try:
         table = _drawn.of(record)
@@ -122,10 +122,7 @@ def marks(record: RunRecord, version: Opened, row: Mapping[str, Any]) -> Marks:
     mask = said[0].get("mask")
     if mask:
         fits(mask, row)
-    boxes = [
-        MarkedBox(tuple(box["box"]), box["name"], box["score"], box["faint"]) for box in said[0].get("boxes") or ()
-    ]
-    return Marks("", boxes=boxes, mask=masks.decode(mask) if mask else None, classes=version.info.classes)
+    return from_text(said[0].get("marks") or "", version.info.classes, masks.decode(mask) if mask else None)
 
 
 class _Last:

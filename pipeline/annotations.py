@@ -43,6 +43,12 @@ class FlawKind(StrEnum):
     """The second of two with one id, or of two that say the same."""
     UNREADABLE = "unreadable"
     """A file of annotations, or an entry of one, that cannot be understood."""
+    SAME_PICTURE = "same_picture"
+    """Another file holds the same picture."""
+    SHARED_NAME = "shared_name"
+    """Pictures of several splits have their names in common, but for a number."""
+    OTHER_SHAPE = "other_shape"
+    """A picture that is no crop as the others are."""
 
 
 class Flaw(NamedTuple):
@@ -128,6 +134,32 @@ class Drawn:
     """Class of the pixels outside of every outline; None: they are void."""
     void: frozenset[str] = frozenset()
     """Names of things that are no class: their pixels are void."""
+
+
+class Place(NamedTuple):
+    """Where a named point is, in pixels; see `pipeline.boxes`."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Points:
+    """The named points of one picture, all of them in the order in which the source names them."""
+
+    places: Mapping[str, Place | None]
+    """None: nobody knows, or it cannot be seen."""
+    source: str = field(default="", compare=False)
+    """The file that says so."""
+    place: str = field(default="", compare=False)
+    """See `Flaw.place`."""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The objects of one picture as a mask for each: of a layer every value that has a class is one object."""
+
+    layers: tuple[Layer, ...]
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,13 @@ the kinds in `pipeline/answers/`, one per `contracts.Target`.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+from pipeline.annotations import Runs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,11 +32,21 @@ class MarkedBox(NamedTuple):
     """How sure the model is; None where a person said it."""
     faint: bool = False
     """A crowd, or too hard: drawn, and counted for nothing."""
+    inside: Runs | None = None
+    """Which pixels of the picture it is, where that is known."""
+
+
+class MarkedPoint(NamedTuple):
+    """One point to be drawn on a picture, in pixels of the whole picture."""
+
+    x: float
+    y: float
+    name: str
 
 
 @dataclass(frozen=True)
 class Marks:
-    """What is to be shown on a picture: the truth, or an answer."""
+    """What is to be shown on a picture, or beside it: the truth, or an answer."""
 
     words: str
     """In a line: `cat`, `12 RBC, 1 WBC`, `road 41%, sky 22%`."""
@@ -42,6 +55,39 @@ class Marks:
     """Class ids, uint8 [H, W] as large as the picture, 255 where nothing is said."""
     classes: Sequence[str] = ()
     """Names of all classes: a class has the colour of its place among them, everywhere."""
+    points: Sequence[MarkedPoint] = ()
+    bars: Sequence[tuple[str, float]] = ()
+    """Names and shares in 0..1 of them, to be shown as bars beside the picture."""
+    beside: int | None = None
+    """Position, in the same split, of another image to be looked at beside this one: a face that it is taken for."""
+
+
+def as_text(marks: Marks) -> str:
+    """Marks to be drawn, but for words and mask, as JSON; empty if there is nothing to draw."""
+    if not (marks.boxes or marks.points or marks.bars or marks.beside is not None):
+        return ""
+    boxes = [[list(box.box), box.name, box.score, box.faint, box.inside] for box in marks.boxes]
+    return json.dumps([boxes, marks.points, marks.bars, marks.beside])
+
+
+def from_text(text: str, classes: Sequence[str], mask: np.ndarray | None = None) -> Marks:
+    """`as_text` backwards, for classes of these names.
+
+    Raises:
+        ValueError: the text is damaged.
+    """
+    if not text:
+        return Marks("", mask=mask, classes=classes)
+    try:
+        boxes, points, bars, beside = json.loads(text)
+        drawn = [
+            MarkedBox(tuple(box), name, score, faint, inside and Runs(inside[0], inside[1], tuple(inside[2])))
+            for box, name, score, faint, inside in boxes
+        ]
+        pointed = [MarkedPoint(*point) for point in points]
+        return Marks("", drawn, mask, classes, pointed, [(name, share) for name, share in bars], beside)
+    except (TypeError, IndexError) as error:
+        raise ValueError(f"no marks: {error}") from error
 
 
 class Confusion(NamedTuple):

@@ -6,6 +6,8 @@ Axis letters, in shapes everywhere:
     R  resamples of a bootstrap   S  side of the picture that a network sees
     M  objects of a picture that there are, D  that a network says there are
     V  views: what a network sees of a picture, one or, cut into tiles, several
+    T  numbers that are told of a picture        J  named points of a picture
+    E  length of an embedding                    m  side of the small mask of an object
 
 This module imports no torch: the door checks a `params.yaml` without it wherever it can.
 """
@@ -16,7 +18,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -35,20 +37,30 @@ class Target(StrEnum):
     """What is known about an image, and so what can be learnt from it."""
 
     LABEL = "one class per image, int64 [B]"
+    GRADE = "one of ordered classes per image, int64 [B]"
+    LABELS = "any number of classes per image, uint8 [B, K]"
+    NUMBERS = "numbers per image, float32 [B, T]"
+    COUNTS = "how many of each class per image, float32 [B, K]"
+    POINTS = "named points per image, float32 [B, J, 4]"
+    IDENTITY = "who is shown, int64 [B]"
     OBJECTS = "boxes with classes per image, float32 [B, M, 6]"
+    INSTANCES = "the object that each pixel is of, uint8 [B, H, W, 3]"
     MASK = "one class per pixel, uint8 [B, H, W]"
 
     @property
     def located(self) -> bool:
         """Whether it lies somewhere in the picture, moves with its pixels, and asks for all of them."""
-        return self in (Target.OBJECTS, Target.MASK)
+        return self in (Target.POINTS, Target.OBJECTS, Target.INSTANCES, Target.MASK)
 
 
 class Output(StrEnum):
     """What a network says about an image."""
 
     VECTOR = "one vector per image [B, K]"
+    EMBEDDING = "the direction of a vector per image [B, E]"
+    POINTS = "places with a score per image [B, J, 3]"
     BOXES = "boxes with score and class per image [B, D, 6]"
+    INSTANCES = "boxes with score, class and a small mask per image [B, D, 6 + m * m]"
     MAP = "one vector per pixel [B, K, H, W]"
 
 
@@ -80,8 +92,10 @@ class Found:
     data: bytes
     """The encoded picture, as it lies there."""
     annotation: Mapping[Target, Any]
-    """What the source says of it: under LABEL the name of its class, under OBJECTS `annotations.Objects`, under MASK
-    `annotations.Painted` or `annotations.Drawn`. Nothing under a target: the source says nothing of that."""
+    """What the source says of it: under LABEL the name of its class, under LABELS a frozenset of them, under NUMBERS a
+    dict of floats by name, under POINTS `annotations.Points`, under OBJECTS `annotations.Objects`, under INSTANCES the
+    same with outlines or `annotations.Pieces`, under MASK `annotations.Painted` or `annotations.Drawn`. Nothing under a
+    target: the source says nothing of that."""
     split: str | None = None
     """`train`, `val` or `test` where the source says so."""
     group: str | None = None
@@ -129,6 +143,13 @@ class AnnotationRules(Options):
     """The second of two with one id, or of two that say the same."""
     unreadable: Literal["reject", "stop"] = "reject"
     """A file of annotations, or an entry of one, that cannot be understood: what it is about is left out."""
+    same_picture: Literal["keep", "drop", "reject", "stop"] = "keep"
+    """A picture that another file holds too, with the same pixels or nearly so. Kept, both are in one split; drop
+    leaves out all but one, reject all of them."""
+    shared_name: Literal["keep", "stop"] = "keep"
+    """Pictures of several splits have their names in common, but for a number: one person or scene may be in both."""
+    other_shape: Literal["keep", "reject", "stop"] = "reject"
+    """A picture of another shape than nearly all, of a task whose pictures are crops: faces."""
 
 
 class Recognised(NamedTuple):
@@ -203,7 +224,12 @@ class TaskConfig(Options):
     """
 
     learns: ClassVar[Target]
-    needs: ClassVar[Output]
+    reads: ClassVar[tuple[Target, ...]]
+    """What of a source's annotation that can be learnt from, the first that it has."""
+    needs: ClassVar[tuple[Output, ...]]
+    """What of a network it can make sense of."""
+    alike: ClassVar[bool] = False
+    """Whether its pictures are crops of one shape: the rule `other_shape` is about one that is not."""
     unit: ClassVar[str]
     """What `tally` counts, in the plural: `images`, `objects`, `pixels`."""
     fields: ClassVar[Mapping[str, str]]
@@ -240,16 +266,51 @@ class TaskConfig(Options):
     def stratum(self, annotation: Any) -> str:
         """What the splits are balanced over: each stratum gets a picture in each split; one for all asks nothing."""
 
+    def joined(self, annotations: Sequence[Any]) -> Any:
+        """One settled annotation of several that files with the same picture have; None: they contradict each other."""
+        return None
+
+    def group(self, annotation: Any, group: str | None) -> str | None:
+        """Which pictures are never parted between splits: those of one group of the source, if it names any."""
+        return group
+
+    def about(self, annotations: Sequence[Any], classes: Sequence[str]) -> dict[str, Any]:
+        """What else is to be known of the dataset to learn from it: fields of `dataset.DatasetInfo` by their names.
+
+        Args:
+            annotations: settled, of the training pictures.
+            classes: in the order of their ids.
+        """
+        return {}
+
     @abstractmethod
     def columns(self, annotation: Any, classes: Sequence[str]) -> dict[str, Any]:
         """The values of `fields` for one settled annotation; of pixels, what is not in `masks/`."""
+
+    def outputs(self, info: Any, gives: Output) -> int:
+        """What a network is built for: K of a vector or map, J of points, E of an embedding.
+
+        Args:
+            info: `dataset.DatasetInfo`.
+            gives: what the network gives.
+        """
+        count: int = len(info.classes)
+        return count
+
+    def answering(self, network: nn.Module, info: Any) -> nn.Module:
+        """The network with what else turns what it learns into what it answers, as part of it."""
+        return network
+
+    def tuned(self, answers: Any) -> Self:
+        """The same task with what was left open chosen by its answers to the validation split, such as a threshold."""
+        return self
 
     @abstractmethod
     def told(self, outputs: np.ndarray, views: Views) -> list[Any]:
         """What a network's raw outputs mean, one entry per image.
 
         Args:
-            outputs: float32 [V, ...] as `needs` says, of the views of whole images.
+            outputs: float32 [V, ...] as one of `needs` says, of the views of whole images.
             views: what the network saw.
         """
 
@@ -316,18 +377,21 @@ class LossConfig(Options):
     takes: ClassVar[frozenset[tuple[Output, Target]]]
 
     @abstractmethod
-    def build(self, counts: Sequence[int]) -> nn.Module:
+    def build(self, counts: Sequence[int], outputs: int) -> nn.Module:
         """A module from (what the network gives to learn from, targets) to the mean loss of the batch, a scalar.
+
+        It may hold weights, which are learnt with those of the network and kept in checkpoints, not in the model.
 
         Args:
             counts: of each class, K of them, in the training split: images, objects or pixels; weights come from here.
+            outputs: that the network is built for: see `TaskConfig.outputs`.
         """
 
 
 class MetricConfig(Options):
     """A score of answers against the truth: `pipeline/metrics/<name>.py`."""
 
-    takes: ClassVar[Target]
+    takes: ClassVar[frozenset[Target]]
     title: ClassVar[str]
     """As a person reads it: `Balanced accuracy`."""
     higher_is_better: ClassVar[bool]
@@ -414,6 +478,11 @@ class PolicyConfig(Options):
     @abstractmethod
     def packed(self) -> int:
         """Side P >= size of the training pictures before augmentation."""
+
+    @property
+    def mosaic(self) -> float:
+        """The share of training pictures that are put together from four: see `pipeline.mosaics`."""
+        return 0.0
 
     @abstractmethod
     def transforms(self, located: bool) -> list[Transform]:

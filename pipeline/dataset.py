@@ -26,6 +26,7 @@ from pydantic import Field, ValidationError
 from pipeline.contracts import Options
 from pipeline.errors import UserError
 from pipeline.files import DATASET
+from pipeline.numbers import Scale
 
 SAMPLE_COLUMNS = {
     "id": pa.string(),  # sha256 of the encoded bytes, hexadecimal
@@ -48,7 +49,22 @@ OBJECT = pa.struct(
         "outline": pa.list_(pa.list_(pa.float64())),  # polygons of x, y, x, y, ...; null where none is known
     }
 )
-FIELDS = {"int64": pa.int64(), "objects": pa.list_(OBJECT)}
+INSTANCE = pa.struct(
+    {
+        "label": pa.int32(),
+        **dict.fromkeys(("x1", "y1", "x2", "y2"), pa.float64()),  # around its pixels
+        "crowd": pa.bool_(),
+        "runs": pa.list_(pa.int32()),  # its pixels, as COCO has them: see `masks.of_runs`
+    }
+)
+FIELDS = {
+    "int64": pa.int64(),
+    "labels": pa.list_(pa.int32()),
+    "numbers": pa.list_(pa.float64()),  # null where one is not known
+    "points": pa.list_(pa.struct({"x": pa.float64(), "y": pa.float64()})),  # null likewise
+    "objects": pa.list_(OBJECT),
+    "instances": pa.list_(INSTANCE),
+}
 """Types of the columns that hold annotations, by the names that tasks give them."""
 REJECTED_COLUMNS = {"source": pa.string(), "reason": pa.string()}
 PROBLEM_COLUMNS = {
@@ -84,6 +100,10 @@ class DatasetInfo(Options):
     """sha256 over ids, splits, annotations and metadata: equal digests are equal datasets."""
     problems: dict[str, int] = Field(default_factory=dict)
     """Things that are wrong with annotations, by the rule that they fall under."""
+    scales: list[Scale] = Field(default_factory=list)
+    """How its numbers are learnt."""
+    mirrored: list[int] = Field(default_factory=list)
+    """Of each named point the one that it becomes in a mirror: the left eye is a right one there."""
     metadata: list[str] = Field(default_factory=list)
     """Columns of `samples.parquet` that the source adds: float64 where each value is a number, else text."""
 
@@ -169,6 +189,39 @@ class Split:
         """Of a dataset that has them: the class id of each image, int64 [N]."""
         labels: np.ndarray = self.samples.column("label").to_numpy().astype(np.int64)
         return labels
+
+    @cached_property
+    def label_sets(self) -> np.ndarray:
+        """Of a dataset that has them: whether each class is in each image, bool [N, K]."""
+        sets = np.zeros((len(self), len(self.classes)), bool)
+        for row, labels in enumerate(self.samples.column("labels").to_pylist()):
+            sets[row, labels] = True
+        return sets
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """Of a dataset that has them: what is told of each image, float64 [N, T]; nan where it is not known."""
+        column = self.samples.column("numbers").combine_chunks()
+        flat: np.ndarray = pc.fill_null(column.flatten(), float("nan")).to_numpy(zero_copy_only=False)
+        return flat.reshape(len(self), -1)
+
+    @cached_property
+    def points(self) -> np.ndarray:
+        """Of a dataset that has them: x and y of each named point of each image, float64 [N, J, 2]; nan likewise."""
+        column = self.samples.column("points").combine_chunks().flatten()
+        flat = [pc.fill_null(pc.struct_field(column, name), float("nan")) for name in ("x", "y")]
+        places: np.ndarray = np.stack([one.to_numpy(zero_copy_only=False) for one in flat], axis=1)
+        return places.reshape(len(self), -1, 2)
+
+    @cached_property
+    def groups(self) -> list[str | None]:
+        """The group of each image, where it has one."""
+        groups: list[str | None] = self.samples.column("group").to_pylist()
+        return groups
+
+    def runs(self, position: int) -> list[list[int]]:
+        """Of a dataset that has them: the pixels of each object in an image, in the order of `objects`, as runs."""
+        return [thing["runs"] for thing in self.samples.column("objects")[position].as_py()]
 
     def objects(self, position: int) -> np.ndarray:
         """Of a dataset that has them: x1, y1, x2, y2, class id, crowd of each object in an image, float64 [M, 6]."""

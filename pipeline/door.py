@@ -159,18 +159,15 @@ def _clashes(params: Params) -> list[Problem]:
     """Where the parts do not fit each other: types meet, names do not."""
     task, form, model, loss = params.task, params.data, params.model, params.loss
     texts = []
-    if task.learns not in form.gives:
-        given = ", ".join(sorted(form.gives))
+    if not set(task.reads) & form.gives:
+        given, read = ", ".join(sorted(form.gives)), ", or ".join(task.reads)
+        texts.append(f"task {part_name(task)!r} learns from {read}, but format {part_name(form)!r} gives {given}.")
+    if model.gives not in task.needs:
+        needed = ", or ".join(task.needs)
+        texts.append(f"task {part_name(task)!r} needs {needed}, but model {part_name(model)!r} gives {model.gives}.")
+    elif (model.gives, task.learns) not in loss.takes:
         texts.append(
-            f"task {part_name(task)!r} learns from {task.learns}, but format {part_name(form)!r} gives {given}."
-        )
-    if model.gives is not task.needs:
-        texts.append(
-            f"task {part_name(task)!r} needs {task.needs}, but model {part_name(model)!r} gives {model.gives}."
-        )
-    if (task.needs, task.learns) not in loss.takes:
-        texts.append(
-            f"task {part_name(task)!r} compares {task.needs} with {task.learns}, which loss {part_name(loss)!r} "
+            f"task {part_name(task)!r} compares {model.gives} with {task.learns}, which loss {part_name(loss)!r} "
             "does not take."
         )
     if task.learns.located and params.augment.frame.name == "crop":

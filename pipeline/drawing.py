@@ -11,7 +11,7 @@ of twelve (Designing for Color Blindness, 2013).
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,9 +20,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.answering import MarkedBox, Marks
+from pipeline.annotations import Runs
+from pipeline.answering import MarkedBox, MarkedPoint, Marks
 from pipeline.contracts import Target
-from pipeline.masks import VOID
+from pipeline.masks import CROWD, VOID, box_of, runs_of
 
 Colour = tuple[int, int, int]
 PALETTE: tuple[Colour, ...] = (
@@ -78,14 +79,48 @@ def annotated(pixels: np.ndarray, target: np.ndarray, learns: Target, classes: S
     Returns:
         uint8 [S, S, 3]; the same picture, if it is known as a whole.
     """
-    if not learns.located:
+    if learns not in TARGETS:
         return pixels
     size = (pixels.shape[1], pixels.shape[0])
-    if learns is Target.MASK:
-        return over(pixels, Marks("", mask=target, classes=classes), size)
+    return over(pixels, TARGETS[learns](target, classes), size, named=False)
+
+
+def _of_mask(target: np.ndarray, classes: Sequence[str]) -> Marks:
+    return Marks("", mask=target, classes=classes)
+
+
+def _of_objects(target: np.ndarray, classes: Sequence[str]) -> Marks:
     named = [(row, classes[int(row[4])]) for row in target.tolist() if 0 <= row[4] < len(classes)]
     boxes = [MarkedBox((row[0], row[1], row[2], row[3]), name, faint=row[5] != 0) for row, name in named]
-    return over(pixels, Marks("", boxes=boxes, classes=classes), size, named=False)
+    return Marks("", boxes=boxes, classes=classes)
+
+
+def _of_instances(target: np.ndarray, classes: Sequence[str]) -> Marks:
+    """Each object of uint8 [S, S, 3] with its pixels, and the box around them."""
+    labels, numbers = target[:, :, 0], target[:, :, 1].astype(np.int64) + 256 * target[:, :, 2].astype(np.int64)
+    boxes = []
+    for number in np.unique(numbers[labels != VOID]).tolist():
+        inside = (numbers == number) & (labels != VOID)
+        label, box = int(labels[inside][0]), box_of(inside)
+        if box:
+            name = classes[label] if label < len(classes) else ""
+            runs = Runs(inside.shape[0], inside.shape[1], tuple(runs_of(inside)))
+            boxes.append(MarkedBox(box, name, faint=label == CROWD, inside=runs))
+    return Marks("", boxes=boxes, classes=classes)
+
+
+def _of_points(target: np.ndarray, classes: Sequence[str]) -> Marks:
+    known = [(row, name) for row, name in zip(target.tolist(), classes, strict=True) if row[2]]
+    return Marks("", points=[MarkedPoint(row[0], row[1], name) for row, name in known], classes=classes)
+
+
+TARGETS: dict[Target, Callable[[np.ndarray, Sequence[str]], Marks]] = {
+    Target.MASK: _of_mask,
+    Target.OBJECTS: _of_objects,
+    Target.INSTANCES: _of_instances,
+    Target.POINTS: _of_points,
+}
+"""What is drawn of a target as training sees it, for each kind that lies in the picture."""
 
 
 def marked(pixels: np.ndarray, marks: Marks, side: int) -> np.ndarray:

@@ -65,12 +65,25 @@ def boxes_back(boxes: np.ndarray, region: np.ndarray, side: int) -> np.ndarray:
     return moved
 
 
+def points_into(places: np.ndarray, region: np.ndarray, side: int) -> np.ndarray:
+    """Points [..., 2] of the picture as they lie in the view."""
+    moved: np.ndarray = (places - region[:2]) * scale(region, side)
+    return moved
+
+
+def points_back(places: np.ndarray, region: np.ndarray, side: int) -> np.ndarray:
+    """Points [..., 2] of the view as they lie in the picture."""
+    moved: np.ndarray = places / scale(region, side) + region[:2]
+    return moved
+
+
 def mask_into(mask: np.ndarray, region: np.ndarray, side: int, void: int) -> np.ndarray:
-    """A mask uint8 [H, W] as it lies in the view: each pixel is that of the picture at its centre, or `void`."""
+    """A mask [H, W] as it lies in the view: each pixel is that of the picture at its centre, or `void`."""
     columns, inside_x = _nearest(region[0], region[2], side, mask.shape[1])
     rows, inside_y = _nearest(region[1], region[3], side, mask.shape[0])
     shown = mask[rows[:, None], columns[None, :]]
-    return np.where(inside_y[:, None] & inside_x[None, :], shown, np.uint8(void))
+    seen: np.ndarray = np.where(inside_y[:, None] & inside_x[None, :], shown, mask.dtype.type(void))
+    return seen
 
 
 def maps_back(maps: np.ndarray, region: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:

@@ -16,6 +16,8 @@ import numpy as np
 VOID = 255
 """The value of pixels that count for nothing, in learning and in scores."""
 MOST_CLASSES = 255
+CROWD = 254
+"""Likewise of pixels of objects that are learnt one by one: of many of them, or of one of which too little is seen."""
 MAGIC = b"RUNS"
 LONGEST = 2**16 - 1
 

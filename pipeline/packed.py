@@ -22,6 +22,7 @@ from pipeline.boxes import VISIBLE, area, clip
 from pipeline.contracts import Frame, Target, Views
 from pipeline.dataset import Split
 from pipeline.files import explained, shared
+from pipeline.numbers import encoded
 from pipeline.progress import track
 
 KEPT = 8
@@ -94,10 +95,70 @@ def packed_labels(split: Split, frame: Frame, side: int) -> np.ndarray:
     return labels
 
 
+def packed_label_sets(split: Split, frame: Frame, side: int) -> np.ndarray:
+    """The classes of each square, which are those of its picture: uint8 [V, K]."""
+    sets: np.ndarray = split.label_sets[views(split, frame, side).images]
+    return sets.astype(np.uint8)
+
+
+def packed_numbers(split: Split, frame: Frame, side: int) -> np.ndarray:
+    """What is learnt of the numbers of each square's picture: float32 [V, T'], nan where one is not known."""
+    learnt: np.ndarray = encoded(split.numbers, split.dataset.info.scales)[views(split, frame, side).images]
+    return learnt
+
+
+def packed_counts(split: Split, frame: Frame, side: int) -> np.ndarray:
+    """How many of each class each square's picture holds: float32 [V, K]."""
+    counts: np.ndarray = split.numbers[views(split, frame, side).images]
+    return counts.astype(np.float32)
+
+
+def packed_points(split: Split, frame: Frame, side: int) -> np.ndarray:
+    """The points of a split in the squares of its pictures: float32 [V, J, 4].
+
+    Of each its x and y, whether they are known (1 or 0, then x and y are 0), and which point it becomes in a mirror.
+    """
+    seen, partners = views(split, frame, side), split.dataset.info.mirrored
+    table = np.zeros((len(seen.images), len(split.classes), 4), np.float32)
+    table[:, :, 3] = partners or np.arange(len(split.classes))
+    for row, (image, region) in enumerate(zip(seen.images, seen.regions, strict=True)):
+        places = frames.points_into(split.points[image], region, side)
+        known = np.isfinite(places).all(axis=1)
+        table[row, known, :2], table[row, known, 2] = places[known], 1
+    return table
+
+
+def packed_instances(split: Split, frame: Frame, side: int) -> np.ndarray:
+    """The objects of a split, pixel by pixel, in the squares of its pictures: uint8 [V, P, P, 3].
+
+    Of each pixel the class of the object that it is of, or `masks.CROWD`, or 255 where it is of none; and the number of
+    that object in its square, from 0, as its lower and its upper byte. Where objects overlap the smallest is seen.
+    """
+    seen = views(split, frame, side)
+
+    def fill(array: np.ndarray, position: int, rows: Sequence[int]) -> None:
+        painted, labels, areas = _painted(split, position)
+        for row in rows:
+            scale = float(np.prod(frames.scale(seen.regions[row], side)))
+            shown = frames.mask_into(painted, seen.regions[row], side, 0)
+            array[row] = _numbered(shown, labels, areas * scale)
+
+    about = f"instances {split.dataset.info.digest}"
+    key = _key(split.ids, about, Path(__file__), frame, side)
+    return _cached(key, (len(seen.images), side, side, 3), seen, fill)
+
+
 TARGETS: dict[Target, Callable[[Split, Frame, int], np.ndarray]] = {
     Target.LABEL: packed_labels,
+    Target.GRADE: packed_labels,
+    Target.IDENTITY: packed_labels,
+    Target.LABELS: packed_label_sets,
+    Target.NUMBERS: packed_numbers,
+    Target.COUNTS: packed_counts,
+    Target.POINTS: packed_points,
     Target.MASK: packed_masks,
     Target.OBJECTS: packed_objects,
+    Target.INSTANCES: packed_instances,
 }
 """What is learnt from the squares of a split, one entry per square."""
 
@@ -115,6 +176,31 @@ def _objects_in(objects: np.ndarray, region: np.ndarray, side: int) -> np.ndarra
     left = area(moved[:, :4]) / np.where(whole > 0, whole, 1)
     moved[left < VISIBLE, 5] = 1
     return moved[left > 0]
+
+
+def _painted(split: Split, position: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which object each pixel of a picture is of, from 1, int32 [H, W]; of each its class or CROWD, and its area."""
+    width, height = split.sizes[position].tolist()
+    objects = split.objects(position)
+    insides = [masks.of_runs(runs, width, height) for runs in split.runs(position)]
+    areas = np.array([inside.sum() for inside in insides], np.float64)
+    painted = np.zeros((height, width), np.int32)
+    for place in np.argsort(-areas, kind="stable"):
+        painted[insides[place]] = place + 1
+    labels = np.where(objects[:, 5] > 0, masks.CROWD, objects[:, 4]).astype(np.uint8)
+    return painted, labels, areas
+
+
+def _numbered(shown: np.ndarray, labels: np.ndarray, areas: np.ndarray) -> np.ndarray:
+    """The objects of a square, numbered anew; those of which too little is seen are crowds: uint8 [P, P, 3]."""
+    present, numbers, pixels = np.unique(shown, return_inverse=True, return_counts=True)
+    table = np.full((len(present), 3), masks.VOID, np.uint8)
+    for number, place in enumerate(present[present > 0] - 1):
+        row = number + int(present[0] == 0)
+        cut_off = pixels[row] < VISIBLE * areas[place]
+        table[row] = masks.CROWD if cut_off else labels[place], number % 256, number // 256
+    square: np.ndarray = table[numbers.reshape(shown.shape)]
+    return square
 
 
 def _key(ids: Sequence[str], about: str, code: Path, frame: Frame, side: int) -> str:

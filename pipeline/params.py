@@ -50,6 +50,22 @@ class SplitOptions(Options):
     """Another seed, other splits."""
     train: Literal["train", "val", "test"] = "train"
     """Which of the source's splits is learnt from: another one where the source has no `train`."""
+    given: Literal["keep", "ignore"] = "keep"
+    """What becomes of the source's own splits; ignore: all pictures are split anew, group by group."""
+    group: str = ""
+    """A regular expression whose first bracket, in the name of a file, is its group where the source names none:
+    `([^/]+)_[0-9]+[.]jpg` takes `Ann_1.jpg` and `Ann_2.jpg` for one person. Groups are never parted between splits."""
+
+    @field_validator("group")
+    @classmethod
+    def _has_a_bracket(cls, pattern: str) -> str:
+        try:
+            brackets = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from None
+        if pattern and brackets < 1:
+            raise ValueError("has no bracket; put one around what is the group, as in `([^/]+)_[0-9]+[.]jpg`")
+        return pattern
 
     @model_validator(mode="after")
     def _leaves_something(self) -> SplitOptions:
@@ -65,6 +81,9 @@ class TrainOptions(Options):
     """Passes over the training images."""
     batch_size: int = Field(64, ge=1)
     """Images behind one step."""
+    images_per_class: int = Field(0, ge=0)
+    """So many images of a class follow each other, so that a batch holds pairs, for losses that compare faces; 0: in
+    any order."""
     patience: int = Field(0, ge=0)
     """Stop after so many epochs without a better validation score; 0 never stops early."""
     checkpoint_seconds: float = Field(30, ge=0)

@@ -78,7 +78,7 @@ def metrics_for(task: TaskConfig) -> dict[str, MetricConfig]:
     """Every metric that scores what the task learns, by name; the task's own score first."""
     ordered = sorted(names("metrics"), key=lambda name: (name != task.score, name))
     metrics = {name: metric_named(name) for name in ordered}
-    return {name: metric for name, metric in metrics.items() if metric.takes is task.learns}
+    return {name: metric for name, metric in metrics.items() if task.learns in metric.takes}
 
 
 def metric_named(name: str) -> MetricConfig:

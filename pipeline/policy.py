@@ -29,6 +29,8 @@ class Policy(Options):
     """Of each channel, likewise."""
     transforms: dict[str, Any]
     """In Albumentations' own serialised form."""
+    mosaic: float = 0
+    """Share of training pictures that are put together from four before that."""
 
     @property
     def plain(self) -> int:

@@ -77,8 +77,8 @@ class Augmenter:
 
     def __init__(self, spec: dict[str, Any], carries: Target = Target.LABEL) -> None:
         self._compose = albumentations.from_dict(spec)
-        if carries is Target.OBJECTS and self._compose.transforms:
-            self._compose = albumentations.Compose(self._compose.transforms, bbox_params=BOXES)
+        if carries in PARAMETERS and self._compose.transforms:
+            self._compose = albumentations.Compose(self._compose.transforms, **PARAMETERS[carries])
         self._carry = CARRIERS[carries]
         self._bits = np.random.PCG64(0)
         self._random = random.Random(0)  # noqa: S311 (augmentation, not secrets)
@@ -127,15 +127,49 @@ def _with_objects(compose: Any, pixels: np.ndarray, target: np.ndarray) -> tuple
     return moved["image"], table
 
 
+def _with_points(compose: Any, pixels: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points float32 [J, 4] move, those that leave the picture too; in a mirror each becomes its partner.
+
+    Whether the picture is mirrored is seen by three places that move along: they turn the other way round then.
+    """
+    if not compose.transforms:
+        return pixels, target
+    moved = compose(image=pixels, keypoints=np.concatenate([target[:, :2], CORNER]))
+    places = np.asarray(moved["keypoints"], np.float32).reshape(-1, 2)
+    along, down = places[-2:] - places[-3]
+    table = target.copy()
+    table[:, :2] = places[:-3] * target[:, 2:3]
+    if along[0] * down[1] - along[1] * down[0] < 0:
+        table = table[target[:, 3].astype(np.int64)]
+        table[:, 3] = target[:, 3]
+    return moved["image"], table
+
+
+CORNER = np.array([[0, 0], [8, 0], [0, 8]], np.float32)
+"""A place, and one to the right of it and one below it."""
 CARRIERS: dict[Target, Carrier] = {
     Target.LABEL: _alone,
+    Target.GRADE: _alone,
+    Target.LABELS: _alone,
+    Target.NUMBERS: _alone,
+    Target.COUNTS: _alone,
+    Target.IDENTITY: _alone,
+    Target.POINTS: _with_points,
     Target.MASK: _with_mask,
+    Target.INSTANCES: _with_mask,
     Target.OBJECTS: _with_objects,
 }
 """How what is learnt goes with the pixels, for each kind of it."""
+PARAMETERS: dict[Target, dict[str, Any]] = {
+    Target.OBJECTS: {"bbox_params": BOXES},
+    Target.POINTS: {"keypoint_params": albumentations.KeypointParams(format="xy", remove_invisible=False)},
+}
+"""What Albumentations is told of it."""
 EXAMPLES: dict[Target, Callable[[int], np.ndarray]] = {
-    Target.LABEL: lambda side: np.zeros((), np.int64),  # noqa: ARG005
+    **dict.fromkeys(Target, lambda side: np.zeros((), np.int64)),  # noqa: ARG005
+    Target.POINTS: lambda side: np.array([[side / 2, side / 2, 1, 0]], np.float32),
     Target.MASK: lambda side: np.zeros((side, side), np.uint8),
+    Target.INSTANCES: lambda side: np.zeros((side, side, 3), np.uint8),
     Target.OBJECTS: lambda side: np.array([[0, 0, side, side, 0, 0]], np.float32),
 }
 """Something to try transforms on, by the side of the picture."""

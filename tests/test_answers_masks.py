@@ -19,7 +19,7 @@ from pipeline.contracts import Target
 from pipeline.masks import VOID, encode
 from pipeline.plugin import config_class, names
 
-METRICS = [name for name in names("metrics") if config_class("metrics", name).takes is Target.MASK]
+METRICS = [name for name in names("metrics") if Target.MASK in config_class("metrics", name).takes]
 CLASSES = ("sky", "road", "tree", "car")
 
 

@@ -18,7 +18,7 @@ OF_OTHERS = "default::pytest.PytestUnraisableExceptionWarning"
 """A socket that a test before left open is told while this one runs, and is no warning of what it is about."""
 
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the shared data are not here")
-METRICS = [name for name in names("metrics") if config_class("metrics", name).takes is Target.OBJECTS]
+METRICS = [name for name in names("metrics") if Target.OBJECTS in config_class("metrics", name).takes]
 COCO_NAMES = {
     "map": "ap",
     "map50": "ap50",

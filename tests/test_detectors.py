@@ -100,7 +100,7 @@ def answers(net: nn.Module, batch: Tensor) -> Tensor:
 
 
 def loss(**options: Any) -> nn.Module:
-    return config_class("losses", "detection")(**options).build([1] * CLASSES)
+    return config_class("losses", "detection")(**options).build([1] * CLASSES, CLASSES)
 
 
 def cost(net: Deciding, batch: Tensor, rows: Tensor, **options: Any) -> Tensor:

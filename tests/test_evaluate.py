@@ -144,7 +144,8 @@ def test_metrics_are_those_of_the_predictions(place: Path):
 def test_predictions_are_the_networks(place: Path):
     test = Dataset.open(place / "dataset").split("test")
     rows = pq.read_table(place / "evaluation/predictions.parquet").to_pylist()
-    assert list(rows[0]) == ["id", "source", "actual", "answer", "quality", "confidence", "loss", "probabilities"]
+    known = ["id", "source", "actual", "answer", "quality", "confidence", "loss", "marks", "probabilities"]
+    assert list(rows[0]) == known
     assert [row["id"] for row in rows] == test.ids
     for row, position in zip(rows, range(len(test)), strict=True):
         level = np.asarray(Image.open(io.BytesIO(test.read(position))))[0, 0]

@@ -27,8 +27,15 @@ def policy() -> Policy:
 def targets_of(learns: Target) -> np.ndarray:
     """Something of that kind for each picture, another for each."""
     random = np.random.default_rng(1)
-    if learns is Target.LABEL:
+    if learns in (Target.LABEL, Target.GRADE, Target.IDENTITY):
         return np.arange(COUNT)
+    if learns in (Target.LABELS, Target.NUMBERS, Target.COUNTS):
+        return random.integers(0, 2, (COUNT, 5)).astype(np.uint8 if learns is Target.LABELS else np.float32)
+    if learns is Target.POINTS:
+        places = random.uniform(0, PACKED, (COUNT, 4, 2))
+        return np.concatenate([places, np.tile([[1, 1], [1, 0], [0, 2], [1, 3]], (COUNT, 1, 1))], 2).astype(np.float32)
+    if learns is Target.INSTANCES:
+        return random.integers(0, 3, (COUNT, PACKED, PACKED, 3), dtype=np.uint8)
     if learns is Target.MASK:
         return random.integers(0, 5, (COUNT, PACKED, PACKED), dtype=np.uint8)
     table = np.full((COUNT, 3, 6), -1, np.float32)

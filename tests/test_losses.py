@@ -25,7 +25,7 @@ WEIGHTED = [name for name in names("losses") if "class_weights" in config_class(
 
 
 def loss(name: str, counts: Sequence[int] = (5, 5, 5), **options: Any) -> nn.Module:
-    return config_class("losses", name)(**options).build(counts)
+    return config_class("losses", name)(**options).build(counts, len(counts))
 
 
 def uneven(name: str) -> nn.Module:

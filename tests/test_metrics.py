@@ -14,7 +14,7 @@ from pipeline.plugin import config_class, names
 OF_OTHERS = "default::pytest.PytestUnraisableExceptionWarning"
 """A socket that a test before left open is told while this one runs, and is no warning of what it is about."""
 
-METRICS = [name for name in names("metrics") if config_class("metrics", name).takes is Target.LABEL]
+METRICS = [name for name in names("metrics") if Target.LABEL in config_class("metrics", name).takes]
 """Those of objects and of pixels are in tests/test_answers_objects.py and tests/test_answers_masks.py."""
 
 

@@ -48,7 +48,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def loss(name: str, counts: Sequence[int] = (5, 5, 5), **options: Any) -> nn.Module:
-    return config_class("losses", name)(**options).build(counts)
+    return config_class("losses", name)(**options).build(counts, len(counts))
 
 
 def maps(batch: int = 2, classes: int = 3, side: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:

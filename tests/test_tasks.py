@@ -31,8 +31,9 @@ TASK = Config()
 def test_says_what_it_learns_and_its_score_is_a_metric_of_that(name: str):
     task = config_class("tasks", name)()
     assert isinstance(task, TaskConfig)
-    assert isinstance(task.learns, Target) and isinstance(task.needs, Output)
-    assert config_class("metrics", task.score).takes is task.learns
+    assert isinstance(task.learns, Target) and all(isinstance(output, Output) for output in task.needs)
+    assert task.reads and task.needs
+    assert task.learns in config_class("metrics", task.score).takes
 
 
 def test_classes_come_in_natural_order_once_each():

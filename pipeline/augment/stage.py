@@ -45,6 +45,7 @@ def run(params: AugmentParams, dataset: Dataset, out: Path) -> Policy:
         mean=mean,
         deviation=deviation,
         transforms=spec,
+        mosaic=options.mosaic,
     )
     with replacing_folder(out) as folder:
         write_json(folder / "policy.json", policy.model_dump(mode="json"))

@@ -70,7 +70,7 @@ def run(
     )
     with replacing_folder(out) as folder:
         write_json(folder / "metrics.json", summary(figures, len(test)))
-        tables.write_predictions(folder / "predictions.parquet", test, answers, located)
+        tables.write_predictions(folder / "predictions.parquet", test, answers)
         tables.write_csv(folder / "classes.csv", *answers.class_table())
         tables.write_confusion(folder / "confusion.csv", answers.confusion())
         tables.write_curves(folder / "curves.csv", answers.curves())
@@ -104,7 +104,7 @@ def ask(params: EvaluateParams, test: Split, bundle: Bundle) -> Answers:
         )
     device = set_up(params.compute.device, params.compute.threads)
     seen = views(test, known.frame, known.packed)
-    return params.task.answers(test, bundle.told(packed(test, known.frame, known.packed), seen, device))
+    return bundle.task.answers(test, bundle.told(packed(test, known.frame, known.packed), seen, device))
 
 
 def scored(params: EvaluateParams, dataset: Dataset, answers: Answers) -> list[report.Figure]:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.answering import Answers, Confusion, Curve, Marks
+from pipeline.answering import Answers, Confusion, Curve, as_text
 from pipeline.dataset import Split
 from pipeline.evaluate.wording import plotted
 from pipeline.files import write_bytes, write_text
@@ -22,24 +22,21 @@ DIGITS = 6
 """Decimals kept in text files: more than any test set can tell apart."""
 MOST_ROWS = 10_000
 """Of `confusion.csv`: a row for each image or object, and for so many pixels in proportion."""
-BOX = pa.struct({"box": pa.list_(pa.float64(), 4), "name": pa.string(), "score": pa.float64(), "faint": pa.bool_()})
-"""A box as it is drawn: `answering.MarkedBox`."""
 
 
-def write_predictions(path: Path, test: Split, answers: Answers, located: bool) -> None:
+def write_predictions(path: Path, test: Split, answers: Answers) -> None:
     """One row per test image, in the order of their ids: what is true and said in words, how good and how sure it is.
 
     Args:
         path: of the file.
         test: the images.
-        answers: to them; their own `columns` come last, from which `Answers.again` makes them anew.
-        located: whether an answer lies somewhere in the picture. Then `boxes` holds those that are to be drawn, so that
-            a page which shows one image need not judge all of them.
+        answers: to them; their own `columns` come last, from which `Answers.again` makes them anew. `marks` holds what
+            is to be drawn, so that a page which shows one image need not judge all of them.
     """
     said, actual = [], []
     for position in range(len(test)):  # one at a time: masks are large
         mark = answers.said(position)
-        said.append((mark.words, _boxes(mark) if located else []))
+        said.append((mark.words, as_text(mark)))
         actual.append(answers.true(position).words)
     columns = {
         "id": test.samples.column("id"),
@@ -49,16 +46,11 @@ def write_predictions(path: Path, test: Split, answers: Answers, located: bool) 
         "quality": pa.array(answers.quality, pa.float64()),
         "confidence": pa.array(answers.confidence, pa.float64()),
         "loss": pa.array(answers.losses, pa.float64()),
+        "marks": pa.array([text for _, text in said], pa.string()),
     }
-    if located:
-        columns["boxes"] = pa.array([boxes for _, boxes in said], pa.list_(BOX))
     out = io.BytesIO()
     pq.write_table(pa.table({**columns, **answers.columns()}), out)
     write_bytes(path, out.getvalue())
-
-
-def _boxes(marks: Marks) -> list[dict[str, Any]]:
-    return [{**box._asdict(), "box": list(box.box)} for box in marks.boxes]
 
 
 def write_confusion(path: Path, confusion: Confusion) -> None:

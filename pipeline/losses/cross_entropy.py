@@ -32,7 +32,7 @@ class Config(LossConfig):
     class_weights: ClassWeights = "none"
     """`none`, `balanced` (a rare class counts for more: every class has the same say), or a list of one per class."""
 
-    def build(self, counts: Sequence[int]) -> nn.Module:
+    def build(self, counts: Sequence[int], outputs: int) -> nn.Module:
         """See `LossConfig.build`.
 
         Raises:

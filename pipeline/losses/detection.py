@@ -40,7 +40,7 @@ class Config(LossConfig):
     class_weight: float = Field(1.0, ge=0, le=1000)
     """What the cost of the classes is multiplied by."""
 
-    def build(self, counts: Sequence[int]) -> nn.Module:
+    def build(self, counts: Sequence[int], outputs: int) -> nn.Module:
         """See `LossConfig.build`."""
         return Detection(self)
 

@@ -29,7 +29,7 @@ class Config(LossConfig):
     smooth: float = Field(0.0, ge=0, allow_inf_nan=False)
     """Pixels added above and below, so that a class of few pixels weighs less; 0 is the plain coefficient."""
 
-    def build(self, counts: Sequence[int]) -> nn.Module:
+    def build(self, counts: Sequence[int], outputs: int) -> nn.Module:
         """See `LossConfig.build`."""
         return Fixed(dice, smooth=self.smooth)
 

@@ -25,7 +25,7 @@ class Config(LossConfig):
 
     takes: ClassVar[frozenset[tuple[Output, Target]]] = frozenset({(Output.MAP, Target.MASK)})
 
-    def build(self, counts: Sequence[int]) -> nn.Module:
+    def build(self, counts: Sequence[int], outputs: int) -> nn.Module:
         """See `LossConfig.build`."""
         return Fixed(lovasz)
 

@@ -69,9 +69,9 @@ class Config(LossConfig):
             raise ValueError(f"expected 1 to {MOST} losses; found {len(terms)}")
         return terms
 
-    def build(self, counts: Sequence[int]) -> nn.Module:
+    def build(self, counts: Sequence[int], outputs: int) -> nn.Module:
         """See `LossConfig.build`."""
-        return Sum([(term.weight, term.loss.build(counts)) for term in self.terms])
+        return Sum([(term.weight, term.loss.build(counts, outputs)) for term in self.terms])
 
 
 class Sum(nn.Module):

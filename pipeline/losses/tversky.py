@@ -37,7 +37,7 @@ class Config(LossConfig):
             raise ValueError("alpha and beta are both 0, so that no answer is wrong; raise one of them")
         return self
 
-    def build(self, counts: Sequence[int]) -> nn.Module:
+    def build(self, counts: Sequence[int], outputs: int) -> nn.Module:
         """See `LossConfig.build`."""
         return Fixed(tversky, alpha=self.alpha, beta=self.beta, smooth=self.smooth)
 

@@ -17,7 +17,7 @@ class Config(MetricConfig):
     The mean goes over the classes that have images (scikit-learn lets the others count as 0), also of two classes.
     """
 
-    takes: ClassVar[Target] = Target.LABEL
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL})
     title: ClassVar[str] = "Average precision"
     higher_is_better: ClassVar[bool] = True
 

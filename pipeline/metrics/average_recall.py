@@ -17,7 +17,7 @@ from pipeline.metrics._objects import mean_average_recall
 class Config(MetricConfig):
     """COCO's AR with 100 boxes of each class in an image: IoUs from 0.5 to 0.95."""
 
-    takes: ClassVar[Target] = Target.OBJECTS
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.OBJECTS})
     title: ClassVar[str] = "Average recall"
     higher_is_better: ClassVar[bool] = True
 

@@ -24,7 +24,7 @@ class Config(MetricConfig):
     one of the masks has a boundary. A pixel is on that of its class if one of its four neighbours is of another.
     """
 
-    takes: ClassVar[Target] = Target.MASK
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.MASK})
     title: ClassVar[str] = "Boundary F1"
     higher_is_better: ClassVar[bool] = True
 

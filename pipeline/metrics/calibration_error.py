@@ -22,7 +22,7 @@ class Config(MetricConfig):
     It leans upwards on few images, and under resampling more so: read it beside the reliability diagram.
     """
 
-    takes: ClassVar[Target] = Target.LABEL
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL})
     title: ClassVar[str] = "Calibration error"
     higher_is_better: ClassVar[bool] = False
 

@@ -17,7 +17,7 @@ from pipeline.metrics._objects import mean_average_precision
 class Config(MetricConfig):
     """COCO's AP, which pycocotools prints first: 10 IoUs, 101 recalls, 100 boxes of each class in an image."""
 
-    takes: ClassVar[Target] = Target.OBJECTS
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.OBJECTS})
     title: ClassVar[str] = "mAP 50:95"
     higher_is_better: ClassVar[bool] = True
 

@@ -17,7 +17,7 @@ from pipeline.metrics._objects import mean_average_precision
 class Config(MetricConfig):
     """COCO's AP50; Pascal VOC's score since 2010 but for how the curve is cut into recalls."""
 
-    takes: ClassVar[Target] = Target.OBJECTS
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.OBJECTS})
     title: ClassVar[str] = "mAP 50"
     higher_is_better: ClassVar[bool] = True
 

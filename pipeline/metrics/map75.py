@@ -17,7 +17,7 @@ from pipeline.metrics._objects import mean_average_precision
 class Config(MetricConfig):
     """COCO's AP75."""
 
-    takes: ClassVar[Target] = Target.OBJECTS
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.OBJECTS})
     title: ClassVar[str] = "mAP 75"
     higher_is_better: ClassVar[bool] = True
 

@@ -17,7 +17,7 @@ from pipeline.metrics._objects import mean_average_precision
 class Config(MetricConfig):
     """COCO's AP for small objects, with the area of the box where pycocotools takes the one in the JSON file."""
 
-    takes: ClassVar[Target] = Target.OBJECTS
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.OBJECTS})
     title: ClassVar[str] = "mAP of small objects"
     higher_is_better: ClassVar[bool] = True
 

@@ -20,7 +20,7 @@ class Config(MetricConfig):
     The mean goes over the classes that are true or said of some pixel; void pixels count for nothing.
     """
 
-    takes: ClassVar[Target] = Target.MASK
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.MASK})
     title: ClassVar[str] = "Mean dice"
     higher_is_better: ClassVar[bool] = True
 

@@ -14,7 +14,7 @@ from pipeline.metrics._tally import ratio
 class Config(MetricConfig):
     """Over the pixels of all images, as scikit-learn's `accuracy_score` of them; void pixels count for nothing."""
 
-    takes: ClassVar[Target] = Target.MASK
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.MASK})
     title: ClassVar[str] = "Pixel accuracy"
     higher_is_better: ClassVar[bool] = True
 

@@ -17,7 +17,7 @@ class Config(MetricConfig):
     The mean goes over the classes that are true or predicted for some image; one that is never predicted scores 0.
     """
 
-    takes: ClassVar[Target] = Target.LABEL
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL})
     title: ClassVar[str] = "Precision"
     higher_is_better: ClassVar[bool] = True
 

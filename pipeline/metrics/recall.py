@@ -18,7 +18,7 @@ class Config(MetricConfig):
     scores 0, which is all that sets it apart from balanced accuracy.
     """
 
-    takes: ClassVar[Target] = Target.LABEL
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL})
     title: ClassVar[str] = "Recall"
     higher_is_better: ClassVar[bool] = True
 

@@ -21,7 +21,7 @@ class Config(MetricConfig):
     two classes are treated no differently. Ties count half.
     """
 
-    takes: ClassVar[Target] = Target.LABEL
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL})
     title: ClassVar[str] = "ROC AUC"
     higher_is_better: ClassVar[bool] = True
 

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.answering import Answers
 from pipeline.answers.labels import LabelAnswers
 from pipeline.bundle import BundleInfo
-from pipeline.contracts import Target, TaskConfig
+from pipeline.contracts import TaskConfig
 from pipeline.dataset import Dataset, Split
 from pipeline.packed import packed, views
 
@@ -39,13 +39,13 @@ def answers(task: TaskConfig, dataset: Dataset, bundle: BundleInfo, means: bool)
     """
     train, test, classes = dataset.split("train"), dataset.split("test"), dataset.info.classes
     blind = task.blind(train, test)
-    if task.learns is not Target.LABEL:
+    if not isinstance(blind, LabelAnswers):
         return {BLIND: blind}
     found: dict[str, Answers] = {LARGEST_CLASS: blind}
     if means:
         seen, asked = (small(_first_squares(split, bundle)) for split in (train.at(range(min(MOST, len(train)))), test))
         shares = nearest_mean(seen, train.labels[:MOST], asked, len(classes))
-        found[CLASS_MEANS] = LabelAnswers(classes, test.labels, shares)
+        found[CLASS_MEANS] = task.answers(test, list(shares))
     return found
 
 

@@ -21,7 +21,8 @@ class Config(TaskConfig):
     """One class per image, learnt from its name."""
 
     learns: ClassVar[Target] = Target.LABEL
-    needs: ClassVar[Output] = Output.VECTOR
+    reads: ClassVar[tuple[Target, ...]] = (Target.LABEL,)
+    needs: ClassVar[tuple[Output, ...]] = (Output.VECTOR,)
     unit: ClassVar[str] = "images"
     fields: ClassVar[Mapping[str, str]] = {"label": "int64"}
 

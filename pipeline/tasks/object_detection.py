@@ -30,7 +30,8 @@ class Config(TaskConfig):
     """Every object with its box and class; of a picture cut into tiles, each object once."""
 
     learns: ClassVar[Target] = Target.OBJECTS
-    needs: ClassVar[Output] = Output.BOXES
+    reads: ClassVar[tuple[Target, ...]] = (Target.OBJECTS,)
+    needs: ClassVar[tuple[Output, ...]] = (Output.BOXES,)
     unit: ClassVar[str] = "objects"
     fields: ClassVar[Mapping[str, str]] = {"objects": "objects"}
     nothing: ClassVar[Objects] = Objects(())

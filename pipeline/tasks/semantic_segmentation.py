@@ -31,7 +31,8 @@ class Config(TaskConfig):
     """The class of every pixel; pixels without one are void, and count for nothing."""
 
     learns: ClassVar[Target] = Target.MASK
-    needs: ClassVar[Output] = Output.MAP
+    reads: ClassVar[tuple[Target, ...]] = (Target.MASK,)
+    needs: ClassVar[tuple[Output, ...]] = (Output.MAP,)
     unit: ClassVar[str] = "pixels"
     fields: ClassVar[Mapping[str, str]] = {}
 

@@ -117,7 +117,7 @@ class TrainingBatches:
             (self._size, policy.size, policy.size, policy.channels), dtype=torch.uint8, pin_memory=pinned
         )
         example = material.targets[:1]
-        if material.learns is Target.MASK:
+        if material.learns in (Target.MASK, Target.INSTANCES):
             example = example[:, : policy.size, : policy.size]
         kind = torch.from_numpy(np.array(example)).dtype
         targets = torch.empty((self._size, *example.shape[1:]), dtype=kind, pin_memory=pinned)

@@ -53,13 +53,14 @@ def build_learner(params: TrainParams, dataset: Dataset, policy: Policy) -> Lear
     torch.manual_seed(counted(params.seed, "weights"))
     info = dataset.info
     counts = [info.counts["train"].get(name, 0) for name in info.classes]
-    network = params.model.build(info.channels, len(info.classes), policy.size)
-    return Learner(normaliser(policy.mean, policy.deviation), network, params.loss.build(counts))
+    outputs = params.task.outputs(info, params.model.gives)
+    network = params.task.answering(params.model.build(info.channels, outputs, policy.size), info)
+    return Learner(normaliser(policy.mean, policy.deviation), network, params.loss.build(counts, outputs))
 
 
 def parameter_groups(learner: Learner) -> list[dict[str, Any]]:
     """Filters and matrices, which weight decay shrinks, and norms and biases, which it leaves alone."""
-    trained = [weights for weights in learner.network.parameters() if weights.requires_grad]
+    trained = [weights for weights in learner.parameters() if weights.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [weights for weights in trained if weights.ndim > 1]},
         {"params": [weights for weights in trained if weights.ndim <= 1], "weight_decay": 0.0},

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pipeline.answering import Answers
 from pipeline.contracts import MetricConfig, ScheduleConfig, TaskConfig, Views
 from pipeline.dataset import Split
 from pipeline.telling import Held
@@ -133,6 +134,7 @@ class Validation(NamedTuple):
 
     loss: float
     score: float
+    answers: Answers
 
 
 def validate(machine: Machine, batches: Iterable[Batch], split: Split, seen: Views, score: Score) -> Validation:
@@ -157,4 +159,4 @@ def validate(machine: Machine, batches: Iterable[Batch], split: Split, seen: Vie
             outputs.add(answers.float().cpu().numpy())
     answered = score.task.answers(split, outputs.told)
     worth = score.metric.score(answered, np.ones((1, len(split))))[0]
-    return Validation(loss=total.item() / count, score=float(worth))
+    return Validation(loss=total.item() / count, score=float(worth), answers=answered)

@@ -25,7 +25,7 @@ NOTES = Path("out/training")
 
 
 def write_bundle(root: Path, params: TrainParams, dataset: Dataset, policy: Policy, machine: Machine) -> None:
-    """The network as it stands, with all that it needs to answer."""
+    """The network as it stands, with all that it needs to answer; `params.task` is tuned to it."""
     parts = described(params)
     info = BundleInfo(
         task=parts["task"],

@@ -24,7 +24,7 @@ from pipeline.policy import Policy
 from pipeline.train.batches import Material, TrainingBatches, plain_batches
 from pipeline.train.checkpoint import Checkpoints, Progress, remove_old_trainings, training_key
 from pipeline.train.learner import Learner, build_learner, parameter_groups
-from pipeline.train.loop import Arithmetic, Machine, Score, Step, learning_rates, train_epoch, validate
+from pipeline.train.loop import Arithmetic, Machine, Score, Step, Validation, learning_rates, train_epoch, validate
 from pipeline.train.outputs import write_bundle, write_notes
 from pipeline.train.probe import choose
 
@@ -147,10 +147,7 @@ def _note(training: Training, unread: list[Step]) -> None:
 
 def _close_epoch(training: Training, images_per_second: float) -> None:
     params, progress, checkpoints = training.params, training.progress, training.checkpoints
-    policy, split, metric = training.policy, training.dataset.split("val"), metric_named(params.task.score)
-    batches = plain_batches(training.val, policy, params.train.batch_size)
-    seen = views(split, policy.frame, policy.plain)
-    validation = validate(training.machine, batches, split, seen, Score(params.task, metric))
+    metric, validation = metric_named(params.task.score), _validated(training)
     # A score that these images leave undefined, as the mAP of none, lets the loss decide.
     worth = -math.inf if math.isnan(validation.score) else validation.score * (1 if metric.higher_is_better else -1)
     better = (worth, -validation.loss) > (progress.best_score, -progress.best_loss)
@@ -179,11 +176,19 @@ def _close_epoch(training: Training, images_per_second: float) -> None:
     checkpoints.save(training.machine, progress)
 
 
+def _validated(training: Training) -> Validation:
+    params, policy, split = training.params, training.policy, training.dataset.split("val")
+    batches = plain_batches(training.val, policy, params.train.batch_size)
+    seen = views(split, policy.frame, policy.plain)
+    return validate(training.machine, batches, split, seen, Score(params.task, metric_named(params.task.score)))
+
+
 def keep_best(training: Training, bundle: Path, notes: Path) -> None:
     """Write the stage's outputs: the model of the best epoch, and the course of the training."""
     params, machine, progress = training.params, training.machine, training.progress
     machine.learner.network.load_state_dict(training.checkpoints.best(progress.best_epoch))
-    write_bundle(bundle, params, training.dataset, training.policy, machine)
+    tuned = params.task.tuned(_validated(training).answers)
+    write_bundle(bundle, params.model_copy(update={"task": tuned}), training.dataset, training.policy, machine)
     write_notes(notes, training.checkpoints, progress, machine, params.task.score)
     print(
         f"train: kept epoch {progress.best_epoch + 1} of {progress.epoch}, {machine.parameters():,} parameters, "
