@@ -22,6 +22,8 @@ MAX_SIDE = 30_000
 MAX_PIXELS = 200_000_000
 MAX_SHOWN = 50_000_000
 """Of a picture that a page shows: decoding it must not take the server's memory."""
+LOOK_SIDE = 16
+LOOK = LOOK_SIDE**2
 GREY = 114
 """Beside a picture that does not fill its square: about the mean of photographs."""
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N", "I"})
@@ -39,6 +41,8 @@ class Facts(NamedTuple):
     width: int
     height: int
     grey: bool
+    look: bytes = b""
+    """Its grey levels at 16 x 16, row by row: LOOK bytes."""
 
 
 def examine(data: bytes) -> Facts:
@@ -50,7 +54,9 @@ def examine(data: bytes) -> Facts:
     picture = _open(data)
     grey = picture.mode in GREY_MODES
     pixels = _settled(picture, 1 if grey else 3)
-    return Facts(width=pixels.shape[1], height=pixels.shape[0], grey=grey)
+    whole = Image.fromarray(pixels[:, :, 0] if grey else pixels)
+    look = whole.convert("L").resize((LOOK_SIDE, LOOK_SIDE), Image.Resampling.BOX).tobytes()
+    return Facts(width=pixels.shape[1], height=pixels.shape[0], grey=grey, look=look)
 
 
 def decode(data: bytes, channels: int) -> np.ndarray:

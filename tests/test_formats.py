@@ -142,7 +142,14 @@ def test_classes_named_like_splits():
 
 def test_every_other_file_is_left_out_with_its_reason(tmp_path: Path):
     paths = ["d/ants/1.png", "d/bees/1.png", "d/bees/notes.txt", "d/bees/deep/notes.txt", "d/logo.png", "README.md"]
-    paths += ["d/ants/.DS_Store", ".git/config", "__MACOSX/d/ants/1.png", "d/bees/Thumbs.db", "d/lists/all.csv"]
+    paths += [
+        "d/ants/.DS_Store",
+        ".git/config",
+        "d/ants/3.pgm.bad",
+        "__MACOSX/d/ants/1.png",
+        "d/bees/Thumbs.db",
+        "d/lists/all.csv",
+    ]
     found, left_out = read("folder", path=str(tree(tmp_path, paths)))
     assert sorted(found) == ["d/ants/1.png", "d/bees/1.png", "d/bees/notes.txt"]  # the decoder will say that it is none
     assert left_out == {
@@ -152,6 +159,7 @@ def test_every_other_file_is_left_out_with_its_reason(tmp_path: Path):
         "d/lists/all.csv": "outside any class folder",
         "d/ants/.DS_Store": "hidden",
         ".git/config": "hidden",
+        "d/ants/3.pgm.bad": "set aside: .bad after the suffix of a picture",
         "__MACOSX/d/ants/1.png": "macOS puts it into archives; no picture of the data",
         "d/bees/Thumbs.db": "a thumbnail cache of Windows",
     }

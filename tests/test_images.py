@@ -38,7 +38,7 @@ def noise(height: int, width: int) -> np.ndarray:
 def test_lossless_formats_give_the_pixels_that_went_in(form: str, options: dict[str, Any]):
     data = saved(Image.fromarray(COLOURS), form, **options)
     np.testing.assert_array_equal(decode(data, 3), COLOURS)
-    assert examine(data) == (4, 6, False)
+    assert examine(data)[:3] == (4, 6, False)
 
 
 def test_every_format_that_the_errors_name_is_read():

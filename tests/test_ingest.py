@@ -584,7 +584,9 @@ def numbered(pictures: list[bytes]) -> Iterable[tuple[str, Job]]:
 def test_decoding_keeps_the_order_and_the_facts():
     pictures = [encode_png(np.zeros((1 + k % 7, 3, 1 + 2 * (k % 2)), np.uint8)) for k in range(300)]
     verdicts = list(decode_all(numbered(pictures), children=2))
-    assert verdicts == [(str(k), Verdict(3, 1 + k % 7, k % 2 == 0)) for k in range(300)]
+    assert [(k, v._replace(look=b"")) for k, v in verdicts] == [
+        (str(k), Verdict(3, 1 + k % 7, k % 2 == 0)) for k in range(300)
+    ]
     assert list(decode_all([])) == []
 
 

@@ -20,6 +20,10 @@ CLUTTER = {
 }
 
 
+SET_ASIDE = frozenset(("bad", "bak", "corrupt", "crdownload", "old", "orig", "part", "tmp"))
+"""Suffixes after that of a picture, of one that somebody took out of use or never got whole."""
+
+
 def split_of(name: str) -> str | None:
     """The split that a folder or the file's own name tells of: `train2017`, `valid/a.jpg`, `instances_val.json`."""
     for part in reversed(name.lower().split("/")):
@@ -52,6 +56,9 @@ def clutter(name: str) -> str | None:
     parts = name.split("/")
     if any(part.startswith(".") for part in parts):
         return "hidden"
+    stem, _, last = base(name).lower().rpartition(".")
+    if last in SET_ASIDE and suffix(stem) in PICTURES:
+        return f"set aside: .{last} after the suffix of a picture"
     return next((CLUTTER[part.lower()] for part in parts if part.lower() in CLUTTER), None)
 
 

@@ -1,14 +1,15 @@
 """The process that decodes what nobody trusts yet. It is started by `decoding.py`, which holds the other end.
 
 A batch comes in as a count, as many kinds and lengths, and the bytes. For each a line of JSON goes out: an answer, and
-how many bytes of a mask follow it. The answer is [width, height, grey] of a picture, what `painting.paint` says of a
-mask, or the reason why it is neither. The whole batch is read first, so that whoever writes it never waits. Memory is
+how many bytes of a mask follow it. The answer is [width, height, grey, look] of a picture, what `painting.paint` says
+of a mask, or the reason why it is neither. The whole batch is read first, so that whoever writes it never waits. Memory is
 limited for the process, processor time per picture: the kernel ends it at the limit, and the other end knows which
 picture it was at.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import resource
@@ -77,7 +78,8 @@ def _answer(job: Job) -> tuple[list[Any] | str, bytes]:
             from pipeline.ingest.painting import paint
 
             return paint(job.data)
-        return list(examine(job.data)), b""
+        facts = examine(job.data)
+        return [*facts[:3], base64.b64encode(facts.look).decode()], b""
     except ImageError as error:
         return str(error)[:MAX_REASON], b""
     except MemoryError:

@@ -5,6 +5,7 @@ What was decided of the contents of a file holds for these contents, so it is ke
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -37,6 +38,8 @@ class Verdict(NamedTuple):
     reason: str | None = None
     lasting: bool = True
     """False where the machine may be at fault and not the picture."""
+    look: bytes = b""
+    """See `images.Facts`."""
     painted: tuple[Any, bytes] | None = None
     """Of a mask: what `painting.paint` answered."""
 
@@ -58,7 +61,7 @@ def remembered() -> Iterator[dict[str, Verdict]]:
         yield verdicts
     finally:
         if len(verdicts) != before:
-            answers = {content: v.reason or v[:3] for content, v in verdicts.items() if v.lasting and not v.painted}
+            answers = {content: _said(v) for content, v in verdicts.items() if v.lasting and not v.painted}
             write_text(path, json.dumps({"decoder": key, "verdicts": answers}))
 
 
@@ -210,13 +213,18 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def _verdict(answer: object) -> Verdict:
-    """From what the child says of a picture and the file keeps: [width, height, grey], or a reason."""
+    """From what the child says of a picture and the file keeps: [width, height, grey, look], or a reason."""
     if isinstance(answer, str):
         return Verdict(reason=answer)
     if not isinstance(answer, list):
         raise TypeError(f"no verdict: {answer!r}")
-    width, height, grey = answer
-    return Verdict(int(width), int(height), bool(grey))
+    width, height, grey, look = answer
+    return Verdict(int(width), int(height), bool(grey), look=base64.b64decode(look))
+
+
+def _said(verdict: Verdict) -> str | list[Any]:
+    """`_verdict` backwards."""
+    return verdict.reason or [*verdict[:3], base64.b64encode(verdict.look).decode()]
 
 
 def _pillow_version() -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -35,6 +36,8 @@ class Picture:
     height: int
     grey: bool
     metadata: Mapping[str, str] = field(default_factory=dict)
+    family: str = ""
+    """Pictures of one family are the same picture, and never parted between splits; empty: it has none."""
 
 
 class Rejected(NamedTuple):
@@ -73,6 +76,7 @@ def sift(
     spool: Spool,
     verdicts: dict[str, Verdict],
     advance: Callable[[int], None],
+    groups: str = "",
 ) -> Sifted:
     """Read a source once, decode what is new, check annotations, and settle duplicates.
 
@@ -83,6 +87,7 @@ def sift(
         spool: takes the bytes of each picture and mask.
         verdicts: of earlier runs, by content id; new ones are added.
         advance: called after each file.
+        groups: a pattern of names, whose first bracket is the group of a picture where the source names none.
 
     Returns:
         The same for any order of `items`.
@@ -90,7 +95,7 @@ def sift(
     Raises:
         UserError: no picture is left, none of one class, or a rule says to stop.
     """
-    read = _read(items, task, spool, verdicts, advance)
+    read, pattern = _read(items, task, spool, verdicts, advance), re.compile(groups)
     problems = [noted(flaw, rules) for flaw in read.flaws]
     pictures: list[Picture] = []
     rejected = read.rejected
@@ -107,12 +112,15 @@ def sift(
                 rejected.append(Rejected(file.name, reason(wrong)))
             else:
                 settled.append((file, _stored(annotation, spool)))
-        if any(annotation != settled[0][1] for _, annotation in settled):
+        said = [annotation for _, annotation in settled]
+        annotation = _agreed(said, task)
+        if settled and annotation is None:
             rejected += _contradictions(settled)
         elif settled:
-            (kept, annotation), *others = settled
+            (kept, _), *others = settled
             rejected += [Rejected(file.name, f"the same bytes as {kept.name}") for file, _ in others]
-            picture = Picture(content, kept.name, annotation, kept.split, kept.group, *verdict[:3], kept.metadata)
+            group = task.group(annotation, kept.group or _group(kept.name, pattern))
+            picture = Picture(content, kept.name, annotation, kept.split, group, *verdict[:3], kept.metadata)
             pictures.append(picture)
     check_stops(problems)
     rejected.sort()
@@ -152,7 +160,7 @@ def _read(
                 read.flaws.append(item)
                 continue
             content = hashlib.sha256(item.data).hexdigest()
-            annotation = item.annotation.get(task.learns)
+            annotation = next((item.annotation[kind] for kind in task.reads if kind in item.annotation), None)
             if isinstance(annotation, Painted):
                 job = Job(True, painting.packed(annotation))
                 identity = f"mask {hashlib.sha256(job.data).hexdigest()}"
@@ -220,6 +228,18 @@ def _settled(
     return settled.annotation, wrong
 
 
+def _agreed(said: Sequence[Any], task: TaskConfig) -> Any:
+    """What files with one content say, if they agree or can be joined; None if they contradict each other."""
+    if all(annotation == said[0] for annotation in said):
+        return said[0] if said else None
+    return task.joined(said)
+
+
+def _group(name: str, pattern: re.Pattern[str]) -> str | None:
+    found = pattern.search(name) if pattern.groups else None
+    return found[1] if found else None
+
+
 def _by_content(files: Iterable[_File]) -> dict[str, list[_File]]:
     """The copies of each content, the one to keep first."""
     copies = defaultdict(list)
@@ -244,7 +264,7 @@ def _check_left(pictures: list[Picture], files: list[_File], rejected: list[Reje
     if not any(file.annotation is not None for file in files):
         raise UserError(
             f"The source says nothing that this task learns from, of none of its {len(files):,} pictures: expected "
-            f"{task.learns.partition(',')[0]}. `convoy inspect` says what it holds."
+            f"{' or '.join(kind.partition(',')[0] for kind in task.reads)}. `convoy inspect` says what it holds."
         )
     left = {picture.annotation for picture in pictures if isinstance(picture.annotation, str)}
     lost = sorted({file.annotation for file in files if isinstance(file.annotation, str)} - left) if left else []

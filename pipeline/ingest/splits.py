@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.contracts import SPLITS
 from pipeline.errors import UserError
-from pipeline.ingest.sifting import Picture
+from pipeline.ingest.sifting import PREFERENCE, Picture
 
 if TYPE_CHECKING:
     from pipeline.params import SplitOptions
@@ -33,10 +33,11 @@ def assign(pictures: Sequence[Picture], options: SplitOptions, stratum: Callable
     Raises:
         UserError: the source has no training pictures, or too few of some class.
     """
-    pictures = [replace(one, split="train") if one.split == options.train else one for one in pictures]
+    pictures = [replace(one, split=_meant(one.split, options)) for one in pictures]
     given = {picture.split for picture in pictures}
     taken = [split for split in ("test", "val") if split not in given]
-    fixed = _fixed(pictures)
+    homes = _homes(pictures)
+    fixed = _fixed(pictures, homes)
     pool = [picture for picture in pictures if picture.id not in fixed]
     if not pool:
         named = " and ".join(split for split in SPLITS if split in given)
@@ -48,13 +49,37 @@ def assign(pictures: Sequence[Picture], options: SplitOptions, stratum: Callable
     _check_known({strata[picture.id] for picture in pool}, {strata[content]: split for content, split in fixed.items()})
     units: dict[str, list[str]] = defaultdict(list)
     for picture in pool:
-        units[f"group {picture.group}" if picture.group is not None else picture.id].append(picture.id)
+        units[homes[picture.id]].append(picture.id)
     places = {unit: place(options.seed, unit) for unit in units}
     shares = {"test": options.test, "val": options.val}
     chosen = {unit: _split(at, [(split, shares[split]) for split in taken]) for unit, at in places.items()}
     _fill(chosen, places, {unit: {strata[i] for i in ids} for unit, ids in units.items()}, [*taken, "train"])
     splits = fixed | {content: chosen[unit] for unit, ids in units.items() for content in ids}
     return [replace(picture, split=splits[picture.id]) for picture in pictures]
+
+
+def _meant(split: str | None, options: SplitOptions) -> str | None:
+    """The split that the source gives a picture, as params take it."""
+    if options.given == "ignore":
+        return None
+    return "train" if split == options.train else split
+
+
+def _homes(pictures: Sequence[Picture]) -> dict[str, str]:
+    """For each picture what names all those that it is never parted from: its group, its family, or itself alone."""
+    parents: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parents.setdefault(name, name) != name:
+            name = parents[name]
+        return name
+
+    names = {}
+    for picture in pictures:
+        names[picture.id] = f"group {picture.group}" if picture.group is not None else picture.family or picture.id
+        first, second = sorted((root(names[picture.id]), root(picture.family or names[picture.id])))
+        parents[second] = first
+    return {content: root(name) for content, name in names.items()}
 
 
 def place(seed: int, unit: str) -> float:
@@ -98,20 +123,26 @@ def _too_few(few: dict[str, int], wanted: list[str]) -> str:
     )
 
 
-def _fixed(pictures: Sequence[Picture]) -> dict[str, str | None]:
-    """The pictures that the source puts into `val` or `test`, themselves or by another of their group."""
-    homes: dict[str, dict[str, str]] = defaultdict(dict)
-    for picture in pictures:
-        if picture.group is not None and picture.split is not None:
-            homes[picture.group][picture.split] = picture.name
-    parted = [group for group, places in homes.items() if len(places) > 1]
+def _fixed(pictures: Sequence[Picture], homes: dict[str, str]) -> dict[str, str | None]:
+    """The pictures that the source puts into `val` or `test`, themselves or by another that they are not parted from.
+
+    Copies of one picture may lie in two of its splits: that is told, and left as it is.
+    """
+    groups: dict[str, dict[str, str]] = defaultdict(dict)
+    given: dict[str, str] = {}
+    for picture in sorted(pictures, key=lambda picture: PREFERENCE[picture.split]):
+        if picture.split is not None:
+            given.setdefault(homes[picture.id], picture.split)
+            if picture.group is not None:
+                groups[picture.group][picture.split] = picture.name
+    parted = [group for group, places in groups.items() if len(places) > 1]
     if parted:
-        places = "; ".join(f"{split}: {name}" for split, name in sorted(homes[min(parted)].items()))
+        places = "; ".join(f"{split}: {name}" for split, name in sorted(groups[min(parted)].items()))
         raise UserError(
             f"{len(parted):,} group{'s' * (len(parted) > 1)} of pictures in several splits, {min(parted)!r} for one "
-            f"({places}). Put each group into one split, or leave its splits empty."
+            f"({places}). Put each group into one split, or set split.given to ignore, and all are split anew."
         )
-    splits = {picture.id: picture.split or next(iter(homes.get(picture.group or "", {})), None) for picture in pictures}
+    splits = {picture.id: picture.split or given.get(homes[picture.id]) for picture in pictures}
     return {content: split for content, split in splits.items() if split in ("val", "test")}
 
 

@@ -64,12 +64,16 @@ def _make(params: IngestParams, out: Path, inputs: fingerprint.Inputs) -> None:
     from pipeline.ingest.shards import Spool
     from pipeline.ingest.sifting import sift
     from pipeline.ingest.splits import assign
+    from pipeline.ingest.together import settle
     from pipeline.ingest.writing import write
 
     total = inputs.files if inputs.files > 1 else None
     with Spool(STATE / "ingest") as spool:
         with remembered() as verdicts, track("ingest", total) as advance:
-            sifted = sift(params.data.read(), params.task, params.annotations, spool, verdicts, advance)
+            rules, groups = params.annotations, params.split.group
+            sifted = sift(params.data.read(), params.task, rules, spool, verdicts, advance, groups)
+            looks = {picture.id: verdicts[picture.id].look for picture in sifted.pictures}
+            sifted = settle(sifted, looks, params.task, rules)
         sifted = sifted._replace(pictures=assign(sifted.pictures, params.split, params.task.stratum))
         with replacing_folder(out) as folder:
             write(folder, params, sifted, spool)
