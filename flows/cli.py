@@ -15,6 +15,7 @@ from flows import settings
 from flows.accounts import account
 from flows.decisions import commands as decisions
 from flows.export import export
+from flows.faces import commands as faces
 from flows.inspect import inspect
 from flows.records.commands import COMMANDS
 from flows.schedule import commands
@@ -45,6 +46,7 @@ A run that is stopped or killed goes on where it was: `convoy run` again. When s
 )
 
 app.add_typer(commands.app, name="schedule")
+app.add_typer(faces.app, name="faces")
 
 
 @app.command()

@@ -6,10 +6,11 @@ import base64
 import itertools
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.answering import Marks
 from pipeline.bundle import Bundle
 from pipeline.door import load
 from pipeline.errors import UserError
@@ -18,6 +19,8 @@ from pipeline.params import Named
 from pipeline.registry import champion
 
 BATCH = 32
+NAMED = 3
+"""Probabilities in a line."""
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
 
 
@@ -41,7 +44,7 @@ def show_predictions(pictures: Sequence[Path], asked: Asked) -> None:
     if reigning is None:
         raise UserError(f"{name!r} has no champion yet: `convoy run` trains a model, and the gate decides.")
     bundle = Bundle.open(reigning.bundle())
-    files = list(_files(pictures))
+    files = files_of(pictures)
     drawings = _drawings(files, asked.drawn) if asked.drawn else {}
     if not asked.as_json:
         print(f"{name} version {reigning.version.version}, champion since {reigning.since}", file=sys.stderr)
@@ -66,10 +69,16 @@ def _answer(bundle: Bundle, files: list[Path], as_json: bool, drawings: Mapping[
             plain = bundle.task.plain(one, bundle.info.classes)
             print(json.dumps({"image": str(path), **plain}, default=_base64))
         else:
-            print(f"{path}  {bundle.task.marks(one, bundle.info.classes).words}")
+            print(f"{path}  {_in_a_line(bundle.task.marks(one, bundle.info.classes))}")
         if path in drawings:
             _draw(bundle, path, one, drawings[path])
     return len(files) - len(readable)
+
+
+def _in_a_line(marks: Marks) -> str:
+    """The words of an answer; where it is chosen among several, the most probable of them too."""
+    best = sorted(marks.bars, key=lambda bar: -bar[1])[:NAMED]
+    return marks.words + (f"  ({', '.join(f'{name} {share:.0%}' for name, share in best)})" if best else "")
 
 
 def _drawings(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
@@ -108,11 +117,18 @@ def _base64(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
-def _files(pictures: Sequence[Path]) -> Iterator[Path]:
+def files_of(pictures: Sequence[Path]) -> list[Path]:
+    """The files, and those in folders, that have the suffix of a picture.
+
+    Raises:
+        UserError: one of them is not there.
+    """
+    files: list[Path] = []
     for path in pictures:
         if path.is_dir():
-            yield from (file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES)
+            files += [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
         elif path.exists():
-            yield path
+            files.append(path)
         else:
             raise UserError(f"{path}: no such file or folder.")
+    return files

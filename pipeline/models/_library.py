@@ -1,11 +1,13 @@
-"""What the families of timm and torchvision share: checking a name, and a network against the pictures it shall see."""
+"""What builds the networks of timm and torchvision, with fresh weights, and checks them against what they shall see."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.errors import UserError, did_you_mean
 
@@ -21,6 +23,86 @@ def known(library: str, architecture: str, valid: Iterable[str]) -> str:
         near = did_you_mean(architecture, valid) or f" It has {len(valid)}, such as 'resnet18'."
         raise ValueError(f"no {library} architecture named {architecture!r}.{near}")
     return architecture
+
+
+def known_timm(architecture: str) -> str:
+    """See `known`."""
+    import timm  # late: seconds, and only for those who chose it
+
+    return known("timm", architecture, timm.list_models())
+
+
+def known_torchvision(architecture: str) -> str:
+    """See `known`."""
+    from torchvision import models  # late: likewise
+
+    return known("torchvision", architecture, models.list_models(module=models))
+
+
+def of_timm(architecture: str, channels: int, outputs: int, size: int, options: dict[str, Any]) -> nn.Module:
+    """timm's network for pictures of S = `size`: float32 [B, C, S, S] to [B, K].
+
+    Raises:
+        UserError: the architecture does not take pictures of this size, or one of the options.
+    """
+    try:
+        try:
+            network = create(architecture, channels, outputs, {**options, "img_size": size})
+        except TypeError as error:
+            # Transformers must know the size, and most convolutional networks refuse to hear of it.
+            if not re.search(r"unexpected keyword argument.*'img_size'", str(error)):
+                raise
+            network = create(architecture, channels, outputs, options)
+    except Exception as error:  # timm asserts, and raises whatever comes
+        raise refused(architecture, size, error) from error
+    return tried(network, architecture, channels, outputs, size)
+
+
+def create(architecture: str, channels: int, outputs: int, options: dict[str, Any]) -> nn.Module:
+    """timm's network with fresh weights: float32 [B, C, S, S] to [B, K]."""
+    import timm
+
+    return timm.create_model(architecture, pretrained=False, in_chans=channels, num_classes=outputs, **options)
+
+
+def of_torchvision(architecture: str, channels: int, outputs: int, size: int) -> nn.Module:
+    """torchvision's network for pictures of S = `size`: float32 [B, C, S, S] to [B, K].
+
+    Raises:
+        UserError: the architecture does not take pictures of this size.
+    """
+    from torchvision import models
+
+    try:
+        network = models.get_model(architecture, weights=None, num_classes=outputs, **arguments(architecture, size))
+    except Exception as error:  # a size that the patches do not divide is an assertion or a ValueError
+        raise refused(architecture, size, error) from error
+    if channels == 1:
+        network = nn.Sequential(GreyAsColour(), network)
+    return tried(network, architecture, channels, outputs, size)
+
+
+def arguments(architecture: str, size: int) -> dict[str, Any]:
+    """What some architectures must be told besides the number of classes."""
+    if architecture in ("googlenet", "inception_v3"):
+        # Their helper heads would give a tuple while training; without them there is one vector, as everywhere.
+        return {"aux_logits": False, "init_weights": True}
+    if architecture.startswith("vit_"):
+        return {"image_size": size}
+    if architecture.startswith("maxvit_"):
+        return {"input_size": (size, size)}
+    return {}
+
+
+class GreyAsColour(nn.Module):
+    """[B, 1, H, W] to [B, 3, H, W]: torchvision's networks take three channels, and have no option for it.
+
+    The channel is repeated in the network, not in the data, so that grey pictures stay one byte a pixel until here.
+    """
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """See the class."""
+        return pictures.expand(-1, 3, -1, -1)
 
 
 def tried(network: nn.Module, architecture: str, channels: int, outputs: int, size: int) -> nn.Module:

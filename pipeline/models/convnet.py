@@ -9,13 +9,10 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from pipeline.contracts import ModelConfig, Output
-
-LAST_SIDE = 4
-WIDEST = 8
+from pipeline.models._convnet import convnet
 
 
 class Config(ModelConfig):
@@ -29,40 +26,12 @@ class Config(ModelConfig):
     """Residual blocks, of two convolutions each, after each halving."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the features that the last layer does not get to see in a training step."""
+    pooled: bool = True
+    """Average over the last maps, so that it does not matter where something is; off for points, where it does."""
     stride: Literal[1, 2] = 2
     """Of the first layer: 2 halves pictures of more than 16 pixels at once; 1 sees finer detail at 4 times the cost."""
 
     def build(self, channels: int, outputs: int, size: int) -> nn.Module:
         """See `ModelConfig.build`. Any size will do; it decides how often the picture is halved."""
-        stride = self.stride if size > 16 else 1
-        layers: list[nn.Module] = [Conv(channels, self.width, stride), nn.ReLU()]
-        width, side = self.width, -(-size // stride)
-        while side > LAST_SIDE:
-            wider = min(2 * width, WIDEST * self.width)
-            layers += [Conv(width, wider, stride=2), nn.ReLU(), *(Residual(wider) for _ in range(self.depth))]
-            width, side = wider, -(-side // 2)
-        pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(self.dropout), nn.Linear(width, outputs)]
-        return nn.Sequential(*layers, *pooled)
-
-
-class Conv(nn.Sequential):
-    """3 x 3 convolution and batch normalisation: [B, N, H, W] to [B, M, H/stride, W/stride], rounded up."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),  # the normalisation has the bias
-            nn.BatchNorm2d(outputs),
-        )
-
-
-class Residual(nn.Module):
-    """Two convolutions whose result is added to what came in: [B, N, H, W] to the same."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = Conv(width, width)
-        self.second = Conv(width, width)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """See the class."""
-        return F.relu(maps + self.second(F.relu(self.first(maps))))
+        layers, features = convnet(channels, size, self.width, self.depth, self.stride, self.pooled)
+        return nn.Sequential(*layers, nn.Dropout(self.dropout), nn.Linear(features, outputs))

@@ -6,14 +6,13 @@ the names. Nothing is ever downloaded.
 
 from __future__ import annotations
 
-import re
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field, field_validator
 from torch import nn
 
 from pipeline.contracts import ModelConfig, Output
-from pipeline.models._library import known, refused, tried
+from pipeline.models._library import known_timm, of_timm
 
 
 class Config(ModelConfig):
@@ -31,9 +30,7 @@ class Config(ModelConfig):
     @field_validator("architecture")
     @classmethod
     def _is_known(cls, architecture: str) -> str:
-        import timm  # late: seconds, and only for those who chose it
-
-        return known("timm", architecture, timm.list_models())
+        return known_timm(architecture)
 
     def build(self, channels: int, outputs: int, size: int) -> nn.Module:
         """See `ModelConfig.build`.
@@ -43,21 +40,4 @@ class Config(ModelConfig):
         """
         options = {"drop_rate": self.drop_rate, "drop_path_rate": self.drop_path_rate}
         options = {key: value for key, value in options.items() if value is not None}
-        try:
-            try:
-                network = create(self.architecture, channels, outputs, {**options, "img_size": size})
-            except TypeError as error:
-                # Transformers must know the size, and most convolutional networks refuse to hear of it.
-                if not re.search(r"unexpected keyword argument.*'img_size'", str(error)):
-                    raise
-                network = create(self.architecture, channels, outputs, options)
-        except Exception as error:  # timm asserts, and raises whatever comes
-            raise refused(self.architecture, size, error) from error
-        return tried(network, self.architecture, channels, outputs, size)
-
-
-def create(architecture: str, channels: int, outputs: int, options: dict[str, Any]) -> nn.Module:
-    """timm's network with fresh weights: float32 [B, C, S, S] to [B, K]."""
-    import timm
-
-    return timm.create_model(architecture, pretrained=False, in_chans=channels, num_classes=outputs, **options)
+        return of_timm(self.architecture, channels, outputs, size, options)

@@ -1,0 +1,1 @@
+"""`convoy faces`: the gallery of people, and who is on a picture."""

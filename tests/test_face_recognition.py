@@ -1,0 +1,211 @@
+"""Faces: the task by hand, the order of pictures of one person, and a training from folders of people to a report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_sources import SOURCES
+
+from flows.edits import edited, merged
+from pipeline.augment import stage as augment
+from pipeline.bundle import Bundle
+from pipeline.contracts import AnnotationRules, Frame, Target, Views
+from pipeline.dataset import Dataset
+from pipeline.door import parse
+from pipeline.errors import UserError
+from pipeline.evaluate import stage as evaluate
+from pipeline.ingest import stage as ingest
+from pipeline.params import Params
+from pipeline.policy import Policy
+from pipeline.tasks.face_recognition import Config
+from pipeline.train import stage as train
+from pipeline.train.batches import Material, TrainingBatches
+from pipeline.train.learner import build_learner, epoch_order, in_runs, parameter_groups
+
+ROOT = Path(__file__).parents[1]
+TASK = Config(embedding=2)
+
+# --- the task
+
+
+def test_people_are_classes_and_groups():
+    assert TASK.classes(["s10", "s2", "s2"]) == ["s2", "s10"]
+    assert TASK.group("s2", None) == TASK.group("s2", "session 3") == "s2"
+    assert TASK.stratum("s2") == TASK.stratum("s10")
+    assert TASK.settle("s2", 4, 4, AnnotationRules()).annotation == "s2"
+    assert (TASK.tally("s2"), TASK.columns("s2", ["s1", "s2"])) == ({"s2": 1}, {"label": 1})
+    assert TASK.joined(["s2", "s2"]) == "s2" and TASK.joined(["s2", "s10"]) is None
+    with pytest.raises(UserError, match=r"pictures of two people or more; the source has 1 \('s2'\)"):
+        TASK.classes(["s2"])
+
+
+def test_an_embedding_is_told_at_length_1_and_over_several_views_as_their_mean_direction():
+    outputs = np.array([[3, 4], [0.5, 0], [0, -2]], np.float32)
+    plain = Views(np.arange(3), np.zeros((3, 4)), np.full((3, 2), 4), 4)
+    assert np.stack(TASK.told(outputs, plain)).tolist() == [[0.6, 0.8], [1, 0], [0, -1]]
+    tiles = Views(np.array([0, 0, 1]), np.zeros((3, 4)), np.array([[8, 4], [4, 4]]), 4)
+    (first, second) = TASK.told(outputs, tiles)
+    assert first == pytest.approx(np.array([1.6, 0.8]) / np.sqrt(1.6**2 + 0.8**2)) and second.tolist() == [0, -1]
+    assert TASK.told(np.zeros((1, 2), np.float32), plain._replace(images=np.arange(1), sizes=np.ones((1, 2))))[
+        0
+    ].tolist() == [0, 0]
+
+
+def test_an_embedding_in_words_and_for_programs():
+    task, told = Config(embedding=8), np.array([0.5, -0.5, 0.5, -0.5, 0, 0, 0, 0])
+    assert task.marks(told, ["a"]).words == "a face as 8 numbers: +0.500, -0.500, +0.500, -0.500, ..."
+    assert task.plain(told, ["a"]) == {"embedding": told.tolist()}
+    assert task.truth({"label": 1}, None, ["a", "b"]).words == "b"
+
+
+def test_a_threshold_is_tuned_unless_it_is_given():
+    class Split:
+        classes, labels = ("a", "b"), np.array([0, 0, 1, 1])
+
+        def __len__(self) -> int:
+            return 4
+
+    turns = np.radians([0, 10, 30, 35])
+    told = list(np.stack([np.cos(turns), np.sin(turns)], axis=1))
+    answers = TASK.answers(Split(), told)
+    between = 1 - (np.cos(np.radians(10)) + np.cos(np.radians(20))) / 2
+    assert answers.threshold is None and TASK.tuned(answers).threshold == pytest.approx(between)
+    assert Config(embedding=2, threshold=0.3).tuned(answers).threshold == 0.3
+    assert Config(embedding=2, false_accepts=0.5).tuned(answers).threshold > between
+    assert TASK.tuned(answers.at([0, 1])).threshold is None
+    assert TASK.blind(None, Split()).embeddings.tolist() == [[1, 0]] * 4
+
+
+# --- the order of the pictures
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 50])
+def test_images_of_a_class_follow_each_other_in_runs(length: int) -> None:
+    classes = np.random.default_rng(0).integers(5, size=83)
+    order = in_runs(epoch_order(7, 3, 83), classes, length)
+    assert sorted(order.tolist()) == list(range(83))
+    rounds: list[list[tuple[int, int]]] = []
+    place = 0
+    left = np.bincount(classes).tolist()
+    while place < 83:  # each round gives a run of every class that has some left
+        seen = []
+        for _ in range(sum(count > 0 for count in left)):
+            label = int(classes[order[place]])
+            count = min(length, left[label])
+            assert (classes[order[place : place + count]] == label).all()
+            seen.append((label, count))
+            place += count
+        for label, count in seen:
+            left[label] -= count
+        assert len({label for label, _ in seen}) == len(seen)
+        rounds.append(seen)
+    assert left == [0] * 5
+    if length < 5:
+        assert len({tuple(label for label, _ in seen) for seen in rounds[:4]}) > 1  # not one order for all
+
+
+def test_another_epoch_has_other_runs_and_the_same_epoch_the_same():
+    classes = np.arange(60) % 6
+    first, again, other = (in_runs(epoch_order(7, epoch, 60), classes, 4) for epoch in (0, 0, 1))
+    assert (first == again).all() and (first != other).any()
+
+
+def test_a_batch_holds_pairs():
+    targets = np.arange(40) % 10
+    pictures = np.zeros((40, 8, 8, 1), np.uint8)
+    material = Material([f"{n:064x}" for n in range(40)], pictures, targets, Target.IDENTITY, images_per_class=4)
+    spec = augment.resolve([], 8, 8, 1, Target.IDENTITY)
+    frame = Frame.model_validate("crop")
+    policy = Policy(channels=1, frame=frame, packed=8, size=8, mean=[0.5], deviation=[0.2], transforms=spec)
+    batches = TrainingBatches(material, policy, seed=1, batch_size=8, threads=1)
+    for batch in batches.epoch(0):
+        assert sorted(np.unique(batch.targets.numpy(), return_counts=True)[1].tolist()) == [4, 4]
+    batches.close()
+
+
+# --- from folders of people to a report
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All stages, once: 8 people of three pictures each."""
+    root = tmp_path_factory.mktemp("faces")
+    SOURCES["faces-folder"](root / "source")
+    ready = ROOT / "params" / "faces-folder.yaml"
+    text = merged(ready.read_text(), (ROOT / "params.yaml").read_text(), str(ready))
+    changes = (
+        *(f"data.path={root / 'source'}", "augment.size=24", "augment.frame=stretch"),
+        *("model={name: embedding, width: 8}", "task.embedding=16", "train.epochs=6", "train.batch_size=6"),
+        *("train.images_per_class=3", "compute.threads=1", "compute.loader_threads=1", "compute.device=cpu"),
+        *("compute.precision=float32", "compute.memory_format=contiguous", "evaluate.resamples=100"),
+    )
+    (root / "params.yaml").write_text(edited(text, list(changes)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        params = of(root)
+        ingest.run(params, Path("out/dataset"))
+        dataset = Dataset.open()
+        Path("out/policy").mkdir()
+        augment.run(params, dataset, Path("out/policy"))
+        for folder in ("out/model", "out/training"):
+            Path(folder).mkdir()
+        train.run(params, dataset, Policy.open(), Path("out/model"), Path("out/training"))
+        evaluate.run(params, dataset, Bundle.open(), Path("out/evaluation"))
+    return root
+
+
+def of(root: Path) -> Params:
+    return parse(Params, (root / "params.yaml").read_text())
+
+
+@pytest.fixture
+def inside(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(project)
+    return project
+
+
+def test_no_person_is_in_two_splits(inside: Path) -> None:
+    dataset = Dataset.open()
+    people = {split: set(dataset.split(split).labels.tolist()) for split in ("train", "val", "test")}
+    assert [len(people[split]) for split in people] == [4, 2, 2]
+    assert len(set.union(*people.values())) == 8
+    assert {split: len(dataset.split(split)) for split in people} == {"train": 12, "val": 6, "test": 6}
+
+
+def test_the_threshold_that_validation_chose_is_in_the_model(inside: Path) -> None:
+    task: Any = Bundle.open().task
+    assert 0 < task.threshold < 2 and task.embedding == 16 and of(inside).task.threshold is None
+    found = json.loads(Path("out/evaluation/metrics.json").read_text())
+    assert {"verification_auc", "equal_error_rate", "tar_at_far_1e2", "rank1", "rank5"} <= set(found)
+    report = Path("out/evaluation/report.html").read_text()
+    assert "Two images, one person?" in report and "How soon the person is found" in report
+
+
+def test_the_weights_of_the_loss_learn_are_kept_in_checkpoints_and_not_in_the_model(inside: Path) -> None:
+    params, dataset = of(inside), Dataset.open()
+    learner = build_learner(params, dataset, Policy.open())
+    before = learner.loss.centres.detach().clone()
+    assert before.shape == (4, 16)  # of the people in training alone
+    (saved,) = Path(".convoy/train").glob("*/checkpoint.pt")
+    state = torch.load(saved, weights_only=True)["state"]
+    learnt = state["learner"]["loss.centres"]
+    assert learnt.shape == (4, 16) and (learnt - before).abs().min() > 0
+    groups = parameter_groups(learner)
+    assert any(weights is learner.loss.centres for weights in groups[0]["params"])
+    moments = [one["exp_avg"].shape for one in state["optimizer"]["state"].values()]
+    assert (4, 16) in [tuple(shape) for shape in moments]
+    assert not [name for name in load_file("out/model/weights.safetensors") if "centres" in name]
+
+
+def test_images_per_class_needs_one_class_of_an_image(inside: Path) -> None:
+    split = Dataset.open().split("train")
+    info = split.dataset.info.model_copy(update={"learns": "MASK"})
+    masks = type(split)(type(split.dataset)(split.dataset.root, info, split.dataset.samples), split.samples)
+    with pytest.raises(UserError, match=r"train.images_per_class is 4, but what is learnt is one class per pixel"):
+        Material.of(masks, Frame.model_validate("stretch"), 24, 4)
