@@ -7,6 +7,7 @@ seed, epoch, sample id) alone, so pixels are the same for any number of threads,
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import os
@@ -79,6 +80,7 @@ class Augmenter:
         self._compose = albumentations.from_dict(spec)
         if carries in PARAMETERS and self._compose.transforms:
             self._compose = albumentations.Compose(self._compose.transforms, **PARAMETERS[carries])
+        _resize_from_corners(self._compose)
         self._carry = CARRIERS[carries]
         self._bits = np.random.PCG64(0)
         self._random = random.Random(0)  # noqa: S311 (augmentation, not secrets)
@@ -130,12 +132,13 @@ def _with_objects(compose: Any, pixels: np.ndarray, target: np.ndarray) -> tuple
 def _with_points(compose: Any, pixels: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points float32 [J, 4] move, those that leave the picture too; in a mirror each becomes its partner.
 
-    Whether the picture is mirrored is seen by three places that move along: they turn the other way round then.
+    Whether the picture is mirrored is seen by three places that move along: they turn the other way round then. To
+    Albumentations the middle of the first pixel is 0, and to us half a pixel.
     """
     if not compose.transforms:
         return pixels, target
-    moved = compose(image=pixels, keypoints=np.concatenate([target[:, :2], CORNER]))
-    places = np.asarray(moved["keypoints"], np.float32).reshape(-1, 2)
+    moved = compose(image=pixels, keypoints=np.concatenate([target[:, :2], CORNER]) - 0.5)
+    places = np.asarray(moved["keypoints"], np.float32).reshape(-1, 2) + 0.5
     along, down = places[-2:] - places[-3]
     table = target.copy()
     table[:, :2] = places[:-3] * target[:, 2:3]
@@ -145,6 +148,35 @@ def _with_points(compose: Any, pixels: np.ndarray, target: np.ndarray) -> tuple[
     return moved["image"], table
 
 
+def _resize_from_corners(compose: Any) -> None:
+    """Have the transforms that resize do so from the corner of the first pixel, as they do with its picture.
+
+    Of points they take its middle for it, unlike all others. (Measured with dots painted at points: a picture enlarged
+    from 65 to 130 pixels puts them half a pixel beside the dots.)
+    """
+    for transform in compose.transforms:
+        if isinstance(transform, albumentations.BaseCompose):
+            _resize_from_corners(transform)
+        elif isinstance(transform, RESIZING):
+            transform._key2func["keypoints"] = functools.partial(_from_corner, transform.apply_to_keypoints)
+
+
+def _from_corner(move: Callable[..., np.ndarray], points: np.ndarray, **how: Any) -> np.ndarray:
+    half = np.zeros(points.shape[1], points.dtype)
+    half[:2] = 0.5
+    moved: np.ndarray = move(points + half, **how) - half
+    return moved
+
+
+RESIZING = (
+    *(albumentations.Resize, albumentations.RandomScale, albumentations.LongestMaxSize, albumentations.SmallestMaxSize),
+    *(albumentations.RandomResizedCrop, albumentations.RandomSizedCrop, albumentations.CropAndPad),
+    albumentations.RandomSizedBBoxSafeCrop,
+)
+MIRRORING = frozenset({"HorizontalFlip", "VerticalFlip", "Transpose", "D4", "SquareSymmetry"})
+"""Names of transforms that turn left into right."""
+SIDED = frozenset({Target.POINTS})
+"""Kinds of what is learnt of which a left one is a right one in a mirror."""
 CORNER = np.array([[0, 0], [8, 0], [0, 8]], np.float32)
 """A place, and one to the right of it and one below it."""
 CARRIERS: dict[Target, Carrier] = {
@@ -193,6 +225,15 @@ def _build(transform: Transform) -> Any:
         raise UserError(
             f"params.yaml: augment: {transform.name} refuses {arguments}: {' '.join(str(error).split())}"
         ) from error
+
+
+def mirrors(transforms: Sequence[Transform]) -> bool:
+    """Whether any of them, or of those within them, turns left into right."""
+    return any(
+        transform.name in MIRRORING
+        or mirrors([Transform.model_validate(inner) for inner in transform.arguments.get("transforms", ())])
+        for transform in transforms
+    )
 
 
 def _voided(kind: Any, arguments: dict[str, Any]) -> dict[str, Any]:
