@@ -24,9 +24,9 @@ INEXACT = "{count:,} boxes are read again not to the last bit: COCO writes width
 
 
 class Coco(Writer):
-    """Boxes as x, y, width, height; what they are worth is read back as x, y, x + width, y + height."""
+    """Boxes as x, y, width, height; what they are worth is read back as x, y, x + width, y + height. Pixels as runs."""
 
-    takes: ClassVar[Target] = Target.OBJECTS
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.OBJECTS, Target.INSTANCES})
     outlines: ClassVar[bool] = True
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
@@ -38,11 +38,11 @@ class Coco(Writer):
         assert row.objects is not None
         self.write(f"{row.split}/{row.name}", row.data)
         of_split = self._said.setdefault(row.split, {"images": [], "annotations": []})
-        number = len(of_split["images"]) + 1
+        number, size = len(of_split["images"]) + 1, (row.width, row.height)
         image = {"id": number, "file_name": row.name, "width": row.width, "height": row.height}
         of_split["images"].append(json.dumps(image))
         for box in row.objects:
-            of_split["annotations"].append(json.dumps(self._entry(box, number, len(of_split["annotations"]) + 1)))
+            of_split["annotations"].append(json.dumps(self._entry(box, number, len(of_split["annotations"]) + 1, size)))
 
     def finish(self) -> Mapping[str, str]:
         categories = [json.dumps({"id": number, "name": name}) for number, name in enumerate(self.classes, start=1)]
@@ -52,7 +52,7 @@ class Coco(Writer):
             self.write(f"annotations/instances_{split}.json", f"{{\n{body}\n}}\n".encode())
         return {}
 
-    def _entry(self, box: Box, image: int, number: int) -> dict[str, Any]:
+    def _entry(self, box: Box, image: int, number: int, size: tuple[int, int]) -> dict[str, Any]:
         (width, exact_x), (height, exact_y) = extent(box.x1, box.x2), extent(box.y1, box.y2)
         if not (exact_x and exact_y):
             self.notes.add(INEXACT)
@@ -66,6 +66,9 @@ class Coco(Writer):
         }
         if box.outline is not None:
             entry["segmentation"] = [list(polygon) for polygon in box.outline]
+        if box.runs is not None:
+            entry["area"] = float(sum(box.runs[1::2]))
+            entry["segmentation"] = {"size": [size[1], size[0]], "counts": list(box.runs)}
         return entry
 
 

@@ -25,7 +25,7 @@ TAKEN = frozenset(("__macosx", "thumbs.db", "desktop.ini"))
 class Folder(Writer):
     """Class folders."""
 
-    takes: ClassVar[Target] = Target.LABEL
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL})
     details: ClassVar[bool] = True
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:

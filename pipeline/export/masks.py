@@ -24,7 +24,7 @@ ABSENT = frozenset(("void", "ignore", "ignored", "__ignore__", "_ignore_", "unla
 class Masks(Writer):
     """Index PNGs."""
 
-    takes: ClassVar[Target] = Target.MASK
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.MASK})
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
         super().__init__(folder, classes)

@@ -71,10 +71,11 @@ def _kind(form: str, dataset: Dataset) -> type[Writer]:
     """
     kinds = {name: importlib.import_module(f"pipeline.export.{name}").FORMAT for name in FORMATS}
     learns = Target[dataset.info.learns]
-    if kinds[form].takes is not learns:
-        fitting = [name for name, kind in kinds.items() if kind.takes is learns]
+    if learns not in kinds[form].takes:
+        fitting = [name for name, kind in kinds.items() if learns in kind.takes]
+        held = ", or ".join(sorted(map(_short, kinds[form].takes)))
         raise UserError(
-            f"Format {form!r} holds {_short(kinds[form].takes)}, and the dataset has {_short(learns)}. "
+            f"Format {form!r} holds {held}, and the dataset has {_short(learns)}. "
             f"{'It fits: ' + ', '.join(fitting) if fitting else 'No format here holds these'}."
         )
     kind: type[Writer] = kinds[form]

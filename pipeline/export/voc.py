@@ -19,7 +19,7 @@ from pipeline.export.writer import Box, Row, Writer
 class Voc(Writer):
     """Boxes by their corners, which may lie between pixels; what is hard or a crowd is `difficult`."""
 
-    takes: ClassVar[Target] = Target.OBJECTS
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.OBJECTS})
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
         super().__init__(folder, classes)

@@ -41,6 +41,8 @@ class Box(NamedTuple):
     crowd: bool
     outline: Sequence[Sequence[float]] | None
     """Polygons of x, y, x, y, ..."""
+    runs: Sequence[int] | None = None
+    """Its pixels, as `pipeline.masks.of_runs` has them."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Notes:
 class Writer(ABC):
     """A format: `pipeline/export/<name>.py`."""
 
-    takes: ClassVar[Target]
+    takes: ClassVar[frozenset[Target]]
     outlines: ClassVar[bool] = False
     """Whether it holds shapes of objects."""
     details: ClassVar[bool] = False
@@ -139,7 +141,8 @@ def rows(dataset: Dataset) -> Iterator[Row]:
 
 
 def _box(one: Mapping[str, Any]) -> Box:
-    return Box(one["label"], one["x1"], one["y1"], one["x2"], one["y2"], one["crowd"], one["outline"])
+    corners = one["x1"], one["y1"], one["x2"], one["y2"]
+    return Box(one["label"], *corners, one["crowd"], one.get("outline"), one.get("runs"))
 
 
 def suffix(data: bytes) -> str:

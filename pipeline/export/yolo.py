@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from pipeline.contracts import SPLITS, Target
+from pipeline.export._contours import contour
 from pipeline.export.writer import Box, Row, Writer
+from pipeline.masks import of_runs
 
 STEPS = 3
 """Neighbouring numbers that are tried, on either side."""
@@ -25,9 +27,9 @@ INEXACT = "{count:,} boxes are read again not to the last bit: YOLO writes share
 
 
 class Yolo(Writer):
-    """Boxes; where an object has one polygon, that."""
+    """Boxes; where an object has one polygon, that; of its pixels, the polygon that is filled to them."""
 
-    takes: ClassVar[Target] = Target.OBJECTS
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.OBJECTS, Target.INSTANCES})
     outlines: ClassVar[bool] = True
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
@@ -57,6 +59,11 @@ class Yolo(Writer):
 
     def _shape(self, box: Box, width: int, height: int) -> tuple[list[float], bool]:
         """The values of a row, and whether they are read again exactly."""
+        if box.runs is not None:
+            left, top, right, bottom = map(int, (box.x1, box.y1, box.x2, box.y2))
+            corners = contour(of_runs(box.runs, width, height)[top:bottom, left:right])
+            # A corner that is missed by a billionth of a pixel is still far from the middle of any.
+            return [value for x, y in corners for value in ((x + left) / width, (y + top) / height)], True
         if box.outline is not None:
             polygon = list(box.outline[0]) if len(box.outline) == 1 else []
             if polygon and _around(polygon) == (box.x1, box.y1, box.x2, box.y2):

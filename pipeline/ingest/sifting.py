@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from pipeline.annotations import Canvas, Flaw, FlawKind, Painted
+from pipeline.annotations import Canvas, Flaw, FlawKind, Objects, Painted, Pieces
 from pipeline.contracts import AnnotationRules, Found, LeftOut, Settled, TaskConfig
 from pipeline.errors import UserError
 from pipeline.ingest.child import Job
@@ -133,7 +133,7 @@ class _Read(NamedTuple):
     rejected: list[Rejected]
     flaws: list[Flaw]
     """That belong to no picture."""
-    canvases: dict[str, Canvas]
+    canvases: dict[str, Canvas | Objects]
     """By the id of the painted annotation."""
 
 
@@ -146,7 +146,7 @@ def _read(
 ) -> _Read:
     """Every file of the source, decoded."""
     read = _Read([], [], [], {})
-    painted: dict[str, Painted] = {}
+    painted: dict[str, Painted | Pieces] = {}
 
     def undecoded() -> Iterator[tuple[str, Job]]:
         from pipeline.ingest import painting
@@ -161,7 +161,7 @@ def _read(
                 continue
             content = hashlib.sha256(item.data).hexdigest()
             annotation = next((item.annotation[kind] for kind in task.reads if kind in item.annotation), None)
-            if isinstance(annotation, Painted):
+            if isinstance(annotation, Painted | Pieces):
                 job = Job(True, painting.packed(annotation))
                 identity = f"mask {hashlib.sha256(job.data).hexdigest()}"
                 if identity not in painted:
@@ -183,18 +183,20 @@ def _read(
     return read
 
 
-def _emptied(painted: Painted) -> Painted:
-    return replace(painted, layers=tuple(replace(layer, data=b"") for layer in painted.layers))
+def _emptied(painted: Painted | Pieces) -> Painted | Pieces:
+    emptied = replace(painted, layers=tuple(replace(layer, data=b"") for layer in painted.layers))
+    if isinstance(emptied, Pieces) and emptied.kinds:
+        return replace(emptied, kinds=replace(emptied.kinds, data=b""))
+    return emptied
 
 
-def _canvas(painted: Painted, verdict: Verdict, spool: Spool) -> Canvas:
+def _canvas(painted: Painted | Pieces, verdict: Verdict, spool: Spool) -> Canvas | Objects:
     from pipeline.ingest import painting
 
     if verdict.painted is None or isinstance(verdict.painted[0], str):
-        found = verdict.reason or str(verdict.painted[0] if verdict.painted else "")
-        return painting.unpainted(Flaw(FlawKind.UNREADABLE, painted.layers[0].name, "", found))
-    canvas: Canvas = _stored(painting.canvas(painted, *verdict.painted), spool)
-    return canvas
+        return painting.unmade(painted, verdict.reason or str(verdict.painted[0] if verdict.painted else ""))
+    made: Canvas | Objects = _stored(painting.made(painted, *verdict.painted), spool)
+    return made
 
 
 def _stored(annotation: Any, spool: Spool) -> Any:
@@ -207,7 +209,7 @@ def _stored(annotation: Any, spool: Spool) -> Any:
 
 
 def _settled(
-    file: _File, canvases: Mapping[str, Canvas], verdict: Verdict, task: TaskConfig, rules: AnnotationRules
+    file: _File, canvases: Mapping[str, Canvas | Objects], verdict: Verdict, task: TaskConfig, rules: AnnotationRules
 ) -> tuple[Any, list[Problem]]:
     """What the task learns from a file, if it can, and what was wrong."""
     wrong = [noted(flaw, rules) for flaw in file.flaws]
@@ -222,7 +224,8 @@ def _settled(
     settled = Settled(None)
     if annotation is not None:
         settled = task.settle(annotation, verdict.width, verdict.height, rules)
-        wrong += [noted(flaw, rules, done) for flaw, done in settled.problems]
+        named = [(flaw if flaw.source else flaw._replace(source=file.name), done) for flaw, done in settled.problems]
+        wrong += [noted(flaw, rules, done) for flaw, done in named]
     if any(problem.done == "reject" for problem in wrong):
         return None, wrong
     return settled.annotation, wrong

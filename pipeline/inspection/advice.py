@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pipeline.contracts import SPLITS, Target
+from pipeline.contracts import SPLITS, TaskConfig
+from pipeline.plugin import config_class
 from pipeline.source import printable
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def advice(seen: Seen) -> str:
         first, *others = seen.tasks
         more = f"  # or {', '.join(others)}" if others else ""
         lines += ["task:", f"  name: {first}{more}"]
-        located = Target[seen.tasks[first]].located
+        task = config_class("tasks", first)
+        located = issubclass(task, TaskConfig) and task.learns.located
     else:
         located = False
     lines += ["augment:", "  name: standard", f"  size: {_side(seen)}"]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from pipeline.annotations import Drawn, Flaw, FlawKind, Objects, Painted
+from pipeline.annotations import Drawn, Flaw, FlawKind, Layer, Objects, Painted, Pieces
 from pipeline.contracts import SPLITS, AnnotationRules, FormatConfig, Found, LeftOut, Target, TaskConfig
 from pipeline.errors import UserError, did_you_mean
 from pipeline.inspection.advice import advice
@@ -44,7 +44,7 @@ class Seen:
     masks: int = 0
     """Painted ones whose pixels were counted, of a sample; 0 where outlines were."""
     tasks: dict[str, str] = field(default_factory=dict)
-    """Those that could learn from it, and what they learn."""
+    """Those that could learn from it, and what they would read, the most natural first."""
     sizes: Sizes = field(default_factory=Sizes)
     problems: Groups = field(default_factory=Groups)
     """With annotations, by the rule of `params.yaml` that they fall under."""
@@ -148,10 +148,20 @@ def _count(item: Found, seen: Seen, classes: dict[Target, Classes]) -> None:
         seen.said[target.name] = seen.said.get(target.name, 0) + 1
         if isinstance(annotation, str):
             classes[target].add([annotation])
+        elif isinstance(annotation, frozenset):
+            classes[target].add(sorted(annotation))
         elif isinstance(annotation, Objects):
             classes[target].add([thing.name for thing in annotation.things if not thing.crowd])
         elif isinstance(annotation, Drawn):
             classes[target].add([thing.name for thing in annotation.objects.things])
+        elif isinstance(annotation, Pieces):
+            classes[target].add([name for layer in annotation.layers for name in _objects(layer)])
+
+
+def _objects(layer: Layer) -> list[str]:
+    """The classes of the objects of a layer; of a grey one both its colour and its level may be named."""
+    coloured = any(isinstance(value, tuple) for value in layer.classes)
+    return [name for value, name in layer.classes.items() if isinstance(value, tuple) is coloured]
 
 
 def _task_for(target: Target) -> TaskConfig | None:
@@ -182,9 +192,9 @@ def _tasks(seen: Seen, config: FormatConfig) -> dict[str, str]:
     """Tasks that learn from what was found; of a source that says nothing, from what its format can say."""
     known = [target for target in Target if target.name in seen.said] or sorted(config.gives)
     found: dict[str, str] = {}
+    every = [(name, config_class("tasks", name)) for name in names("tasks")]
     for target in sorted(known, key=lambda target: (-seen.said.get(target.name, 0), target is Target.LABEL)):
-        for name in names("tasks"):
-            task = config_class("tasks", name)
-            if issubclass(task, TaskConfig) and task.learns is target:
-                found[name] = target.name
+        fitting = [(name, task) for name, task in every if issubclass(task, TaskConfig) and target in task.reads]
+        for name, _ in sorted(fitting, key=lambda pair: pair[1].learns is not target):
+            found.setdefault(name, target.name)
     return found
