@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from pipeline.wording import stepped
+
 BAR = 100
 """Width of an interval's canvas; the style sheet says how wide it is shown."""
 TICKS = 5
@@ -28,12 +30,7 @@ class Scale(NamedTuple):
 
     def ticks(self) -> list[tuple[float, str]]:
         """Round values within, each with what it is called."""
-        rough = (self.high - self.low) / TICKS or 1.0
-        power = 10.0 ** math.floor(math.log10(rough))
-        step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
-        decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-        first, last = math.ceil(self.low / step - 1e-6), math.floor(self.high / step + 1e-6)
-        return [(index * step, f"{index * step:.{decimals}f}") for index in range(first, last + 1)]
+        return stepped(self.low, self.high, TICKS)
 
 
 def interval_bar(

@@ -1,32 +1,27 @@
-"""What a run's model said of the test images, and which of them it does not answer perfectly: from its predictions.
+"""Which of the test images a run's model does not answer perfectly: from its predictions.
 
-Columns that every task has are enough for a list; what is to be drawn is kept of the run that was looked at last.
+Columns that every task has are enough for a list. Where answers are classes, right or wrong, they can be asked for by
+class; where they are more than one word, truth and answer are shown beside each other.
 """
 
 from __future__ import annotations
 
-import io
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dashboard.opened import Opened, task_named
-from dashboard.pictures import Missing, fits
-from flows.records import outputs
+from dashboard.answered import located, read
+from dashboard.told import Told, told
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.answering import Marks
     from pipeline.registry.runs import RunRecord
 
-PREDICTIONS = "out/evaluation/predictions.parquet"
 LISTED = ("id", "source", "actual", "answer", "quality", "confidence", "loss")
 OLD = ("label", "predicted")
 """Class ids, of runs before there were tasks with other answers."""
-DRAWN = ("id", "marks", "mask")
-MOST_BYTES = 64_000_000
-"""Of what is to be drawn for one run: more is read anew for each picture."""
+MARKS = "marks"
+"""Column of what is to be shown beside a picture; what lies in it is drawn from there one by one."""
 
 
 class Mistake(NamedTuple):
@@ -38,6 +33,8 @@ class Mistake(NamedTuple):
     answer: str
     quality: float
     confidence: float
+    told: Told
+    """The answer as it is shown."""
 
 
 class Found(NamedTuple):
@@ -51,10 +48,32 @@ class Found(NamedTuple):
     pages: int
 
 
-def located(record: RunRecord) -> bool:
-    """Whether what the model of a run says lies somewhere in a picture, and is to be drawn on it."""
-    task = task_named(str(record.params.get("task", {}).get("name", "")))
-    return task is not None and task.learns.located
+class _Every(NamedTuple):
+    """The answers of a run that are not perfect, in the order of a list."""
+
+    table: Any
+    ids: Any
+    """Of all images that were asked, in the order of the predictions."""
+    beside: bool
+    sure: bool
+
+
+def beside(record: RunRecord) -> bool:
+    """Whether truth and answer are shown beside each other; else answers are classes, right or wrong.
+
+    Raises:
+        UserError: the answers are not on this machine.
+    """
+    return _mistakes(record.id, record.version.digest).beside
+
+
+def sure(record: RunRecord) -> bool:
+    """Whether the answers say how sure they are.
+
+    Raises:
+        UserError: the answers are not on this machine.
+    """
+    return _mistakes(record.id, record.version.digest).sure
 
 
 def found(record: RunRecord, actual: str, answer: str, page: int, size: int) -> Found:
@@ -73,14 +92,27 @@ def found(record: RunRecord, actual: str, answer: str, page: int, size: int) -> 
     import pyarrow.compute as pc
 
     every = _mistakes(record.id, record.version.digest)
-    table = every
+    table = every.table
     for column, value in (("actual", actual), ("answer", answer)):
         if value:
             table = table.filter(pc.equal(table.column(column), value))
     pages = max(1, -(-table.num_rows // size))
     page = min(page, pages)
-    rows = table.slice((page - 1) * size, size).select(Mistake._fields).to_pylist()
-    return Found([Mistake(**row) for row in rows], table.num_rows, every.num_rows, page, pages)
+    drawn = located(record)
+
+    def other(place: int) -> str:
+        known = 0 <= place < len(every.ids)
+        return f"/pictures/{record.data.digest}/{every.ids[place].as_py()}" if known else ""
+
+    def one(row: dict[str, Any]) -> Mistake:
+        text, _ = row.pop(MARKS, ""), row.pop("loss")
+        if drawn:
+            return Mistake(**row, told=Told(row["answer"], f"/runs/{record.id}/answers/{row['id']}"))
+        return Mistake(**row, told=told(row["answer"], row["actual"], text, other))
+
+    names = [name for name in (*LISTED, MARKS) if name in table.column_names]
+    rows = table.slice((page - 1) * size, size).select(names).to_pylist()
+    return Found(list(map(one, rows)), table.num_rows, every.table.num_rows, page, pages)
 
 
 def pairs(record: RunRecord, most: int) -> list[tuple[str, str, int]]:
@@ -89,69 +121,16 @@ def pairs(record: RunRecord, most: int) -> list[tuple[str, str, int]]:
     Raises:
         UserError: the answers are not on this machine.
     """
-    table = _mistakes(record.id, record.version.digest)
+    table = _mistakes(record.id, record.version.digest).table
     counted = table.group_by(["actual", "answer"], use_threads=False).aggregate([("id", "count")])
     order = [("id_count", "descending"), ("actual", "ascending"), ("answer", "ascending")]
     rows = counted.sort_by(order).slice(0, most).to_pylist()
     return [(row["actual"], row["answer"], row["id_count"]) for row in rows]
 
 
-def marks(record: RunRecord, version: Opened, row: Mapping[str, Any]) -> Marks:
-    """What the model of a run says of an image, to be drawn.
-
-    Args:
-        record: of the run.
-        version: of the data that it learnt from.
-        row: of the image, of `samples.parquet`.
-
-    Raises:
-        Missing: nothing is said of this image, or it cannot be drawn.
-    """
-    import pyarrow.compute as pc
-
-    from pipeline import masks
-    from pipeline.answering import from_text
-
-    try:
-        table = _drawn.of(record)
-    except UserError:
-        raise Missing("not on this machine") from None
-    said = table.filter(pc.equal(table.column("id"), row["id"])).to_pylist()
-    if not said:
-        raise Missing("no answer to it")
-    mask = said[0].get("mask")
-    if mask:
-        fits(mask, row)
-    return from_text(said[0].get("marks") or "", version.info.classes, masks.decode(mask) if mask else None)
-
-
-class _Last:
-    """What is to be drawn for the run that was asked for last."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._key = ("", "")
-        self._table: Any = None
-
-    def of(self, record: RunRecord) -> Any:
-        """The columns `DRAWN` of its predictions."""
-        key = record.id, record.version.digest
-        with self._lock:
-            if self._key == key:
-                return self._table
-            self._table = None  # before the next one is read
-            table = _read(record, DRAWN)
-            if table.nbytes <= MOST_BYTES:
-                self._key, self._table = key, table
-            return table
-
-
-_drawn = _Last()
-
-
 @lru_cache(maxsize=4)
-def _mistakes(run: str, digest: str) -> Any:
-    """The columns `LISTED` of the images that are not answered perfectly, in the order of a list.
+def _mistakes(run: str, digest: str) -> _Every:
+    """The columns `LISTED` of the images that are not answered perfectly.
 
     Args:
         run: its id.
@@ -164,11 +143,18 @@ def _mistakes(run: str, digest: str) -> Any:
     record = runs.read(run)
     if record is None:
         raise UserError(f"Run {run[:8]} has no record.")
-    table = _read(record, (*LISTED, *OLD))
+    drawn = located(record)
+    table = read(record, (*LISTED, *OLD) if drawn else (*LISTED, *OLD, MARKS))
     if "actual" not in table.column_names:
         table = _renamed(table, record.data.classes)
-    key = ("loss", "descending") if located(record) else ("confidence", "descending")
-    return table.filter(pc.less(table.column("quality"), 1)).sort_by([key, ("id", "ascending")])
+    quality = table.column("quality")
+    graded = pc.any(pc.and_(pc.greater(quality, 0), pc.less(quality, 1))).as_py()
+    marked = MARKS in table.column_names and pc.any(pc.not_equal(table.column(MARKS), "")).as_py()
+    shown_beside = bool(drawn or graded or marked)
+    key = ("loss", "descending") if shown_beside else ("confidence", "descending")
+    wrong = table.filter(pc.less(quality, 1)).sort_by([key, ("id", "ascending")])
+    sure = pc.any(pc.less(table.column("confidence"), 1)).as_py()
+    return _Every(wrong, table.column("id"), shown_beside, bool(sure))
 
 
 def _renamed(table: Any, classes: Sequence[str]) -> Any:
@@ -185,20 +171,3 @@ def _renamed(table: Any, classes: Sequence[str]) -> Any:
     for name, values in more.items():
         table = table.append_column(name, values)
     return table
-
-
-def _read(record: RunRecord, columns: Sequence[str]) -> Any:
-    """Those of `columns` that the predictions of a run have.
-
-    Raises:
-        UserError: they are not on this machine.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    data = outputs.read(record, PREDICTIONS, remote=False)
-    try:
-        with pq.ParquetFile(io.BytesIO(data)) as file:
-            return file.read([name for name in columns if name in file.schema_arrow.names])
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise UserError(f"The answers of this run cannot be read: {error}") from error

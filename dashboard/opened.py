@@ -29,6 +29,8 @@ SAMPLES, REJECTED, PROBLEMS = "samples.parquet", "rejected.parquet", "problems.p
 SHARDS, MASKS = "shards/", "masks/"
 OUTLINE = ".outline."
 """In the path of a column that nobody shows, and that is larger than all others together."""
+RUNS = ".runs."
+"""Likewise of one that is read row by row: the pixels of objects."""
 
 
 class Away(UserError):
@@ -114,6 +116,11 @@ class Opened:
     def located(self) -> bool:
         """Whether what is known of its pictures lies somewhere in them, and can be drawn."""
         return self.task is not None and self.task.learns.located
+
+    @property
+    def named(self) -> tuple[str, str]:
+        """What its classes are, one and many of them: see `contracts.Target.named`."""
+        return self.task.learns.named if self.task else ("class", "classes")
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> Any:
         """The pyarrow table in one of its parquet files; of `columns`, those that it has.

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from dashboard.opened import PROBLEMS, REJECTED, SAMPLES, Opened
+from dashboard.opened import PROBLEMS, REJECTED, RUNS, SAMPLES, Opened
 from pipeline.contracts import SPLITS
 
 SHOWN = 5
 """Values of a metadata column that are named."""
+LABELS = "labels."
+"""Before the path of a column of sets of class ids."""
 SHOWN_COLUMNS = ("id", "source", "split", "width", "height")
 KINDS = (
     ("^the same bytes as .*", "the same bytes as another picture"),
@@ -123,8 +125,9 @@ def metadata(version: Opened) -> list[Column]:
 
 
 def class_column(version: Opened) -> str | None:
-    """The column of class ids, by which images can be asked for: of each image, or of each of its objects."""
-    return next((path for path in version.leaves if path == "label" or path.endswith(".label")), None)
+    """The column of class ids, by which images can be asked for: of each image, one or many, or of its objects."""
+    paths = (path for path in version.leaves if path == "label" or path.endswith(".label") or path.startswith(LABELS))
+    return next(paths, None)
 
 
 def images(version: Opened, split: str, label: int | None, page: int, size: int) -> Some:
@@ -150,13 +153,14 @@ def images(version: Opened, split: str, label: int | None, page: int, size: int)
     places = pc.indices_nonzero(wanted)
     page, pages = bounded(page, len(places), size)
     known = version.task.fields if version.task else ()
-    columns = [*SHOWN_COLUMNS, *(path for path in version.leaves if path.partition(".")[0] in known)]
+    mine = [path for path in version.leaves if path.partition(".")[0] in known and RUNS not in path]
+    columns = [*SHOWN_COLUMNS, *mine]
     rows = version.table(SAMPLES, columns).take(places[(page - 1) * size : page * size]).to_pylist()
     return Some([_image(version, row) for row in rows], len(places), page, pages)
 
 
 def _holding(column: Any, label: int) -> Any:
-    """Which rows are of a class, or hold an object of it: pyarrow booleans."""
+    """Which rows are of a class, alone or among others, or hold an object of it: pyarrow booleans."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -164,7 +168,8 @@ def _holding(column: Any, label: int) -> Any:
     if not pa.types.is_list(column.type):
         return pc.fill_null(pc.equal(column, label), False)
     flat, parents = pc.list_flatten(column), pc.list_parent_indices(column)
-    hits = parents.filter(pc.equal(pc.struct_field(flat, "label"), label))
+    labels = pc.struct_field(flat, "label") if pa.types.is_struct(flat.type) else flat
+    hits = parents.filter(pc.equal(labels, label))
     found = np.zeros(len(column), bool)
     found[hits.to_numpy()] = True
     return pa.chunked_array([pa.array(found)])

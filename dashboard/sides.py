@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dashboard.answered import drawable
+from dashboard.opened import Opened
+from dashboard.pictures import Missing
+from dashboard.told import Told, told
 from pipeline.errors import UserError
 from pipeline.registry import cases
 
+if TYPE_CHECKING:
+    from pipeline.answering import Marks
+
 CHANGES = {"broken": "breaks", "fixed": "fixes", "both wrong": "both wrong", "both right": "both right"}
 """As the gate writes them, and as tabs name them."""
+SIDES = ("champion", "challenger")
+KEPT = ("id", *(f"{side}_{kind}" for side in SIDES for kind in ("marks", "mask")))
+"""Columns of what is to be drawn."""
 SLICE = "slice:"
 FEW = 30
+
+
+class Data(NamedTuple):
+    """The version of the data whose images were compared."""
+
+    digest: str
+    located: bool
+    """Whether answers lie somewhere in the pictures, and are drawn on them."""
 
 
 class Wanted(NamedTuple):
@@ -52,14 +70,24 @@ class Images(NamedTuple):
     parts: Sequence[str]
     gone: str
     """Why there are none, where they cannot be read."""
+    beside: bool
+    """Whether answers are more than words, and shown beside the truth."""
 
 
-def compared(case: str, wanted: Wanted, number: int, per_page: int) -> Images:
-    """The images of a case that are wanted."""
+def compared(case: str, wanted: Wanted, number: int, per_page: int, data: Data) -> Images:
+    """The images of a case that are wanted.
+
+    Args:
+        case: its id.
+        wanted: which of them.
+        number: of the page, from 1.
+        per_page: images on one.
+        data: that they are of.
+    """
     try:
         table = _table(case)
     except UserError as error:
-        return Images([], "", {}, 0, 1, 1, [], [], [], str(error))
+        return Images([], "", {}, 0, 1, 1, [], [], [], str(error), beside=False)
     fits = _fitting(table, wanted)
     counts = {name: int(pc.sum(pc.equal(fits.column("change"), name)).as_py() or 0) for name in CHANGES}
     show = wanted.show if wanted.show in CHANGES else next((name for name, count in counts.items() if count), "broken")
@@ -68,8 +96,10 @@ def compared(case: str, wanted: Wanted, number: int, per_page: int) -> Images:
     found = found.sort_by([("challenger_confidence", "descending"), ("id", "ascending")])
     pages = max(1, -(-found.num_rows // per_page))
     number = min(number, pages)
+    rows = [_shown(case, row, data) for row in found.slice((number - 1) * per_page, per_page).to_pylist()]
+    answers = [one for row in rows for one in row["told"].values()]
     return Images(
-        shown=found.slice((number - 1) * per_page, per_page).to_pylist(),
+        shown=rows,
         show=show,
         counts=counts,
         total=found.num_rows,
@@ -84,6 +114,7 @@ def compared(case: str, wanted: Wanted, number: int, per_page: int) -> Images:
             for value in _values(table, name)
         ],
         gone="",
+        beside=data.located or any(one.bars or one.other for one in answers),
     )
 
 
@@ -107,7 +138,55 @@ def _values(table: pa.Table, column: str) -> list[str]:
     return sorted(value for value in pc.unique(table.column(column)).to_pylist() if value is not None)
 
 
+def marks(case: str, side: str, version: Opened, row: Mapping[str, Any]) -> Marks:
+    """What one of both says of an image, to be drawn.
+
+    Args:
+        case: its id.
+        side: of `SIDES`.
+        version: of the data.
+        row: of the image, of `samples.parquet`.
+
+    Raises:
+        Missing: nothing is kept of it, or it cannot be drawn.
+    """
+    try:
+        table = _kept(case)
+    except UserError:
+        raise Missing("not on this machine") from None
+    said = table.filter(pc.equal(table.column("id"), row["id"])).to_pylist()
+    text = said[0].get(f"{side}_marks") if said else None
+    if text is None:
+        raise Missing("no answer to it")
+    return drawable(text, said[0].get(f"{side}_mask"), version, row)
+
+
+def _shown(case: str, row: dict[str, Any], data: Data) -> dict[str, Any]:
+    """An image with both answers as they are shown: `told` of each of `SIDES`."""
+    kept = _kept(case)
+    place = pc.index(kept.column("id"), row["id"]).as_py()
+
+    def other(position: int) -> str:
+        known = 0 <= position < len(kept)
+        return f"/pictures/{data.digest}/{kept.column('id')[position].as_py()}" if known else ""
+
+    def one(side: str) -> Told:
+        text = kept.column(f"{side}_marks")[place].as_py() if f"{side}_marks" in kept.column_names else None
+        if data.located:
+            return Told(row[side], "" if text is None else f"/decisions/{case}/{side}/{row['id']}")
+        return told(row[side], row["label"], text, other)
+
+    return {**row, "told": {side: one(side) for side in SIDES}}
+
+
 @lru_cache(maxsize=2)
 def _table(case: str) -> pa.Table:
-    """A case never changes."""
-    return cases.images(case)
+    """What is listed of a case, which never changes."""
+    table = cases.images(case)
+    return table.drop_columns([name for name in KEPT[1:] if name in table.column_names])
+
+
+@lru_cache(maxsize=1)
+def _kept(case: str) -> pa.Table:
+    """What is to be drawn, some megabytes."""
+    return cases.images(case, KEPT)

@@ -7,6 +7,8 @@ import time
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from pipeline.wording import written
+
 DASH = "–"
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\S\n\t ]|[\x00-\x08\x0e-\x1f\x7f]")
 """Colours and movements of a terminal, and what else cannot be printed."""
@@ -64,13 +66,13 @@ def since(milliseconds: float) -> str:
 
 
 def fixed(value: float | None, digits: int = 4) -> str:
-    """With so many decimals."""
-    return DASH if value is None else f"{value:.{digits}f}"
+    """With so many decimals, of a large value with fewer."""
+    return DASH if value is None else written(value, digits)
 
 
 def signed(value: float | None, digits: int = 4) -> str:
     """With its sign, a real minus."""
-    return DASH if value is None else f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return DASH if value is None else written(value, digits, "+").replace("-", "\N{MINUS SIGN}")
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -15,6 +15,7 @@ from pipeline.params import Params
 from pipeline.plugin import metrics_for
 from pipeline.registry.champion import Version
 from pipeline.registry.verdict import Verdict
+from pipeline.wording import written
 
 SCORES = Path("out/evaluation/metrics.json")
 PICTURES = {
@@ -61,4 +62,4 @@ def _picture(key: str, title: str, path: Path) -> Shown:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    return "-" if value is None else written(value)

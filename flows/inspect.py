@@ -26,7 +26,9 @@ MOST_REASONS = 12
 MOST_SIZES = 5
 PIPED = 120
 """Columns of what goes into a file or a pipe."""
-UNITS = {"LABEL": "pictures", "OBJECTS": "objects", "MASK": "outlines"}
+UNITS = {"LABEL": "pictures", "LABELS": "pictures", "OBJECTS": "objects", "INSTANCES": "objects", "MASK": "outlines"}
+OF_PICTURES = ("LABEL", "LABELS")
+"""Kinds of which a picture holds each class once at most."""
 
 
 def inspect(
@@ -78,7 +80,8 @@ def show(seen: Seen) -> None:
     console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
     console.print(_table(["", ""], _facts(seen)))
     for kind, classes in seen.targets.items():
-        console.print(_classes(kind, classes, seen.masks))
+        if classes:
+            console.print(_classes(kind, classes, seen.masks))
     _groups(console, "wrong with annotations", seen.problems, by_rule=True)
     _groups(console, "pictures that cannot be decoded, of the sample", seen.sizes.damaged)
     _groups(console, "left out", seen.left_out)
@@ -102,8 +105,8 @@ def _classes(kind: str, classes: Mapping[str, ClassCount], masks: int) -> Render
     rows = []
     for name, one in sorted(classes.items()):
         count = f"{one.count / max(1, total):.1%}" if unit.startswith("pixels") else f"{one.count:,}"
-        rows.append((name, count, f"{one.pictures:,}") if kind != "LABEL" else (name, count))
-    header = [f"class ({kind.lower()})", unit, *(["in pictures"] if kind != "LABEL" else [])]
+        rows.append((name, count, f"{one.pictures:,}") if kind not in OF_PICTURES else (name, count))
+    header = [f"class ({kind.lower()})", unit, *(["in pictures"] if kind not in OF_PICTURES else [])]
     return _table(header, _first(rows, MOST_CLASSES), right=(1, 2))
 
 

@@ -18,6 +18,7 @@ from pipeline.params import Named
 from pipeline.registry import attempts, cases
 from pipeline.registry.attempts import Finished
 from pipeline.registry.cases import Standing
+from pipeline.wording import written
 
 EVALUATION = Path("out/evaluation")
 TITLES = {"promote": "better", "hold": "held back", "reject": "rejected"}
@@ -69,6 +70,6 @@ def _score(finished: Finished) -> str:
     name, images = record["params"]["task"]["score"], record["scores"]["images"]
     score = record["scores"][name]
     return (
-        f"{name.replace('_', ' ')} {score['value']:.4f} on {images:,} test images "
-        f"(95 % interval {score['low']:.4f} to {score['high']:.4f})"
+        f"{name.replace('_', ' ')} {written(score['value'])} on {images:,} test images "
+        f"(95 % interval {written(score['low'])} to {written(score['high'])})"
     )

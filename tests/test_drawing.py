@@ -1,19 +1,26 @@
-"""Boxes and masks on pictures: where lines and colours lie, by hand; and nothing that is said can make it fail."""
+"""Boxes, objects, points and masks on pictures: where lines and colours lie, by hand; nothing can make it fail."""
 
 from __future__ import annotations
 
 import io
 import math
+import time
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline import drawing
-from pipeline.answering import MarkedBox, Marks
+from pipeline.annotations import Runs
+from pipeline.answering import MarkedBox, MarkedPoint, Marks
 from pipeline.contracts import Target
-from pipeline.drawing import DARK, PALETTE, SHARE, annotated, legend, marked, over, shown
-from pipeline.masks import VOID
+from pipeline.drawing import TARGETS, annotated, legend, marked, over
+from pipeline.masks import CROWD, VOID, box_of, of_runs, runs_of
+from pipeline.strokes.colours import DARK, PALETTE, SHADES, UNKNOWN, shaded
+from pipeline.strokes.letters import shown
+from pipeline.strokes.pixels import SHARE
 
 CLASSES = ("cat", "dog", "eel")
 GREY = np.full((200, 300, 1), 100, np.uint8)
@@ -21,6 +28,10 @@ GREY = np.full((200, 300, 1), 100, np.uint8)
 
 def boxes(*found: MarkedBox) -> Marks:
     return Marks("", boxes=found, classes=CLASSES)
+
+
+def points(*found: MarkedPoint) -> Marks:
+    return Marks("", points=found, classes=CLASSES)
 
 
 def colours(picture: np.ndarray) -> set[tuple[int, ...]]:
@@ -81,7 +92,7 @@ def test_a_class_of_no_known_name_is_grey_and_small_boxes_lie_on_top() -> None:
     found = over(
         GREY, boxes(MarkedBox((0, 0, 99, 99), "gnu"), MarkedBox((0, 0, 50, 50), "cat")), (300, 200), named=False
     )
-    assert (found[99 - 1, 60] == drawing.UNKNOWN).all()
+    assert (found[99 - 1, 60] == UNKNOWN).all()
     assert (found[0, 20] == PALETTE[0]).all()
     found = over(
         GREY, boxes(MarkedBox((0, 0, 50, 50), "cat"), MarkedBox((0, 0, 99, 99), "gnu")), (300, 200), named=False
@@ -111,7 +122,7 @@ def test_a_box_that_is_none_or_lies_outside_is_passed_over(box: tuple[float, flo
 )
 def test_whatever_is_seen_of_a_box_is_drawn(box: tuple[float, float, float, float]) -> None:
     found = over(GREY, boxes(MarkedBox(box, "\0\n\u202e" + "x" * 10_000, 5.0)), (300, 200))
-    assert drawing.UNKNOWN in colours(found)
+    assert UNKNOWN in colours(found)
 
 
 def test_masks_tint_their_pixels_and_outline_their_classes() -> None:
@@ -158,6 +169,190 @@ def test_a_training_picture_shows_what_is_learnt_from_it() -> None:
     assert painted[10, 10].tolist() == [round(50 * (1 - SHARE) + one * SHARE) for one in PALETTE[1]]
     assert (painted[31] == PALETTE[1]).all()
     assert (painted[40:, :, 0] == painted[40:, :, 1]).all()
+
+
+def disc(x: int, y: int, r: int, width: int = 300, height: int = 200) -> np.ndarray:
+    down, across = np.mgrid[:height, :width]
+    inside: np.ndarray = (across - x) ** 2 + (down - y) ** 2 <= r * r
+    return inside
+
+
+def thing(inside: np.ndarray, name: str, **more: Any) -> MarkedBox:
+    """An object of these pixels."""
+    box = box_of(inside)
+    assert box
+    return MarkedBox(box, name, inside=Runs(*inside.shape, tuple(runs_of(inside))), **more)
+
+
+def tinted(place: int, shade: float = 0.0, ground: int = 100) -> list[int]:
+    return [round(ground * (1 - SHARE) + part * SHARE) for part in shaded(PALETTE[place], shade)]
+
+
+def test_an_object_is_tinted_where_its_pixels_are_and_has_a_rim_and_no_box() -> None:
+    inside = np.zeros((200, 300), bool)
+    inside[60:80, 40:140] = inside[60:160, 40:60] = True  # an angle: most of its box is not of it
+    found = over(GREY, boxes(thing(inside, "dog", score=0.9)), (300, 200), named=False)
+    core = inside.copy()
+    core[1:] &= inside[:-1]
+    core[:-1] &= inside[1:]
+    core[:, 1:] &= inside[:, :-1]
+    core[:, :-1] &= inside[:, 1:]
+    assert (found[core] == tinted(1)).all()
+    assert (found[inside & ~core] == PALETTE[1]).all()
+    assert (found[~inside] == 100).all()
+    named = over(GREY, boxes(thing(inside, "dog", score=0.9)), (300, 200))
+    assert (named[44:60] != found[44:60]).any()  # its name, as above a box
+
+
+def test_objects_of_one_class_that_lie_side_by_side_have_different_shades() -> None:
+    row = [disc(30 + 41 * place, 60, 20) for place in range(6)]
+    found = over(GREY, boxes(*[thing(inside, "cat") for inside in row]), (300, 200), named=False)
+    shades = [found[60, 30 + 41 * place].tolist() for place in range(6)]
+    assert all(one != other for one, other in pairwise(shades))
+    assert {tuple(shade) for shade in shades} == {tuple(tinted(0)), tuple(tinted(0, SHADES[1]))}
+    apart = [disc(30 + 60 * place, 60, 20) for place in range(4)]
+    found = over(GREY, boxes(*[thing(inside, "cat") for inside in apart]), (300, 200), named=False)
+    assert all(found[60, 30 + 60 * place].tolist() == tinted(0) for place in range(4))
+    other = over(GREY, boxes(thing(row[0], "cat"), thing(row[1], "dog")), (300, 200), named=False)
+    assert (other[60, 30].tolist(), other[60, 71].tolist()) == (tinted(0), tinted(1))
+
+
+def test_smaller_objects_lie_on_top_and_a_crowd_is_striped() -> None:
+    large, small = disc(100, 100, 60), disc(100, 100, 20)
+    found = over(GREY, boxes(thing(small, "dog"), thing(large, "cat")), (300, 200), named=False)
+    assert found[100, 100].tolist() == tinted(1)
+    assert found[100, 60].tolist() == tinted(0)
+    crowd = over(GREY, boxes(thing(large, "cat", faint=True)), (300, 200))
+    shown = crowd[disc(100, 100, 57)]
+    assert {tuple(one) for one in shown.tolist()} == {(100, 100, 100), tuple(tinted(0))}
+    assert 0.4 < (shown == 100).all(axis=1).mean() < 0.6
+
+
+def test_objects_scale_with_the_picture() -> None:
+    inside = np.zeros((20, 30), bool)
+    inside[5:15, 10:20] = True
+    found = marked(np.full((20, 30, 1), 100, np.uint8), boxes(thing(inside, "eel")), 300)
+    assert found.shape == (200, 300, 3)
+    assert (found[51:149, 101:199] == tinted(2)).all()
+    assert (found[50:150, 100] == PALETTE[2]).all()
+    assert (found[:34] == 100).all()  # above its name
+    assert (found[150:] == 100).all()
+    small = over(np.full((10, 15, 1), 100, np.uint8), boxes(thing(inside, "eel")), (30, 20), named=False)
+    wanted = np.zeros((10, 15), bool)
+    wanted[2:7, 5:10] = True  # centres of canvas pixels lie in rows 1, 3, 5, ... of the picture
+    assert ((small != 100).any(axis=2) == wanted).all()
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        Runs(200, 300, (1,)),
+        Runs(200, 300, ()),
+        Runs(200, 300, (70_000, -10_000)),
+        Runs(10, 10, (0, 100)),
+        Runs(10**9, 10**9, (0, 10**18)),
+        Runs(200, 300, (0, 10**40)),
+        Runs(200, 300, (60_000,)),
+        Runs(200, 300, ("a", None)),  # type: ignore[arg-type]
+    ],
+)
+def test_an_object_whose_pixels_are_damaged_or_none_has_a_box(inside: Runs) -> None:
+    marks = boxes(MarkedBox((20, 30, 120, 90), "dog", inside=inside))
+    bare = boxes(MarkedBox((20, 30, 120, 90), "dog"))
+    assert (over(GREY, marks, (300, 200)) == over(GREY, bare, (300, 200))).all()
+
+
+def test_hundreds_of_objects_on_a_large_picture_take_a_moment() -> None:
+    dice, found = np.random.default_rng(0), []
+    for x, y, r in np.stack([dice.integers(low, high, 300) for low, high in ((40, 960), (40, 760), (8, 40))], axis=1):
+        inside = np.zeros((800, 1000), bool)
+        inside[y - 40 : y + 40, x - 40 : x + 40] = disc(40, 40, r, 80, 80)
+        found.append(thing(inside, CLASSES[r % 3]))
+    picture, marks = np.full((800, 1000, 3), 90, np.uint8), boxes(*found)
+    began = time.process_time()
+    drawn = marked(picture, marks, 1000)
+    assert time.process_time() - began < 2  # 0.15 s
+    assert drawn.shape == picture.shape
+
+
+def test_a_point_is_a_dot_with_a_dark_ring_in_the_colour_of_its_place() -> None:
+    found = over(GREY, points(MarkedPoint(100.5, 50.5, "eel")), (300, 200), named=False)
+    assert found[50, 100].tolist() == list(PALETTE[2])
+    # The radius is 300 / 80, and the ring 1.25 wide: 5 pixels away it ends, in the middle of a pixel.
+    half = round(100 / 2 + DARK[0] / 2)
+    assert found[50, 105].tolist() == found[50, 95].tolist() == found[45, 100].tolist() == [half] * 3
+    changed = np.argwhere((found != 100).any(axis=2))
+    assert (changed.min(axis=0).tolist(), changed.max(axis=0).tolist()) == ([45, 95], [55, 105])
+    large = np.full((400, 600, 1), 100, np.uint8)
+    assert over(large, points(MarkedPoint(100.5, 50.5, "eel")), (300, 200))[101, 201].tolist() == list(PALETTE[2])
+
+
+@pytest.mark.parametrize(
+    ("x", "y"), [(math.nan, 5), (5, math.inf), (-1, 5), (301, 5), (5, 200.5), (1e308, 1e308), (-1e308, 5)]
+)
+def test_a_point_that_is_none_or_lies_outside_is_passed_over(x: float, y: float) -> None:
+    assert (over(GREY, points(MarkedPoint(x, y, "cat")), (300, 200)) == 100).all()
+
+
+def test_points_at_the_edges_and_of_no_known_name_are_drawn() -> None:
+    corners = [MarkedPoint(x, y, "\0\u202e" + "x" * 9999) for x in (0, 300) for y in (0, 200)]
+    found = over(GREY, points(*corners), (300, 200))
+    assert all(tuple(found[y, x].tolist()) == UNKNOWN for x in (0, 299) for y in (0, 199))
+
+
+def test_few_points_are_named_where_there_is_room() -> None:
+    one = points(MarkedPoint(100, 50, "eel"))
+    named, bare = over(GREY, one, (300, 200)), over(GREY, one, (300, 200), named=False)
+    changed = np.argwhere((named != bare).any(axis=2))
+    assert (changed[:, 1] > 104).all()  # to the right
+    assert np.abs(changed[:, 0] - 50).max() <= 9
+    edge = points(MarkedPoint(295, 50, "eel"))
+    changed = np.argwhere((over(GREY, edge, (300, 200)) != over(GREY, edge, (300, 200), named=False)).any(axis=2))
+    assert (changed[:, 1] < 290).all()  # to the left
+    many = points(*[MarkedPoint(20 + 50 * place, 100, "eel") for place in range(5)])
+    assert (over(GREY, many, (300, 200)) == over(GREY, many, (300, 200), named=False)).all()
+
+
+def test_a_training_picture_shows_its_objects_pixel_by_pixel() -> None:
+    pixels = np.full((64, 48, 1), 50, np.uint8)
+    target = np.full((64, 48, 3), VOID, np.uint8)
+    target[8:20, 8:20] = (2, 0, 0)
+    target[8:20, 20:32] = (2, 44, 1)  # number 300, of the same class, side by side
+    target[40:52, 8:20] = (CROWD, 3, 0)
+    target[60:62, 2:4] = (9, 7, 0)  # of no class that there is
+    drawn = annotated(pixels, target, Target.INSTANCES, CLASSES)
+    assert drawn[14, 14].tolist() == tinted(2, ground=50)
+    assert drawn[14, 26].tolist() == tinted(2, SHADES[1], ground=50)
+    assert (drawn[20:40] == 50).all()
+    stripes = drawn[42:50, 10:18].reshape(-1, 3).tolist()
+    assert {tuple(one) for one in stripes} == {(50,) * 3, (round(50 * (1 - SHARE) + UNKNOWN[0] * SHARE),) * 3}
+    assert drawn[60, 2].tolist() == list(UNKNOWN)
+    empty = np.full((64, 48, 3), VOID, np.uint8)
+    assert (annotated(pixels, empty, Target.INSTANCES, CLASSES) == 50).all()
+    everywhere = np.zeros((64, 48, 3), np.uint8)
+    assert annotated(pixels, everywhere, Target.INSTANCES, CLASSES)[30, 30].tolist() == tinted(0, ground=50)
+
+
+def test_objects_of_a_target_have_their_own_boxes_and_runs() -> None:
+    dice = np.random.default_rng(1)
+    target = np.full((20, 30, 3), VOID, np.uint8)
+    numbers = dice.integers(0, 4, (20, 30))
+    target[numbers < 3] = np.stack([np.zeros_like(numbers), numbers, 0 * numbers], axis=2)[numbers < 3]
+    found = TARGETS[Target.INSTANCES](target, CLASSES).boxes
+    assert len(found) == 3
+    for number, box in enumerate(found):
+        assert box.inside
+        assert (of_runs(box.inside.lengths, 30, 20) == (numbers == number)).all()
+        assert box.box == box_of(numbers == number)
+
+
+def test_a_training_picture_shows_its_points() -> None:
+    pixels = np.full((64, 64, 1), 50, np.uint8)
+    target = np.array([[10.5, 20.5, 1, 0], [0, 0, 0, 1], [40.5, 50.5, 1, 2]], np.float32)
+    drawn = annotated(pixels, target, Target.POINTS, CLASSES)
+    assert drawn[20, 10].tolist() == list(PALETTE[0])
+    assert drawn[50, 40].tolist() == list(PALETTE[2])
+    assert (drawn[:10] == 50).all()  # the one that is not known is nowhere
 
 
 def test_thousands_of_boxes_take_no_time_to_speak_of() -> None:

@@ -30,11 +30,12 @@ from pipeline.bundle import Bundle, BundleInfo
 from pipeline.contracts import SPLITS, Frame
 from pipeline.dataset import REJECTED_COLUMNS, SAMPLE_COLUMNS, SHARD_COLUMNS, Dataset, DatasetInfo
 from pipeline.errors import UserError
-from pipeline.evaluate import charts, pictures, report, sections, stage, tables, wording
+from pipeline.evaluate import charts, pictures, report, sections, sheet, stage, tables, wording
 from pipeline.files import write_json
 from pipeline.images import encode_png
 from pipeline.params import ComputeOptions, EvaluateOptions, EvaluateParams
 from pipeline.tasks.classification import Config as Classification
+from pipeline.wording import stepped
 
 CLASSES = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 7 }} \u202egnp.exe\n"]
 LEVELS = [40, 128, 220]
@@ -314,10 +315,10 @@ def mistake(name: str) -> pictures.Mistake:
 
 def test_sheet_takes_any_name_and_none_at_all():
     names = ["", "x" * 5000, "猫 \u202e\0\n", "🐈", *CLASSES, *"abcdef"]
-    sheet = pictures.sheet([mistake(name) for name in names], 13, 20)
-    assert sheet.shape == (40 + 3 * (128 + 40 + 16) + 16, 880, 3)
-    assert (pictures.sheet([], 0, 20) < 128).any()  # says so in words
-    assert (pictures.sheet([], 3, 20) != pictures.sheet([], 0, 20)).any()
+    drawn = sheet.sheet([mistake(name) for name in names], 13, 20)
+    assert drawn.shape == (40 + 3 * (128 + 40 + 16) + 16, 880, 3)
+    assert (sheet.sheet([], 0, 20) < 128).any()  # says so in words
+    assert (sheet.sheet([], 3, 20) != sheet.sheet([], 0, 20)).any()
 
 
 def test_an_empty_test_split_is_refused(place: Path, tmp_path: Path):
@@ -350,10 +351,10 @@ def test_answers_that_are_no_numbers_are_refused(place: Path, tmp_path: Path):
 
 
 def test_round_numbers_on_an_axis():
-    values, texts = zip(*charts.steps(0, 1), strict=True)
+    values, texts = zip(*stepped(0, 1), strict=True)
     assert values == pytest.approx((0, 0.2, 0.4, 0.6, 0.8, 1)) and texts == ("0.0", "0.2", "0.4", "0.6", "0.8", "1.0")
-    assert [text for _, text in charts.steps(1, 30)] == ["10", "20", "30"]
-    assert [text for _, text in charts.steps(0.9971, 0.9988)] == ["0.9975", "0.9980", "0.9985"]
+    assert [text for _, text in stepped(1, 30)] == ["10", "20", "30"]
+    assert [text for _, text in stepped(0.9971, 0.9988)] == ["0.9975", "0.9980", "0.9985"]
 
 
 def test_a_chart_of_one_epoch_and_of_nothing():
@@ -443,7 +444,7 @@ def rendered(told: LabelAnswers, found: stage.Interval = USUAL) -> str:
     model = {"model": {"name": "timm", "architecture": "resnet18"}, "parameters": 1, "dataset": "cd" * 32}
     figure = report.Figure("accuracy", "Accuracy", True, found, 0.1)
     undefined = report.Figure("roc_auc", "ROC AUC", True, stage.Interval(np.nan, np.nan, np.nan), np.nan)
-    page = report.page(report.Material(figure, [figure, undefined], told, [], False, {}, info, [], model))
+    page = report.page(report.Material(figure, [figure, undefined], told, [], False, False, {}, info, [], model))
     assert "timm resnet18" in page
     assert "undefined" in page
     assert "The model learnt from another version of this dataset" in page

@@ -21,10 +21,12 @@ from torch import nn
 
 from pipeline import bundle as bundles
 from pipeline import masks
+from pipeline.answering import MarkedBox
 from pipeline.bundle import Bundle, BundleInfo
 from pipeline.contracts import Frame, TaskConfig
 from pipeline.dataset import Dataset
 from pipeline.evaluate import stage
+from pipeline.marking import from_text
 from pipeline.params import ComputeOptions, EvaluateOptions, EvaluateParams
 from pipeline.tasks.object_detection import Config as Detection
 from pipeline.tasks.semantic_segmentation import Config as Segmentation
@@ -131,7 +133,7 @@ def test_scores_of_objects(objects: Path):
 def test_predictions_of_objects(objects: Path):
     found = {row["source"]: row for row in rows(objects, "predictions.parquet")}
     assert list(found["test/0.png"]) == [
-        "id", "source", "actual", "answer", "quality", "confidence", "loss", "boxes", "objects",
+        "id", "source", "actual", "answer", "quality", "confidence", "loss", "marks", "objects",
     ]  # fmt: skip
     assert [row["id"] for row in rows(objects, "predictions.parquet")] == Dataset.open(objects / "dataset").split(
         "test"
@@ -145,7 +147,7 @@ def test_predictions_of_objects(objects: Path):
         assert row["quality"] == pytest.approx(quality[place % 4])
         assert row["loss"] == pytest.approx(loss[place % 4])
         assert row["confidence"] == SCORE
-        assert row["boxes"] == [{"box": list(BOX), "name": "cell", "score": SCORE, "faint": False}]
+        assert from_text(row["marks"], CLASSES).boxes == [MarkedBox(BOX, "cell", SCORE)]
 
 
 def test_tables_of_objects(objects: Path):
@@ -193,14 +195,14 @@ def test_scores_of_masks(pixels: Path):
 def test_predictions_of_masks(pixels: Path):
     found = {row["source"]: row for row in rows(pixels, "predictions.parquet")}
     assert list(found["test/0.png"]) == [
-        "id", "source", "actual", "answer", "quality", "confidence", "loss", "boxes", "mask",
+        "id", "source", "actual", "answer", "quality", "confidence", "loss", "marks", "mask",
     ]  # fmt: skip
     for place, quality in enumerate((1.0, 1.0, 0.25, 1.0)):  # half of the third is right, and the other class not there
         row = found[f"test/{place}.png"]
         assert row["quality"] == pytest.approx(quality)
         assert row["loss"] == pytest.approx(1 - quality)
         assert row["answer"] == f"cell 50%, {EVIL} 50%"
-        assert row["boxes"] == []
+        assert row["marks"] == ""  # the mask is in a column of its own
         assert 0.99 < row["confidence"] <= 1
         mask = masks.decode(row["mask"])
         assert (mask[:, :16] == 0).all()

@@ -27,15 +27,15 @@ import yaml
 from located_sets import BOX, CLASSES, EVIL, PROBLEMS, SIDE
 from PIL import Image
 
-from dashboard import datasets, mistaken, opened, pictures, samples, versions
+from dashboard import answered, datasets, mistaken, opened, pictures, samples, versions
 from dashboard.opened import Away
 from dashboard.pictures import Missing
 from flows.records import outputs
 from pipeline import frames, masks
 from pipeline.contracts import Frame, TaskConfig
-from pipeline.drawing import PALETTE
 from pipeline.evaluate import tables
 from pipeline.registry import runs
+from pipeline.strokes.colours import PALETTE
 from pipeline.tasks.object_detection import Config as Detection
 from pipeline.tasks.semantic_segmentation import Config as Segmentation
 
@@ -72,14 +72,14 @@ def _learnt(run: str, home: Path, kind: Any, task: TaskConfig, said: np.ndarray)
     dataset, predictions = kind(home), home.with_suffix(".parquet")
     test = dataset.split("test")
     told = task.told(np.stack([said] * len(test)), frames.views(Frame(name="pad"), test.sizes, SIDE))
-    tables.write_predictions(predictions, test, task.answers(test, told), located=True)
+    tables.write_predictions(predictions, test, task.answers(test, told))
     files = {path.relative_to(home).as_posix(): path for path in home.rglob("*") if path.is_file()}
     folder = page_outputs._cached_folder(Path(), {name: path.read_bytes() for name, path in files.items()})
     stages = {
         "ingest": {"cmd": "x", "outs": [{"path": OUT.as_posix(), "md5": folder}]},
         "evaluate": {
             "cmd": "x",
-            "outs": [{"path": mistaken.PREDICTIONS, "md5": page_outputs._cached(Path(), predictions.read_bytes())}],
+            "outs": [{"path": answered.PREDICTIONS, "md5": page_outputs._cached(Path(), predictions.read_bytes())}],
         },
     }
     path, info = Path(f".convoy/runs/{run}/record.json"), dataset.info
@@ -106,7 +106,7 @@ def here(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     for kept in (versions._records, datasets._opened, datasets._away, pictures._kept):
         kept.clear()
     monkeypatch.setattr(pictures, "_size", 0)
-    monkeypatch.setattr(mistaken, "_drawn", mistaken._Last())
+    monkeypatch.setattr(answered, "_drawn", answered._Last())
     mistaken._mistakes.cache_clear()
     return made
 
@@ -294,14 +294,14 @@ def test_damage_is_said_and_nothing_large_is_unpacked(here: Made, monkeypatch: p
     digest, run = here.masks
     record = runs.read(run)
     assert record is not None
-    said = pq.read_table(io.BytesIO(outputs.read(record, mistaken.PREDICTIONS)))
+    said = pq.read_table(io.BytesIO(outputs.read(record, answered.PREDICTIONS)))
     huge = masks.MAGIC + np.array([30_000, 30_000, 1], "<u4").tobytes() + b"\0\xff\xff"
     spoilt = said.set_column(said.column_names.index("mask"), "mask", pa.array([huge] * len(said), pa.large_binary()))
     out = io.BytesIO()
     pq.write_table(spoilt, out)
     monkeypatch.setattr(outputs, "read", lambda *_, **__: out.getvalue())
     monkeypatch.setattr(masks, "decode", lambda _: pytest.fail("unpacked"))
-    draw = lambda version, row: mistaken.marks(record, version, row)  # noqa: E731
+    draw = lambda version, row: answered.marks(record, version, row)  # noqa: E731
     with pytest.raises(Missing, match="a mask of another size"):
         pictures.answered(digest, said.column("id")[0].as_py(), "x", draw)
     version = datasets.opened(digest)
@@ -320,12 +320,12 @@ def test_what_is_to_be_drawn_is_kept_of_one_run_and_only_if_it_is_small(
     first, second = (runs.read(run) for run in (here.objects[1], here.masks[1]))
     assert first is not None
     assert second is not None
-    assert mistaken._drawn.of(first) is mistaken._drawn.of(first)
-    mistaken._drawn.of(second)
-    assert mistaken._drawn._key[0] == second.id
-    monkeypatch.setattr(mistaken, "MOST_BYTES", 10)
-    assert mistaken._drawn.of(first) is not mistaken._drawn.of(first)
-    assert mistaken._drawn._table is None
+    assert answered._drawn.of(first) is answered._drawn.of(first)
+    answered._drawn.of(second)
+    assert answered._drawn._key[0] == second.id
+    monkeypatch.setattr(answered, "MOST_BYTES", 10)
+    assert answered._drawn.of(first) is not answered._drawn.of(first)
+    assert answered._drawn._table is None
 
 
 def test_predictions_of_class_ids_are_read_too(here: Made, monkeypatch: pytest.MonkeyPatch) -> None:

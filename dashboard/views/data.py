@@ -74,7 +74,8 @@ def version(
                 values |= _counts(opened, every=classes == "all")
     except Away as away:
         return page(request, "data_away.html", version=found, words=str(away), query=query, splits=SPLITS)
-    return page(request, f"data_{show}.html", info=opened.info, **values)
+    noun, nouns = opened.named
+    return page(request, f"data_{show}.html", info=opened.info, noun=noun, nouns=nouns, **values)
 
 
 def _pictures(version: Opened, split: str, label: str, number: int) -> dict[str, Any]:

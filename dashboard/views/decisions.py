@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from dashboard import datasets, judged, sides
+from dashboard import datasets, judged, pictures, sides
 from dashboard.access import Approver, Viewer
 from dashboard.page import missing, page
-from dashboard.sides import Wanted
+from dashboard.sides import Data, Wanted
+from dashboard.views.pictures import sent
 from pipeline.errors import UserError
 from pipeline.registry import cases, decisions
 from pipeline.registry.decisions import By, Refused
@@ -78,12 +80,30 @@ def decide(
     return RedirectResponse(f"/decisions/{case}", 303)
 
 
+@router.get("/decisions/{case}/{side}/{image}")
+def answer(request: Request, person: Viewer, case: str, side: str, image: str) -> Response:
+    """A test image with what one of both says of it drawn on; a drawing with status 404 where it is missing."""
+    if side not in sides.SIDES:
+        raise missing("There is a challenger and a champion, and nobody else.")
+    try:
+        dataset = cases.read(case).verdict.dataset
+    except UserError as error:
+        raise missing(str(error)) from error
+    about, said = f"case-{case}-{side}", partial(sides.marks, case, side)
+    return sent(request, image, about, lambda: pictures.answered(dataset, image, about, said))
+
+
+def _legend(data: Data) -> list[tuple[str, str]]:
+    return pictures.legend(datasets.opened(data.digest).info.classes) if data.located else []
+
+
 def _page(request: Request, case: str, wanted: Wanted, number: int, refusal: str = "", why: str = "") -> Response:
     try:
         standing = cases.standing(case)
     except UserError as error:
         raise missing(str(error)) from error
-    rows = standing.case.verdict.slices
+    rows, dataset = standing.case.verdict.slices, standing.case.verdict.dataset
+    data = Data(dataset, bool(dataset) and datasets.located(dataset))
     return page(
         request,
         "decision.html",
@@ -96,8 +116,9 @@ def _page(request: Request, case: str, wanted: Wanted, number: int, refusal: str
         entries=[entry for entry in judged.entries() if entry.case == case],
         classes=[row for row in rows if row.column == "class"],
         slices=[row for row in rows if row.column != "class"],
-        images=sides.compared(case, wanted, number, PICTURES),
-        located=bool(standing.case.verdict.dataset) and datasets.located(standing.case.verdict.dataset),
+        images=sides.compared(case, wanted, number, PICTURES // 2 if data.located else PICTURES, data),
+        located=data.located,
+        legend=_legend(data),
         wanted=wanted,
         link=request.app.state.servers.addresses.version(
             request.url.hostname or "", standing.case.challenger.name, standing.case.challenger.version

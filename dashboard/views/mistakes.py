@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
-from dashboard import mistaken, pictures
+from dashboard import answered, mistaken, pictures
 from dashboard.access import Viewer
 from dashboard.mistaken import Found
 from dashboard.page import missing
@@ -53,10 +53,12 @@ def overview(
     """Pictures, sixty at a time: by the true class and by the one that was said, or truth beside answer."""
     run = _run.found(name)
     record = _record(run.record)
-    problem, some, confused, located = "", NOTHING, list[tuple[str, str, int]](), mistaken.located(record)
+    problem, some, confused, located = "", NOTHING, list[tuple[str, str, int]](), answered.located(record)
+    beside = sure = located
     try:
-        some = mistaken.found(record, label, predicted, number, PAGE // 2 if located else PAGE)
-        confused = [] if located else mistaken.pairs(record, PAIRS)
+        beside, sure = mistaken.beside(record), mistaken.sure(record)
+        some = mistaken.found(record, label, predicted, number, PAGE // 2 if beside else PAGE)
+        confused = [] if beside else mistaken.pairs(record, PAIRS)
     except UserError as error:
         problem = str(error)
     wanted = Wanted(f"/runs/{run.run.id}/mistakes", label, predicted)
@@ -68,6 +70,8 @@ def overview(
         problem=problem,
         some=some,
         located=located,
+        beside=beside,
+        sure=sure,
         legend=pictures.legend(record.data.classes) if located else [],
         wanted=wanted,
         query=wanted.query,
@@ -83,7 +87,7 @@ def answer(request: Request, person: Viewer, name: str, image: str) -> Response:
     if run is None:
         raise missing("No run of this id is recorded here.")
     record, about = _record(run.record), f"answer-{run.run.id}"
-    said = partial(mistaken.marks, record)
+    said = partial(answered.marks, record)
     return sent(request, image, about, lambda: pictures.answered(record.data.digest, image, about, said))
 
 

@@ -43,6 +43,8 @@ class Score(NamedTuple):
     scale: tuple[float, float]
     higher: bool
     main: bool
+    measured: bool
+    """Whether it is an amount, and no share."""
 
 
 @router.get("/runs/{name}")
@@ -154,9 +156,11 @@ def scores(record: RunRecord) -> list[Score]:
     for name in sorted(known, key=lambda name: (name != main, name)):
         metric = plugin.metric_named(name) if name in plugin.names("metrics") else None
         higher = metric.higher_is_better if metric else True
-        title, found = metric.title if metric else name, known[name]
-        rows.append(Score(title, found["value"], found["low"], found["high"], (0, 1), higher, name == main))
-    return [row._replace(scale=_scale([one for one in rows if one.higher is row.higher])) for row in rows]
+        title, found, measured = metric.title if metric else name, known[name], bool(metric and metric.measured)
+        interval = found["value"], found["low"], found["high"]
+        rows.append(Score(title, *interval, (0, 1), higher, name == main, measured))
+    alike = {row: [one for one in rows if (one.higher, one.measured) == (row.higher, row.measured)] for row in rows}
+    return [row._replace(scale=_scale(alike[row])) for row in rows]
 
 
 def moves(record: RunRecord) -> list[Entry]:

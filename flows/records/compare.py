@@ -18,6 +18,7 @@ from pipeline.registry.fitness import PREDICTIONS
 from pipeline.registry.proof import Change, compare_environments
 from pipeline.registry.runs import RunRecord
 from pipeline.registry.verdict import Comparison
+from pipeline.wording import written
 
 SAMPLES = "out/dataset/samples.parquet"
 SHOWN = 10
@@ -170,17 +171,18 @@ def _scores(found: Difference) -> Table:
 
 
 def _score(side: dict[str, float] | None) -> str:
-    return f"{side['value']:.4f} ({side['low']:.4f} to {side['high']:.4f})" if side else "-"
+    return f"{written(side['value'])} ({written(side['low'])} to {written(side['high'])})" if side else "-"
 
 
 def _paired(found: Comparison) -> str:
     sure = "better" if found.low > 0 else "worse" if found.high < 0 else "no difference that these pictures can show"
+    difference, low, high = (written(value, sign="+") for value in (found.difference, found.low, found.high))
     verdict = f"The second run is {sure}" if sure in ("better", "worse") else f"There is {sure}"
     return (
-        f"{found.score} on the {found.images:,} test pictures that both answered: {found.champion:.4f} before, "
-        f"{found.challenger:.4f} after.\n"
-        f"Paired difference {found.difference:+.4f} ({found.confidence:.0%} interval {found.low:+.4f} to "
-        f"{found.high:+.4f}); positive is better. {verdict}.\n"
+        f"{found.score} on the {found.images:,} test pictures that both answered: {written(found.champion)} before, "
+        f"{written(found.challenger)} after.\n"
+        f"Paired difference {difference} ({found.confidence:.0%} interval {low} to "
+        f"{high}); positive is better. {verdict}.\n"
         f"{found.fixed} answered rightly by the second run alone, {found.broken} by the first alone "
         f"(exact McNemar test: p = {found.p:.2g})."
     )

@@ -18,6 +18,7 @@ from flows.records.terminal import console, plain
 from pipeline.errors import UserError, did_you_mean
 from pipeline.registry import champion, glances
 from pipeline.registry.glances import SHOWN, Glance, State
+from pipeline.wording import written
 
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 VERDICTS = ("promote", "hold", "reject")
@@ -135,8 +136,10 @@ def _began(milliseconds: int) -> str:
 def _score(run: Glance) -> str:
     if run.value is None:
         return ""
-    interval = f" ({run.low:.3f}-{run.high:.3f})" if run.low is not None and run.high is not None else ""
-    return f"{run.value:.4f}{interval}"
+    interval = (
+        f" ({written(run.low, 3)}-{written(run.high, 3)})" if run.low is not None and run.high is not None else ""
+    )
+    return f"{written(run.value)}{interval}"
 
 
 def _notes(run: Glance, reigns: bool) -> list[str]:

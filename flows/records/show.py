@@ -21,6 +21,7 @@ from pipeline.registry import attempts, ledger
 from pipeline.registry.attempts import NO_MATTER
 from pipeline.registry.glances import SHOWN, Glance, flat, of_attempt
 from pipeline.registry.ledger import Entry
+from pipeline.wording import written
 
 if TYPE_CHECKING:
     from pipeline.registry.runs import RunRecord
@@ -231,8 +232,10 @@ def _scores(record: RunRecord) -> Table:
     main = record.params["task"]["score"]
     for name in sorted(record.scores, key=lambda name: (name != main, name)):
         if isinstance(found := record.scores[name], dict):
-            value = plain(f"{found['value']:.4f}", style="bold" if name == main else "")
-            table.add_row(plain(name.replace("_", " ")), value, plain(f"{found['low']:.4f} to {found['high']:.4f}"))
+            value = plain(written(found["value"]), style="bold" if name == main else "")
+            table.add_row(
+                plain(name.replace("_", " ")), value, plain(f"{written(found['low'])} to {written(found['high'])}")
+            )
     table.add_row("", "", plain(f"95 % intervals; {record.scores.get('images', 0):,} test images"))
     return table
 

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from pipeline.answering import Curve
+from pipeline.answering import Curve, Span
+from pipeline.evaluate.wording import amount
+from pipeline.wording import UNITS, stepped
 
 WIDTH, HEIGHT = 440, 280
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 44
+MOST_TICKS = 7
 STYLES = 7
 """Of lines, in the style sheet."""
 
@@ -77,17 +80,15 @@ class Scale(NamedTuple):
 
     def ticks(self) -> list[Tick]:
         """Round numbers within the scale."""
-        return [Tick(self.at(value), text) for value, text in steps(self.low, self.high)]
+        return [Tick(self.at(value), text) for value, text in stepped(self.low, self.high)]
 
 
-def steps(low: float, high: float, count: int = 5) -> list[tuple[float, str]]:
-    """About `count` round numbers from low to high, and how they are written."""
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    first, last = math.ceil(low / step - 1e-6), math.floor(high / step + 1e-6)
-    return [(index * step, f"{index * step:.{decimals}f}") for index in range(first, last + 1)]
+def above(value: float) -> float:
+    """A round number that is not below `value`: 1, 2 or 5 times a power of ten; 1 for 0."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= value * (1 - 1e-9))
 
 
 def curves(
@@ -104,7 +105,7 @@ def curves(
     y = Scale(max(0.0, low - margin) if low >= 0 else low - margin, high + margin, HEIGHT - BOTTOM, TOP)
     lines = [_line(name, f"line-{index}", points, x, y) for index, (name, points) in enumerate(known.items()) if points]
     ends = "; ".join(
-        f"{name} from {points[0][1]:.3f} to {points[-1][1]:.3f}" for name, points in known.items() if points
+        f"{name} from {amount(points[0][1])} to {amount(points[-1][1])}" for name, points in known.items() if points
     )
     whole = [tick for tick in x.ticks() if "." not in tick.text]
     mark = (x.at(best[0]), y.at(best[1])) if best else None
@@ -112,7 +113,7 @@ def curves(
 
 
 def of_curve(curve: Curve) -> Chart | None:
-    """A curve of the answers, over axes from 0 to 1; None if nothing in it can be drawn."""
+    """A curve of the answers, its axes named by what they stand for; None if nothing in it can be drawn."""
     x, y = _unit()
     series = [(name, [p for p in points if all(map(math.isfinite, p))]) for name, points in curve.series]
     series = [(name, points) for name, points in series if points]
@@ -124,7 +125,26 @@ def of_curve(curve: Curve) -> Chart | None:
         bars = _bars(curve, x, y)
     else:
         lines += [_line(name, f"line-{place % STYLES}", points, x, y) for place, (name, points) in enumerate(series)]
-    return Chart(curve.title, curve.summary, curve.x_label, curve.y_label, x.ticks(), y.ticks(), lines, bars)
+    ticks = _named(curve.x_span, x), _named(curve.y_span, y)
+    return Chart(curve.title, curve.summary, curve.x_label, curve.y_label, *ticks, lines, bars)
+
+
+def _named(span: Span, scale: Scale) -> list[Tick]:
+    """Round values that a span stands for, where they lie on a scale from 0 to 1."""
+    if not span.log:
+        return [Tick(scale.at(span.share(value)), text) for value, text in stepped(span.low, span.high)]
+    powers = range(math.floor(math.log10(span.low)), math.ceil(math.log10(span.high)) + 1)
+    values = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    inside = [value for value in values if span.low <= value <= span.high]
+    whole = [value for value in inside if math.log10(value) % 1 == 0]
+    few = inside if len(inside) <= MOST_TICKS or len(whole) < 2 else whole
+    few = few[:: -(-len(few) // MOST_TICKS)]
+    return [Tick(scale.at(span.share(value)), _short(value)) for value in few]
+
+
+def _short(value: float) -> str:
+    unit, sign = next(((unit, sign) for least, unit, sign in UNITS if value >= least), (1.0, ""))
+    return f"{value / unit:g}{sign}"
 
 
 def _bars(curve: Curve, x: Scale, y: Scale) -> list[Bar]:

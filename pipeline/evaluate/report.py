@@ -17,14 +17,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipeline import drawing
 from pipeline.answering import Answers
-from pipeline.contracts import SPLITS
+from pipeline.contracts import SPLITS, Target
 from pipeline.dataset import DatasetInfo
-from pipeline.drawing import shown
 from pipeline.evaluate import charts, sections
 from pipeline.evaluate.pictures import Mistake
 from pipeline.evaluate.sections import Figure
-from pipeline.evaluate.wording import cell, decimal, lower, one, percent, thousands
+from pipeline.evaluate.wording import amount, cell, decimal, lower, one, percent, thousands
 from pipeline.images import encode_png
+from pipeline.strokes.letters import shown
 
 __all__ = ["Figure", "Material", "errors", "page"]
 
@@ -45,6 +45,8 @@ class Material(NamedTuple):
     mistakes: Sequence[Mistake]
     located: bool
     """Whether truth and answers lie somewhere in the pictures, and are drawn on them."""
+    beside: bool
+    """Whether answers are shown beside the pictures: see `pictures.beside`."""
     epochs: Mapping[str, Sequence[float]]
     """Columns of `epochs.csv`; empty where there is none."""
     dataset: DatasetInfo
@@ -68,10 +70,10 @@ def page(material: Material) -> str:
         cell=cell, shown=shown, picture=_picture, percent=percent, decimal=decimal, lower=lower, thousands=thousands
     )
     headline, answers = material.headline, material.answers
-    environment.filters["headline"] = percent if headline.higher_is_better else decimal
-    environment.filters["one"] = one
+    environment.filters.update(headline=headline.large, amount=amount, one=one)
     style = (HOME / "report.css").read_text(encoding="utf-8")
-    confusion = answers.confusion()
+    confusion, curves = answers.confusion(), answers.curves()
+    noun, nouns = Target[material.dataset.learns].named
     heads, rows = sections.class_rows(answers.class_table(), CLASS_ROWS)
     html = environment.get_template("report.html.jinja").render(
         material._asdict(),
@@ -85,17 +87,21 @@ def page(material: Material) -> str:
         all_but=1 - 0.05 ** (1 / len(answers)),
         legend=drawing.legend(answers.classes) if material.located and len(answers.classes) <= LEGEND else [],
         confusion=confusion,
-        matrix=sections.matrix(confusion) if len(confusion.names) <= MATRIX_CLASSES + 1 else None,
+        noun=noun,
+        nouns=nouns,
+        sure=bool((answers.confidence < 1).any()),
+        matrix=sections.matrix(confusion) if 0 < len(confusion.names) <= MATRIX_CLASSES + 1 else None,
         in_shares=sections.in_shares(confusion),
         confused=sections.confused(confusion),
         heads=heads,
         rows=rows,
         learning=sections.learning(material.epochs, headline),
-        curves=[chart for chart in map(charts.of_curve, answers.curves()) if chart],
+        curves=[chart for chart in map(charts.of_curve, curves) if chart],
+        calibrated=any(curve.sizes and curve.ideal for curve in curves),
         chart_size=(charts.WIDTH, charts.HEIGHT, charts.LEFT, charts.RIGHT, charts.TOP, charts.BOTTOM),
         architecture=sections.architecture(material.model["model"]),
         facts=sections.facts({key: material.model[key] for key in material.model if key not in ("classes", "dataset")}),
-        splits=sections.splits(material.dataset),
+        splits=sections.splits(material.dataset, CLASS_ROWS),
         split_names=SPLITS,
     )
     return html.strip() + "\n"

@@ -13,10 +13,17 @@ from pipeline.bootstrap import Interval
 from pipeline.contracts import SPLITS
 from pipeline.dataset import DatasetInfo
 from pipeline.evaluate import charts
-from pipeline.evaluate.wording import heading, lower, thousands
+from pipeline.evaluate.wording import amount, decimal, heading, lower, percent, thousands
 
 MOST_CONFUSED = 20
 SHADES = 6
+GROUPS = (
+    ("Higher is better", True, False),
+    ("Lower is better", False, False),
+    ("Higher is better, in the unit of what is measured", True, True),
+    ("Lower is better, in the unit of what is measured", False, True),
+)
+"""Title, whether higher is better, and whether they are amounts."""
 LARGE = 10_000
 """Counts from which on a matrix shows shares of its rows instead."""
 
@@ -30,6 +37,16 @@ class Figure(NamedTuple):
     interval: Interval
     baseline: float
     """The score of a model that never looks at a picture."""
+    measured: bool = False
+    """Whether it is an amount in the unit of what is measured, and no share."""
+
+    def text(self, value: float) -> str:
+        """How a value of it is written."""
+        return amount(value) if self.measured else decimal(value)
+
+    def large(self, value: float) -> str:
+        """Likewise as a headline: a share of which more is better in percent."""
+        return percent(value) if self.higher_is_better and not self.measured and value >= 0 else self.text(value)
 
 
 class Group(NamedTuple):
@@ -62,14 +79,16 @@ class ClassRow(NamedTuple):
 
 
 def groups(figures: Sequence[Figure]) -> list[Group]:
-    """Metrics with their bars, those of which more is better first."""
+    """Metrics with their bars, those of which more is better first; amounts apart from shares."""
     found = []
-    for title, higher in (("Higher is better", True), ("Lower is better", False)):
-        mine = [figure for figure in figures if figure.higher_is_better is higher]
+    for title, higher, measured in GROUPS:
+        mine = [figure for figure in figures if (figure.higher_is_better, figure.measured) == (higher, measured)]
         known = [value for figure in mine for value in figure.interval if math.isfinite(value)]
         if not mine:
             continue
-        if higher:
+        if measured:
+            low, high = 0.0, charts.above(max(known, default=1.0))
+        elif higher:
             low, high = math.floor(min(known, default=0.0) * 10) / 10, 1.0
             low = min(low, 0.9)
         else:
@@ -170,10 +189,10 @@ def architecture(options: Mapping[str, Any]) -> str:
     return " ".join([options["name"], *others])
 
 
-def splits(dataset: DatasetInfo) -> list[tuple[str, list[int]]]:
-    """How much of each class each split holds."""
+def splits(dataset: DatasetInfo, most: int) -> list[tuple[str, list[int]]]:
+    """How much of each of the first `most` classes each split holds."""
     counts = [dataset.counts.get(split, {}) for split in SPLITS]
-    return [(name, [split.get(name, 0) for split in counts]) for name in dataset.classes]
+    return [(name, [split.get(name, 0) for split in counts]) for name in dataset.classes[:most]]
 
 
 def _bar(score: float) -> float:

@@ -22,17 +22,18 @@ import pyarrow.parquet as pq
 
 from pipeline.answering import Answers
 from pipeline.bootstrap import Interval, interval
-from pipeline.bundle import Bundle
+from pipeline.bundle import Bundle, BundleInfo
 from pipeline.dataset import Dataset, Split
 from pipeline.devices import set_up
 from pipeline.errors import UserError
-from pipeline.evaluate import pictures, report, tables
+from pipeline.evaluate import pictures, report, sheet, tables
 from pipeline.evaluate.wording import lower
 from pipeline.files import replacing_folder, write_bytes, write_json, write_text
 from pipeline.images import encode_png
 from pipeline.packed import packed, views
 from pipeline.params import EvaluateParams
 from pipeline.plugin import metrics_for
+from pipeline.wording import written
 
 EVALUATION = Path("out/evaluation")
 EPOCHS = Path("out/training/epochs.csv")
@@ -53,20 +54,41 @@ def run(
     Raises:
         UserError: the test split is empty, or the model is for other classes or answers with no numbers.
     """
+    return tell(params, dataset, bundle.info, ask(params, dataset.split("test"), bundle), out, read_epochs(epochs))
+
+
+def tell(
+    params: EvaluateParams,
+    dataset: Dataset,
+    model: BundleInfo,
+    answers: Answers,
+    out: Path,
+    epochs: dict[str, list[float]],
+) -> list[report.Figure]:
+    """Write everything that is to be known about a model's answers; the scores as `run` returns them.
+
+    Args:
+        params: what they are scored by.
+        dataset: whose test split they are to.
+        model: what it says of itself.
+        answers: of it.
+        out: folder to write.
+        epochs: of `read_epochs`.
+    """
     test, located = dataset.split("test"), params.task.learns.located
-    answers = ask(params, test, bundle)
     figures = scored(params, dataset, answers)
-    worst = pictures.mistakes(test, answers, bundle.info.frame, located, params.evaluate.worst)
+    worst = pictures.mistakes(test, answers, model.frame, located, params.evaluate.worst)
     material = report.Material(
         headline=figures[0],
         figures=figures,
         answers=answers,
         mistakes=worst,
         located=located,
-        epochs=read_epochs(epochs),
+        beside=pictures.beside(answers, located, worst),
+        epochs=epochs,
         dataset=dataset.info,
         rejected=reasons(dataset.root / "rejected.parquet"),
-        model=bundle.info.model_dump(mode="json"),
+        model=model.model_dump(mode="json"),
     )
     with replacing_folder(out) as folder:
         write_json(folder / "metrics.json", summary(figures, len(test)))
@@ -74,14 +96,12 @@ def run(
         tables.write_csv(folder / "classes.csv", *answers.class_table())
         tables.write_confusion(folder / "confusion.csv", answers.confusion())
         tables.write_curves(folder / "curves.csv", answers.curves())
-        drawing = pictures.sheet(worst, report.errors(answers), len(test))
+        drawing = sheet.sheet(worst, report.errors(answers), len(test))
         write_bytes(folder / "errors.png", encode_png(drawing))
         write_text(folder / "report.html", report.page(material))
-    score = figures[0].interval
-    print(
-        f"evaluate: {len(test)} test images, {lower(figures[0].title)} {score.value:.4f} "
-        f"({score.low:.4f} to {score.high:.4f}), a blind answer {figures[0].baseline:.4f}"
-    )
+    first = figures[0]
+    value, low, high, blind = map(written, (*first.interval, first.baseline))
+    print(f"evaluate: {len(test)} test images, {lower(first.title)} {value} ({low} to {high}), a blind answer {blind}")
     return figures
 
 
@@ -121,7 +141,9 @@ def scored(params: EvaluateParams, dataset: Dataset, answers: Answers) -> list[r
             seed=SEED,
         )
         baseline = float(metric.score(blind, once)[0])
-        figures.append(report.Figure(name, metric.title, metric.higher_is_better, found, baseline))
+        figures.append(
+            report.Figure(name, metric.title, metric.higher_is_better, found, baseline, measured=metric.measured)
+        )
     return figures
 
 

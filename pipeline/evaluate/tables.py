@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.answering import Answers, Confusion, Curve, as_text
+from pipeline.answering import Answers, Confusion, Curve
 from pipeline.dataset import Split
 from pipeline.evaluate.wording import plotted
 from pipeline.files import write_bytes, write_text
+from pipeline.marking import as_text
 
 DIGITS = 6
 """Decimals kept in text files: more than any test set can tell apart."""
@@ -58,9 +59,8 @@ def write_confusion(path: Path, confusion: Confusion) -> None:
     names, counts = [plotted(name) for name in confusion.names], shrunk(confusion.counts, MOST_ROWS)
 
     def rows() -> Iterator[tuple[str, str]]:
-        for place, actual in enumerate(names):
-            for other, said in enumerate(names):
-                yield from [(actual, said)] * int(counts[place, other])
+        for place, other in np.argwhere(counts):
+            yield from [(names[place], names[other])] * int(counts[place, other])
 
     write_csv(path, ["actual", "predicted"], rows())
 
@@ -86,9 +86,9 @@ def shrunk(counts: np.ndarray, most: int) -> np.ndarray:
 
 
 def write_curves(path: Path, curves: Sequence[Curve]) -> None:
-    """Every point of every curve."""
+    """Every point of every curve, as the values that its axes stand for."""
     rows = (
-        (plotted(curve.title), plotted(name), float(x), float(y))
+        (plotted(curve.title), plotted(name), curve.x_span.value(float(x)), curve.y_span.value(float(y)))
         for curve in curves
         for name, points in curve.series
         for x, y in points

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
-from pipeline.drawing import shown
+from pipeline.strokes.letters import shown
+from pipeline.wording import written
 
-SPELT = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "f1": "F1", "iou": "IoU"}
+SPELT = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "f1": "F1", "iou": "IoU", "mae": "MAE", "rmse": "RMSE"}
 """Words of headings that are names."""
 
 
@@ -23,19 +24,28 @@ def percent(share: float) -> str:
 
 
 def decimal(value: float) -> str:
-    """`0.973`; what falls short of 1 never reads 1.000."""
+    """A share as `0.973`; what falls short of 1 never reads 1.000."""
     if not math.isfinite(value):
         return "undefined"
     return ">0.999" if 0.9995 <= value < 1 else f"{value:.3f}"
 
 
+def amount(value: float) -> str:
+    """What is no share: `52,310`, `418.24`, `12.405`, `0.973`, `0.00214`."""
+    if not math.isfinite(value):
+        return "undefined"
+    return f"{value:.3g}" if 0 < abs(value) < 0.01 else written(value, 3)
+
+
 def cell(value: str | int | float) -> str:
-    """One of a table: a count, a share or score, a dash for what is undefined."""
+    """One of a table: a count, a share or an amount, a dash for what is undefined."""
     if isinstance(value, str):
         return shown(value)
     if isinstance(value, int):
         return thousands(value)
-    return decimal(value) if math.isfinite(value) else "\N{EN DASH}"
+    if not math.isfinite(value):
+        return "\N{EN DASH}"
+    return decimal(value) if 0 <= value <= 1 else amount(value)
 
 
 def heading(name: str) -> str:

@@ -158,8 +158,8 @@ def read(case: str) -> Case:
     raise UserError(f"There is no case {case[:40]!r} here. `convoy history` lists what was judged and decided.")
 
 
-def images(case: str) -> pa.Table:
-    """What challenger and champion answered to each test image.
+def images(case: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """What challenger and champion answered to each test image; of `columns`, those that there are.
 
     Raises:
         UserError: it is gone.
@@ -168,7 +168,9 @@ def images(case: str) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(folder(read(case).id) / IMAGES)
+        with pq.ParquetFile(folder(read(case).id) / IMAGES) as file:
+            known = file.schema_arrow.names
+            return file.read(known if columns is None else [name for name in columns if name in known])
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"The images of case {case} cannot be read: {error}") from None
 

@@ -24,6 +24,7 @@ from pipeline.registry import fitness, rivals, slices, trial
 from pipeline.registry.champion import Champion, Version
 from pipeline.registry.fitness import Fitness
 from pipeline.registry.rivals import Rival
+from pipeline.registry.said import said
 from pipeline.registry.slices import Cut
 from pipeline.registry.trial import Trial
 from pipeline.registry.verdict import Verdict
@@ -45,8 +46,15 @@ IMAGE_COLUMNS = {
     "champion": pa.string(),
     "champion_confidence": pa.float64(),
     "change": pa.string(),
+    "challenger_marks": pa.large_string(),
+    "challenger_mask": pa.large_binary(),
+    "champion_marks": pa.large_string(),
+    "champion_mask": pa.large_binary(),
 }
-"""Label and answers in words, such as the name of a class; `change` is one of `CHANGES`."""
+"""Label and answers in words, such as the name of a class; `change` is one of `CHANGES`; marks and masks are what is to
+be drawn: see `said.Said`."""
+DRAWN = ("broken", "fixed", "both wrong")
+"""Of these images answers are kept to be drawn, in this order."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,8 @@ def _compared(params: Params, dataset: Dataset, fit: Fitness, rival: Rival | Ver
         verdict = verdict.model_copy(update={"reasons": [*verdict.reasons, rival.advice]})
     split = dataset.split("test")
     cuts = [slices.by_column(name, split.samples.column(name)) for name in params.gate.slices]
-    of_columns = [row for cut in cuts for row in slices.rows(cut, told.quality, rival.told.quality, params.gate)]
+    qualities = told.quality, rival.told.quality
+    of_columns = [row for cut in cuts for row in slices.rows(cut, *qualities, params.gate, told.counted)]
     rows = (*slices.by_class(told, rival.told, params.gate), *of_columns)
     verdict = _unless([*fit.problems, *slices.under(rows)], verdict.model_copy(update={"slices": rows}))
     return Judgement(verdict, _images(split, (told, rival.told), cuts))
@@ -141,15 +150,21 @@ def _images(split: Split, told: tuple[Answers, Answers], cuts: Sequence[Cut]) ->
     places = range(len(challenger))
     ours, theirs = challenger.quality, champion.quality
     change = np.where(ours > theirs, 2, np.where(theirs > ours, 1, np.where(ours == 1, 3, 0)))
+    first = [place for name in DRAWN for place in np.flatnonzero(change == CHANGES.index(name)).tolist()]
+    new, old = said(challenger, first), said(champion, first)
     columns = {
         "id": split.samples.column("id"),
         "source": split.samples.column("source"),
         "label": [challenger.true(place).words for place in places],
-        "challenger": [challenger.said(place).words for place in places],
+        "challenger": new.words,
         "challenger_confidence": challenger.confidence,
-        "champion": [champion.said(place).words for place in places],
+        "champion": old.words,
         "champion_confidence": champion.confidence,
         "change": pa.array(CHANGES).take(pa.array(change)),
+        "challenger_marks": new.marks,
+        "challenger_mask": new.masks,
+        "champion_marks": old.marks,
+        "champion_mask": old.masks,
         **{SLICE + cut.column: cut.texts() for cut in cuts},
     }
     return pa.table(columns, schema=_schema([cut.column for cut in cuts]))

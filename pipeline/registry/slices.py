@@ -79,7 +79,13 @@ def by_column(name: str, column: pa.ChunkedArray) -> Cut:
     return Cut(name, shown, np.array([places.get(text, MOST) for text in texts], np.int64))
 
 
-def rows(cut: Cut, challenger: np.ndarray, champion: np.ndarray, asked: GateOptions) -> list[SliceRow]:
+def rows(
+    cut: Cut,
+    challenger: np.ndarray,
+    champion: np.ndarray,
+    asked: GateOptions,
+    counted: np.ndarray | None = None,
+) -> list[SliceRow]:
     """How both fare on each slice that has images.
 
     Args:
@@ -87,15 +93,17 @@ def rows(cut: Cut, challenger: np.ndarray, champion: np.ndarray, asked: GateOpti
         challenger: how well it answers each image, float64 [N].
         champion: likewise.
         asked: the floor.
+        counted: which images count, bool [N]; None: all.
     """
     holds = cut.slice_of[:, None] == np.arange(len(cut.values))
+    holds = holds if counted is None else holds & counted[:, None]
     return _rows(cut.column, cut.values, holds, (challenger[:, None], champion[:, None]), asked)
 
 
 def by_class(challenger: Answers, champion: Answers, asked: GateOptions) -> list[SliceRow]:
     """How both fare on the images that hold each class, in what they say of that class."""
     (holds, qualities), (_, of_champion) = challenger.by_class, champion.by_class
-    return _rows(CLASS, challenger.classes, holds, (qualities, of_champion), asked)
+    return _rows(CLASS, challenger.classes, holds & challenger.counted[:, None], (qualities, of_champion), asked)
 
 
 def _rows(

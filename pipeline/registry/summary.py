@@ -15,6 +15,7 @@ from pipeline.plugin import metrics_for
 from pipeline.registry.champion import Version
 from pipeline.registry.code import Code
 from pipeline.registry.verdict import Verdict
+from pipeline.wording import written
 
 SCORES = Path("out/evaluation/metrics.json")
 MODEL = Path("out/model/bundle.json")
@@ -32,8 +33,8 @@ def headline(params: Params) -> str:
     images = DatasetInfo.model_validate_json((DATASET / "dataset.json").read_bytes()).splits["test"]
     if score is None:
         return f"{title} undefined on {images:,} test images"
-    interval = f"95 % interval {score['low']:.3f} to {score['high']:.3f}"
-    return f"{title} {score['value']:.3f} ({interval}) on {images:,} test images"
+    interval = f"95 % interval {written(score['low'], 3)} to {written(score['high'], 3)}"
+    return f"{title} {written(score['value'], 3)} ({interval}) on {images:,} test images"
 
 
 def of_run(params: Params, code: Code, version: Version, verdict: Verdict, reigns: bool) -> str:
@@ -72,8 +73,8 @@ def _scores(params: Params) -> str:
     for name, metric in metrics_for(params.task).items():
         if isinstance(score := found.get(name), dict) and score["value"] is not None:
             known = score["low"] is not None
-            interval = f"{score['low']:.4f} to {score['high']:.4f}" if known else ""
-            lines.append(f"| {metric.title} | {score['value']:.4f} | {interval} |")
+            interval = f"{written(score['low'])} to {written(score['high'])}" if known else ""
+            lines.append(f"| {metric.title} | {written(score['value'])} | {interval} |")
     return "\n".join(lines)
 
 

@@ -16,11 +16,12 @@ from pipeline import bootstrap, mcnemar
 from pipeline.answering import Answers
 from pipeline.plugin import metric_named
 from pipeline.registry.verdict import Comparison, Outcome, Verdict
+from pipeline.wording import written
 
 COUNTED = "accuracy"
 """The score that is a count of right answers, which McNemar's test is about."""
 DIFFERENCES = (0.01, 0.02, 0.04)
-"""True differences of which is said how often the test shows them."""
+"""True differences of a share of which is said how often the test shows them."""
 NAMES = {"McNemar": "exact McNemar test", "bootstrap": "paired bootstrap"}
 
 
@@ -90,7 +91,7 @@ class _Found(NamedTuple):
             challenger, champion, images, resamples=test.resamples, confidence=confidence, seed=test.seed
         )
         power = {points: bootstrap.power(found.spread, points, confidence) for points in DIFFERENCES}
-        known = power if found.spread > 0 else {}
+        known = power if found.spread > 0 and not metric_named(test.score).measured else {}
         return cls("bootstrap", *found.difference, found.lower, found.upper, found.detectable, known)
 
     @classmethod
@@ -136,8 +137,10 @@ def _comparison(challenger: Answers, champion: Answers, champion_name: str, test
     metric = metric_named(test.score)
     once = np.ones((1, len(challenger)))
     scores = float(metric.score(challenger, once)[0]), float(metric.score(champion, once)[0])
-    qualities = challenger.quality, champion.quality
-    return _numbers(metric.title, scores, qualities, found, _Said(champion_name, test.confidence))
+    counted = challenger.counted  # four pictures with one answer are no four trials
+    qualities = challenger.quality[counted], champion.quality[counted]
+    numbers = _numbers(metric.title, scores, qualities, found, _Said(champion_name, test.confidence))
+    return numbers.model_copy(update={"images": len(challenger)})
 
 
 class _Said(NamedTuple):
@@ -180,14 +183,16 @@ def _mean_of(qualities: np.ndarray) -> bootstrap.Score:
 
 def _words(finding: str, found: Comparison) -> list[str]:
     share = f"{found.confidence:.0%}"
-    against = (
-        f"{found.score} {found.challenger:.4f} against {found.champion:.4f} on the same {found.images} test images"
+    challenger, champion = written(found.challenger), written(found.champion)
+    against = f"{found.score} {challenger} against {champion} on the same {found.images} test images"
+    difference, low, high, lower = (
+        written(value, sign="+") for value in (found.difference, found.low, found.high, found.lower)
     )
     return [
         f"{finding}: {against}.",
         (
-            f"Difference {found.difference:+.4f} ({share} interval {found.low:+.4f} to {found.high:+.4f}); by the "
-            f"{NAMES[found.decided_by]} it is at least {found.lower:+.4f} with {share} confidence, and more than 0 is "
+            f"Difference {difference} ({share} interval {low} to {high}); by the "
+            f"{NAMES[found.decided_by]} it is at least {lower} with {share} confidence, and more than 0 is "
             "needed."
         ),
         _image_by_image(found),
@@ -212,7 +217,10 @@ def _sharpness(found: Comparison) -> str:
     if math.isnan(found.detectable):
         too_few = f"{found.images} test images are too few to show any difference, however large."
         return too_few if found.decided_by == "McNemar" else f"{found.score} is undefined on these test images."
-    if not found.power:
+    if not found.power and not found.detectable:
         return "The two never differ, so how small a difference this test set shows cannot be said."
-    often = ", ".join(f"one of {points:g} in {chance * 100:.0f}" for points, chance in found.power.items())
-    return f"This test set shows a difference of {found.detectable:.4f} or more in 80 of 100 such tests; {often}."
+    often = "".join(
+        f"{',' if place else ';'} one of {points:g} in {chance * 100:.0f}"
+        for place, (points, chance) in enumerate(found.power.items())
+    )
+    return f"This test set shows a difference of {written(found.detectable)} or more in 80 of 100 such tests{often}."

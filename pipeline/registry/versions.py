@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 SERVED = Path(__file__).with_name("served.py")
 HOME = Path(__file__).parents[1]
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "pyarrow", "pydantic", "torch")
+EXAMPLES = 8
+"""Test images that are asked about to know what an answer holds."""
 DIGEST = "model.digest"
 """The tag that says which model a version is."""
 
@@ -85,9 +88,10 @@ def save(bundle: Bundle, path: Path, model_id: str, run_id: str) -> None:
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
-    first = Dataset.open().split("test").read(0)
-    (told,) = bundle.answer([bundle.prepare(first)])
-    said = bundle.task.plain(told, bundle.info.classes)
+    test = Dataset.open().split("test")
+    first = test.read(0)
+    told = bundle.answer([bundle.prepare(test.read(place)) for place in range(min(EXAMPLES, len(test)))])
+    said = _fullest([bundle.task.plain(one, bundle.info.classes) for one in told])
     signature = ModelSignature(
         inputs=Schema([ColSpec(DataType.binary, "image")]),
         outputs=Schema([ColSpec(_type_of(value), name) for name, value in said.items()]),
@@ -106,21 +110,32 @@ def save(bundle: Bundle, path: Path, model_id: str, run_id: str) -> None:
         )
 
 
-def _type_of(value: Any) -> Any:
-    """MLflow's type of a plain value; a list of records is one of objects, whose box is a list of numbers."""
-    from mlflow.types import DataType
-    from mlflow.types.schema import Array, Map, Object, Property
+def _fullest(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of each value of some answers the first that is not empty: what a list holds, an empty one does not say."""
+    return {name: next((one[name] for one in answers if one[name]), value) for name, value in answers[0].items()}
 
+
+def _type_of(value: Any, record: bool = False) -> Any:
+    """MLflow's type of a plain value.
+
+    Args:
+        value: text, a number, bytes, a list of such, or a dict: one with names of the data, such as classes, is a map.
+        record: whether it lies in a list: then the names of a dict are fixed, and it is an object.
+    """
+    from mlflow.types import DataType
+    from mlflow.types.schema import AnyType, Array, Map, Object, Property
+
+    if isinstance(value, dict) and record:
+        return Object([Property(name, _type_of(one, record=True)) for name, one in value.items()])
     if isinstance(value, dict):
-        return Map(DataType.double)
-    if isinstance(value, list) and value and isinstance(value[0], str):
-        return Array(DataType.string)
+        return Map(_type_of(next(iter(value.values()), 0.0)))
     if isinstance(value, list):
-        box = Property("box", Array(DataType.double))
-        return Array(Object([Property("label", DataType.string), Property("score", DataType.double), box]))
+        return Array(_type_of(value[0], record=True) if value else AnyType())  # type: ignore[no-untyped-call]
     if isinstance(value, str):
         return DataType.string
-    return DataType.binary if isinstance(value, bytes) else DataType.double
+    if isinstance(value, bytes):
+        return DataType.binary
+    return DataType.long if isinstance(value, int) else DataType.double
 
 
 def _code(bundle: Bundle, folder: Path) -> Path:
