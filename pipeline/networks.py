@@ -6,14 +6,23 @@ place where an object may be. Its two halves have names here, and so has what it
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
+
+from pipeline.numbers import Scale
 
 BACKGROUND = -1
 IGNORED = -2
+LARGEST = 80.0
+"""A logarithm whose number is still one in float32."""
+RAREST = 0.01
+"""Of a class in a picture, as learning begins."""
 
 
 class Deciding(nn.Module):
@@ -43,16 +52,91 @@ def answered(network: nn.Module, learnt: Any) -> Tensor:
     return answer
 
 
+class Measuring(Deciding):
+    """A network that learns numbers as `numbers.encoded` has them, and answers in their own units."""
+
+    def __init__(self, network: nn.Module, scales: Sequence[Scale]) -> None:
+        """Of one to float32 [B, T'], a column of each number, of a circular one two."""
+        super().__init__()
+        self.network = network
+        self.scales = tuple(scales)
+
+    def raw(self, pictures: Tensor) -> Tensor:
+        """Numbers as they are learnt, float32 [B, T']."""
+        raw: Tensor = self.network(pictures)
+        return raw
+
+    def answer(self, raw: Tensor) -> Tensor:
+        """The same as they are told, float32 [B, T]: `numbers.decoded`."""
+        columns, told = raw.float().unbind(dim=1), []
+        at = 0
+        for scale in self.scales:
+            if scale.kind == "circular":
+                turn = torch.atan2(columns[at + 1], columns[at]) / (2 * math.pi)
+                told.append(torch.remainder(turn, 1.0) * scale.period)
+            else:
+                wide = columns[at] * scale.deviation + scale.mean
+                told.append(wide.clamp(max=LARGEST).exp() if scale.kind == "log" else wide)
+            at += scale.columns
+        return torch.stack(told, dim=1)
+
+
+class Counting(Deciding):
+    """A network that learns the logarithms of rates, and answers with the rates: how many are expected.
+
+    Of a map every pixel has a rate of its own, and those of a picture add up: it counts here and there, and is asked
+    for the sum alone.
+    """
+
+    def __init__(self, network: nn.Module, means: Sequence[float]) -> None:
+        """Of one to float32 [B, K] or [B, K, H, W]; where that is 0, the mean of each class is answered."""
+        super().__init__()
+        self.network = network
+        self.starts = [math.log(max(mean, RAREST)) for mean in means]
+
+    def raw(self, pictures: Tensor) -> Tensor:
+        """Logarithms of rates, float32 [B, K]."""
+        found: Tensor = self.network(pictures)
+        if found.ndim == 4:
+            pixels = found.float().flatten(2)
+            found = pixels.logsumexp(dim=2) - math.log(pixels.shape[2])
+        return found + found.new_tensor(self.starts)
+
+    def answer(self, raw: Tensor) -> Tensor:
+        """Rates, float32 [B, K]."""
+        return raw.float().clamp(max=LARGEST).exp()
+
+
 @dataclass(frozen=True)
 class Costs:
     """What a detector's own paper has its errors cost."""
 
-    classes: Literal["focal", "cross_entropy"]
-    boxes: Literal["l1", "smooth_l1", "giou"]
+    classes: Literal["focal", "cross_entropy", "varifocal", "iou_aware"]
+    boxes: Literal["l1", "smooth_l1", "giou", "diou", "ciou"]
     beta: float = 1.0
     """Of smooth L1: errors beyond it cost their size, and smaller ones less."""
     mined: float = 0.0
     """If not 0, so many of the worst background places count for each place at an object, and no other."""
+    class_weight: float = 1.0
+    """What the cost of the classes is multiplied by."""
+    box_weight: float = 1.0
+    """What the cost of the boxes is multiplied by."""
+    mask_weight: float = 1.0
+    """What the cost of the masks is multiplied by, where there are any."""
+    distribution_weight: float = 1.0
+    """What the cost of the distributions is multiplied by, where there are any."""
+
+
+@dataclass(frozen=True)
+class MatchedMasks:
+    """Which cells of a box, m x m, lie on its object, at some of the places at objects."""
+
+    logits: Tensor
+    """float32 [n, m, m]."""
+    true: Tensor
+    """Shares: float32 [n, m, m]."""
+    shares: Tensor
+    """What the cost of each mask is multiplied by before all are added up: float32 [n]."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +166,13 @@ class Matched:
     costs: Costs
     further: Tensor | None = None
     """What the network wants to add to the loss: a scalar."""
+    masks: MatchedMasks | None = None
+    """Of a network that tells masks too."""
+    scores: Tensor | None = None
+    """How sure of the class to be, in 0..1, as where a score is to tell of the box too: float32 [n]; None: wholly."""
+    distributions: Tensor | None = None
+    """What each of the four codes is thought to be: logits of 0, 1, 2, ... R - 1, float32 [n, 4, R]. The true codes are
+    in 0..R-1 then."""
 
 
 class Predictions(ABC):
@@ -94,3 +185,18 @@ class Predictions(ABC):
         Args:
             targets: float32 [B, M, 6], rows x1, y1, x2, y2, class id, crowd (0 or 1); a row of class -1 is padding.
         """
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """What a network says of the J named points of B pictures, to learn from: targets are `contracts.Target.POINTS`."""
+
+    places: Tensor
+    """x and y in pixels of the picture that it sees, float32 [B, J, 2]; of maps their means."""
+    side: int
+    """S of that picture, so that a loss can speak of shares of it."""
+    maps: Tensor | None = None
+    """Where it has any: how likely each point is in each cell of a grid over the picture, as logits of a softmax over
+    the cells, float32 [B, J, h, w]."""
+    margin: int = 0
+    """Pixels by which the grid reaches beyond the picture on every side."""

@@ -19,14 +19,18 @@ from torch import Tensor
 
 from pipeline.contracts import Frame, Target
 from pipeline.dataset import Split
+from pipeline.errors import UserError
 from pipeline.images import center_crop
+from pipeline.mosaics import Mosaics, rows
 from pipeline.packed import TARGETS, packed, views
 from pipeline.policy import Policy
-from pipeline.train.learner import epoch_order
+from pipeline.train.learner import epoch_order, in_runs
 from pipeline.transforms import Augmenter, sample_seed
 
 AHEAD = 3
 """Batches that are filled while the network works on one."""
+ONE_CLASS = (Target.LABEL, Target.GRADE, Target.IDENTITY)
+"""Kinds of targets that are one class of an image."""
 
 
 class Batch(NamedTuple):
@@ -49,20 +53,36 @@ class Material:
     targets: np.ndarray
     """What is known of each view, V entries."""
     learns: Target
+    images_per_class: int = 0
+    """How many views of a class follow each other in an epoch; 0: in any order."""
 
     @classmethod
-    def of(cls, split: Split, frame: Frame, side: int) -> Material:
-        """The split with its pictures and targets, packed at P = `side`."""
+    def of(cls, split: Split, frame: Frame, side: int, images_per_class: int = 0) -> Material:
+        """The split with its pictures and targets, packed at P = `side`.
+
+        Raises:
+            UserError: images of a class are to follow each other, and an image is of none or of several.
+        """
         learns = Target[split.dataset.info.learns]
+        if images_per_class and learns not in ONE_CLASS:
+            raise UserError(
+                f"params.yaml: train.images_per_class is {images_per_class}, but what is learnt is {learns}: only "
+                "images of one class each can follow each other by their class. Set it to 0."
+            )
         seen = views(split, frame, side).images.tolist()
         ids = list(split.ids)
         if len(seen) > len(ids):
             first = np.searchsorted(seen, np.arange(len(ids)))
             ids = [f"{ids[image]}/{view - first[image]}" for view, image in enumerate(seen)]
-        return cls(ids, packed(split, frame, side), TARGETS[learns](split, frame, side), learns)
+        return cls(ids, packed(split, frame, side), TARGETS[learns](split, frame, side), learns, images_per_class)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """The order of the views in an epoch: a permutation of 0..V-1, int64."""
+        order = epoch_order(seed, epoch, len(self))
+        return in_runs(order, self.targets, self.images_per_class) if self.images_per_class else order
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -73,10 +93,21 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 class TrainingBatches:
     """Augmented batches of a training split, in an order and with pixels that the seed alone decides."""
 
-    def __init__(self, material: Material, policy: Policy, seed: int, batch_size: int, threads: int) -> None:
+    def __init__(
+        self,
+        material: Material,
+        policy: Policy,
+        seed: int,
+        batch_size: int,
+        threads: int,
+        mosaic_epochs: int | None = None,
+    ) -> None:
+        """`mosaic_epochs`: the first ones, which see mosaics if the policy has any; None: all do."""
         self._material = material
         self._policy = policy
         self._seed = seed
+        self._mosaic_epochs = mosaic_epochs
+        self._mosaics = Mosaics(material.pictures, material.targets, material.learns, policy.mosaic)
         self._size = min(batch_size, len(material))
         self.steps = steps_per_epoch(len(material), batch_size)
         self._threads = threads
@@ -87,7 +118,7 @@ class TrainingBatches:
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `first` on."""
-        order = epoch_order(self._seed, epoch, len(self._material))
+        order = self._material.order(self._seed, epoch)
         waiting: deque[tuple[int, list[Future[None]]]] = deque()
         upcoming = iter(range(first, self.steps))
         try:
@@ -119,8 +150,10 @@ class TrainingBatches:
         example = material.targets[:1]
         if material.learns in (Target.MASK, Target.INSTANCES):
             example = example[:, : policy.size, : policy.size]
-        kind = torch.from_numpy(np.array(example)).dtype
-        targets = torch.empty((self._size, *example.shape[1:]), dtype=kind, pin_memory=pinned)
+        kind, shape = torch.from_numpy(np.array(example)).dtype, example.shape[1:]
+        if material.learns is Target.OBJECTS:
+            shape = (rows(shape[0], policy.mosaic, material.learns), *shape[1:])
+        targets = torch.empty((self._size, *shape), dtype=kind, pin_memory=pinned)
         return Batch(pictures, targets)
 
     def _positions(self, order: np.ndarray, step: int) -> np.ndarray:
@@ -139,15 +172,24 @@ class TrainingBatches:
         if augment is None:
             augment = self._local.augment = Augmenter(self._policy.transforms, material.learns)
         pictures, targets = batch.pictures.numpy(), batch.targets.numpy()
+        plain = self._mosaic_epochs is not None and epoch >= self._mosaic_epochs
         for row in part:
             position = positions[row]
             seed = sample_seed(self._seed, epoch, material.ids[position])
-            pictures[row], targets[row] = augment(material.pictures[position], material.targets[position], seed)
+            pictures[row], targets[row] = augment(*self._mosaics.seen(position, None if plain else seed), seed)
 
     def _finished(self, step: int, parts: list[Future[None]]) -> Batch:
         for part in parts:
             part.result()
         return self._ring[step % len(self._ring)]
+
+
+def mosaic_epochs(epochs: int) -> int:
+    """How many of all epochs see mosaics: the last tenth of them, one at least, sees pictures as they will come.
+
+    Source: Ge et al. YOLOX, 2021, section 2, where mosaics end 15 epochs before the last of 300.
+    """
+    return epochs - -(-epochs // 10)
 
 
 def plain_batches(material: Material, policy: Policy, batch_size: int) -> Iterator[Batch]:

@@ -78,3 +78,27 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
     """The order of the training images in an epoch: a permutation of 0..count-1, int64."""
     order: np.ndarray = np.random.Generator(np.random.PCG64(counted(seed, "order", epoch))).permutation(count)
     return order
+
+
+def in_runs(order: np.ndarray, classes: np.ndarray, length: int) -> np.ndarray:
+    """The same order, but for so many images of a class that follow each other.
+
+    Each class gives its images in runs, the last of which may be shorter; in every round each class that has some left
+    gives one run, in the order in which the first images of these runs came.
+
+    Args:
+        order: a permutation of the N images, int64 [N].
+        classes: of each image, int64 [N].
+        length: of a run, > 0.
+
+    Returns:
+        A permutation, int64 [N].
+    """
+    of_class = classes[order]
+    by_class = np.argsort(of_class, kind="stable")  # places in `order`, class after class
+    counts = np.unique(of_class, return_counts=True)[1]
+    within = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    run = within // length
+    first = by_class[np.arange(len(order)) - within % length]  # the place of the first image of the run
+    arranged: np.ndarray = order[by_class[np.lexsort((within, first, run))]]
+    return arranged

@@ -21,7 +21,7 @@ from pipeline.packed import views
 from pipeline.params import TrainParams, described
 from pipeline.plugin import metric_named
 from pipeline.policy import Policy
-from pipeline.train.batches import Material, TrainingBatches, plain_batches
+from pipeline.train.batches import Material, TrainingBatches, mosaic_epochs, plain_batches
 from pipeline.train.checkpoint import Checkpoints, Progress, remove_old_trainings, training_key
 from pipeline.train.learner import Learner, build_learner, parameter_groups
 from pipeline.train.loop import Arithmetic, Machine, Score, Step, Validation, learning_rates, train_epoch, validate
@@ -73,10 +73,12 @@ def assemble(params: TrainParams, dataset: Dataset, policy: Policy) -> Training:
     """Build everything, and go back to the latest checkpoint if this training has one."""
     device = set_up(params.compute.device, params.compute.threads)
     learner = build_learner(params, dataset, policy)
-    train = Material.of(dataset.split("train"), policy.frame, policy.packed)
+    train = Material.of(dataset.split("train"), policy.frame, policy.packed, params.train.images_per_class)
     val = Material.of(dataset.split("val"), policy.frame, policy.plain)
     threads = params.compute.loader_threads or os.cpu_count() or 1
-    batches = TrainingBatches(train, policy, params.seed, params.train.batch_size, threads)
+    batches = TrainingBatches(
+        train, policy, params.seed, params.train.batch_size, threads, mosaic_epochs(params.train.epochs)
+    )
     checkpoints = Checkpoints(_key(params, dataset, policy, device))
     saved = checkpoints.latest()
     if saved and not _journal_reaches(checkpoints, batches.steps * saved.progress.epoch + saved.progress.step):

@@ -41,15 +41,21 @@ def answered(boxes: Tensor, scores: Tensor, classes: Tensor, limits: Limits) -> 
     Returns:
         float32 [B, D, 6]: x1, y1, x2, y2, score, class id, by falling score; then rows of zeros.
     """
+    return answered_at(boxes, scores, classes, limits)[0]
+
+
+def answered_at(boxes: Tensor, scores: Tensor, classes: Tensor, limits: Limits) -> tuple[Tensor, Tensor]:
+    """Likewise, and which of the N boxes each row is, int64 [B, D]; of rows of zeros any."""
     boxes = boxes.clamp(0, limits.size)
     sides = boxes[..., 2:] - boxes[..., :2]
     scores = torch.where((scores > limits.score_threshold) & (sides >= limits.smallest).all(dim=2), scores, 0.0)
+    best = None
     if scores.shape[1] > MOST:
         scores, best = scores.topk(MOST, dim=1)
         boxes, classes = picked(boxes, best), classes.gather(1, best)
     kept, places = suppressed(boxes, scores, classes, limits.detections, limits.nms_iou)
     rows = torch.cat([picked(boxes, places), kept[..., None], classes.gather(1, places)[..., None].float()], dim=2)
-    return torch.where(kept[..., None] > 0, rows, 0.0)
+    return torch.where(kept[..., None] > 0, rows, 0.0), places if best is None else best.gather(1, places)
 
 
 def suppressed(boxes: Tensor, scores: Tensor, classes: Tensor, count: int, iou: float) -> tuple[Tensor, Tensor]:

@@ -23,15 +23,18 @@ class Truth(NamedTuple):
     """int64 [m]."""
     crowds: Tensor
     """Boxes in which any number of objects may lie: float32 [c, 4]."""
+    rows: Tensor
+    """Which row of the picture's targets each object is: int64 [m]."""
 
 
 def truths(targets: Tensor) -> list[Truth]:
     """Targets float32 [B, M, 6], picture by picture; boxes without area are left out, as padding is."""
     found = []
     for rows in targets.float():
-        rows = rows[(rows[:, 4] >= 0) & (rows[:, 2:4] > rows[:, :2]).all(dim=1)]
+        real = (rows[:, 4] >= 0) & (rows[:, 2:4] > rows[:, :2]).all(dim=1)
         crowd = rows[:, 5] > 0
-        found.append(Truth(rows[~crowd, :4], rows[~crowd, 4].long(), rows[crowd, :4]))
+        objects = (real & ~crowd).nonzero()[:, 0]
+        found.append(Truth(rows[objects, :4], rows[objects, 4].long(), rows[real & crowd, :4], objects))
     return found
 
 

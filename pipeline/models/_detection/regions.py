@@ -17,7 +17,9 @@ CANONICAL_SIDE, CANONICAL_LEVEL = 224, 4
 SMALL = 1e-6
 
 
-def regions_of(maps: Sequence[Tensor], strides: Sequence[int], regions: Tensor, pictures: Tensor) -> Tensor:
+def regions_of(
+    maps: Sequence[Tensor], strides: Sequence[int], regions: Tensor, pictures: Tensor, bins: int = BINS
+) -> Tensor:
     """What lies in each region.
 
     Args:
@@ -25,9 +27,10 @@ def regions_of(maps: Sequence[Tensor], strides: Sequence[int], regions: Tensor, 
         strides: of the maps.
         regions: corners in pixels, float32 [n, 4].
         pictures: which of the batch each region is of, int64 [n].
+        bins: a side, of what a region is divided into.
 
     Returns:
-        float32 [n, N, 7, 7].
+        float32 [n, N, bins, bins].
     """
     from torchvision.ops import roi_align
 
@@ -36,9 +39,9 @@ def regions_of(maps: Sequence[Tensor], strides: Sequence[int], regions: Tensor, 
     level = (CANONICAL_LEVEL + (sides / CANONICAL_SIDE).log2() + SMALL).floor()
     level = level.clamp(finest, finest + len(maps) - 1).long() - finest
     rows = torch.cat([pictures[:, None].to(regions.dtype), regions], dim=1)
-    found = maps[0].new_zeros(regions.shape[0], maps[0].shape[1], BINS, BINS)
+    found = maps[0].new_zeros(regions.shape[0], maps[0].shape[1], bins, bins)
     for index, (each, stride) in enumerate(zip(maps, strides, strict=True)):
         (here,) = (level == index).nonzero(as_tuple=True)
-        part = roi_align(each, rows[here], BINS, spatial_scale=1 / stride, sampling_ratio=SAMPLES)
+        part = roi_align(each, rows[here], bins, spatial_scale=1 / stride, sampling_ratio=SAMPLES)
         found = found.index_copy(0, here, part)
     return found

@@ -65,6 +65,8 @@ class Regions(NamedTuple):
     """Class ids, or BACKGROUND: int64 [n]."""
     true_boxes: Tensor
     """float32 [m, 4]."""
+    objects: Tensor
+    """Which rows of the targets these are: int64 [m]."""
 
 
 class SecondStage:
@@ -84,10 +86,10 @@ class SecondStage:
         matches = matched(boxes, truth, self.match)
         lots = drawn(self.sampler, matches)
         rows = [_row(*each) for each in zip(boxes, matches, lots, truth, strict=True)]
-        chosen, labels, true_boxes = (torch.cat(column) for column in zip(*rows, strict=True))
+        chosen, labels, true_boxes, objects = (torch.cat(column) for column in zip(*rows, strict=True))
         counts = torch.stack([lot.sum() for lot in lots])
         pictures = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-        return Regions(chosen, pictures, labels, true_boxes)
+        return Regions(chosen, pictures, labels, true_boxes, objects)
 
     def matched(self, logits: Tensor, codes: Tensor, regions: Regions) -> Matched:
         """What is said of n regions, logits [n, K + 1] and codes [n, (K + 1) * 4], beside what is true."""
@@ -109,13 +111,13 @@ class SecondStage:
         )
 
 
-def _row(boxes: Tensor, match: Tensor, lot: Tensor, true: Truth) -> tuple[Tensor, Tensor, Tensor]:
-    """The boxes drawn, their labels, and the true boxes of those at an object."""
+def _row(boxes: Tensor, match: Tensor, lot: Tensor, true: Truth) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The boxes drawn, their labels, and of those at an object the true boxes and their rows."""
     match = match[lot]
     at = match >= 0
     labels = torch.full_like(match, BACKGROUND)
     labels[at] = true.classes[match[at]]
-    return boxes[lot], labels, true.boxes[match[at]]
+    return boxes[lot], labels, true.boxes[match[at]], true.rows[match[at]]
 
 
 def drawn(sampler: Any, matches: Sequence[Tensor]) -> list[Tensor]:
