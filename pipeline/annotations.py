@@ -6,7 +6,7 @@ picture is known, by the rules of `params.yaml` (`contracts.AnnotationRules`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -68,7 +68,7 @@ class Runs(NamedTuple):
 
     height: int
     width: int
-    lengths: tuple[int, ...]
+    lengths: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,8 @@ class Objects:
     """Whether x and y are shares of the picture's width and height, as YOLO has them, and not pixels."""
     said_size: tuple[int, int] | None = field(default=None, compare=False)
     """Width and height that the source says the picture has."""
+    flaws: tuple[Flaw, ...] = field(default=(), compare=False)
+    """What was seen to be wrong when `Pieces` were decoded; these become objects with runs."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,8 @@ class Points:
     """The file that says so."""
     place: str = field(default="", compare=False)
     """See `Flaw.place`."""
+    relative: bool = False
+    """Whether x and y are shares of the picture's width and height, and not pixels."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,11 @@ class Pieces:
     """The objects of one picture as a mask for each: of a layer every value that has a class is one object."""
 
     layers: tuple[Layer, ...]
+    crowds: frozenset[int | Colour] = frozenset()
+    """Values of many objects at once."""
+    kinds: Layer | None = None
+    """The class of every pixel, where values tell objects apart and nothing else: then each that is not void or clear
+    is an object, of the class that most of its pixels are of."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ the kinds in `pipeline/answers/`, one per `contracts.Target`.
 
 from __future__ import annotations
 
-import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,36 +62,8 @@ class Marks:
     """Position, in the same split, of another image to be looked at beside this one: a face that it is taken for."""
 
 
-def as_text(marks: Marks) -> str:
-    """Marks to be drawn, but for words and mask, as JSON; empty if there is nothing to draw."""
-    if not (marks.boxes or marks.points or marks.bars or marks.beside is not None):
-        return ""
-    boxes = [[list(box.box), box.name, box.score, box.faint, box.inside] for box in marks.boxes]
-    return json.dumps([boxes, marks.points, marks.bars, marks.beside])
-
-
-def from_text(text: str, classes: Sequence[str], mask: np.ndarray | None = None) -> Marks:
-    """`as_text` backwards, for classes of these names.
-
-    Raises:
-        ValueError: the text is damaged.
-    """
-    if not text:
-        return Marks("", mask=mask, classes=classes)
-    try:
-        boxes, points, bars, beside = json.loads(text)
-        drawn = [
-            MarkedBox(tuple(box), name, score, faint, inside and Runs(inside[0], inside[1], tuple(inside[2])))
-            for box, name, score, faint, inside in boxes
-        ]
-        pointed = [MarkedPoint(*point) for point in points]
-        return Marks("", drawn, mask, classes, pointed, [(name, share) for name, share in bars], beside)
-    except (TypeError, IndexError) as error:
-        raise ValueError(f"no marks: {error}") from error
-
-
 class Confusion(NamedTuple):
-    """What was taken for what."""
+    """What was taken for what; without names where that is no question."""
 
     names: Sequence[str]
     """Of rows and columns alike; a task may add one, such as `background`, to its classes."""
@@ -109,8 +81,29 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[Cell]]
 
 
+class Span(NamedTuple):
+    """What 0 and 1 of an axis stand for."""
+
+    low: float = 0
+    high: float = 1
+    log: bool = False
+    """Whether equal shares of the axis are equal factors; then both are above 0."""
+
+    def value(self, share: float) -> float:
+        """What a share of the axis stands for."""
+        if self.log:
+            return float(self.low * (self.high / self.low) ** share)
+        return self.low + share * (self.high - self.low)
+
+    def share(self, value: float) -> float:
+        """Where a value lies on the axis."""
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+
 class Curve(NamedTuple):
-    """A curve, or the bars of a histogram, over an axis that both run from 0 to 1."""
+    """A curve, or the bars of a histogram; places on both axes are shares of them, in 0..1."""
 
     title: str
     x_label: str
@@ -124,6 +117,8 @@ class Curve(NamedTuple):
     ideal_name: str = ""
     sizes: Sequence[int] = ()
     """If not empty, the only series is drawn as bars, wider for more images: so many behind each of its points."""
+    x_span: Span = Span()
+    y_span: Span = Span()
 
 
 class Answers(ABC):
@@ -209,14 +204,21 @@ class Answers(ABC):
         """What the report draws."""
 
     @property
+    def counted(self) -> np.ndarray:
+        """Which images tell of a model by themselves, bool [N]: all, but of those that share one answer the first."""
+        import numpy as np
+
+        return np.ones(len(self), bool)
+
+    @property
     def graded(self) -> bool:
         """Whether an image can be answered in part; else each quality is 0 or 1, and their mean is the accuracy."""
         return bool(((self.quality != 0) & (self.quality != 1)).any())
 
     def worst(self, count: int) -> list[int]:
-        """The positions of at most `count` images that are not answered perfectly, the highest loss first."""
+        """The positions of at most `count` images that count and are not answered perfectly, the highest loss first."""
         import numpy as np
 
         order = np.lexsort((np.arange(len(self)), -self.losses))
-        positions: list[int] = order[self.quality[order] < 1][:count].tolist()
+        positions: list[int] = order[(self.quality < 1)[order] & self.counted[order]][:count].tolist()
         return positions

@@ -178,7 +178,7 @@ class Bundle:
 
             os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"  # torch falls back to unpickling otherwise
             data = (self.root / "network.pt2").read_bytes()
-            if b"torchvision::" in data:  # its operations are known once it is imported, which takes seconds
+            if b"torch.ops.torchvision." in data:  # its operations are known once it is imported, which takes seconds
                 import torchvision  # noqa: F401
             program = torch.export.load(io.BytesIO(data))
             if device != "cpu":

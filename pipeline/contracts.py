@@ -52,6 +52,17 @@ class Target(StrEnum):
         """Whether it lies somewhere in the picture, moves with its pixels, and asks for all of them."""
         return self in (Target.POINTS, Target.OBJECTS, Target.INSTANCES, Target.MASK)
 
+    @property
+    def named(self) -> tuple[str, str]:
+        """What the classes of a dataset are, one and many of them: of faces they are people."""
+        others = {
+            Target.GRADE: ("grade", "grades"),
+            Target.NUMBERS: ("number", "numbers"),
+            Target.POINTS: ("point", "points"),
+            Target.IDENTITY: ("person", "people"),
+        }
+        return others.get(self, ("class", "classes"))
+
 
 class Output(StrEnum):
     """What a network says about an image."""
@@ -124,7 +135,8 @@ class AnnotationRules(Options):
     bad_box: Literal["drop", "reject", "stop"] = "drop"
     """A box without area, inverted, or not finite."""
     outside: Literal["clip", "drop", "reject", "stop"] = "clip"
-    """A box that reaches beyond the picture; one that lies outside altogether is dropped where others are clipped."""
+    """A box that reaches beyond the picture; one that lies outside altogether is dropped where others are clipped. A
+    point outside of it: clipped, it keeps its place, as that of a chin below the edge; one far outside is dropped."""
     unknown_class: Literal["drop", "reject", "stop"] = "reject"
     """An object, or pixels, of a class that the source does not name; pixels that are dropped are void."""
     no_picture: Literal["keep", "stop"] = "keep"
@@ -395,6 +407,8 @@ class MetricConfig(Options):
     title: ClassVar[str]
     """As a person reads it: `Balanced accuracy`."""
     higher_is_better: ClassVar[bool]
+    measured: ClassVar[bool] = False
+    """Whether it is in the unit of what is measured, as dollars or pixels, and no share."""
 
     @abstractmethod
     def score(self, answers: Any, weights: np.ndarray) -> np.ndarray:

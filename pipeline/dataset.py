@@ -203,7 +203,7 @@ class Split:
         """Of a dataset that has them: what is told of each image, float64 [N, T]; nan where it is not known."""
         column = self.samples.column("numbers").combine_chunks()
         flat: np.ndarray = pc.fill_null(column.flatten(), float("nan")).to_numpy(zero_copy_only=False)
-        return flat.reshape(len(self), -1)
+        return flat.reshape(len(self), len(self.classes))
 
     @cached_property
     def points(self) -> np.ndarray:
@@ -211,7 +211,7 @@ class Split:
         column = self.samples.column("points").combine_chunks().flatten()
         flat = [pc.fill_null(pc.struct_field(column, name), float("nan")) for name in ("x", "y")]
         places: np.ndarray = np.stack([one.to_numpy(zero_copy_only=False) for one in flat], axis=1)
-        return places.reshape(len(self), -1, 2)
+        return places.reshape(len(self), len(self.classes), 2)
 
     @cached_property
     def groups(self) -> list[str | None]:

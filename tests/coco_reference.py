@@ -53,10 +53,10 @@ def prepared(boxes: Boxes) -> tuple[COCO, COCO]:
     return truth, found
 
 
-def evaluated(truth: COCO, found: COCO) -> tuple[dict[str, float], np.ndarray]:
+def evaluated(truth: COCO, found: COCO, kind: str = "bbox") -> tuple[dict[str, float], np.ndarray]:
     """pycocotools' twelve numbers, and the average precision of each class [K]; nan where it says -1."""
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(truth, found, "bbox")
+        evaluation = COCOeval(truth, found, kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -201,7 +201,7 @@ def test_marks_say_how_many_of_each():
     assert [HAND.said(k).words for k in (0, 1, 3)] == ["4 RBC", "1 WBC", "nothing"]
     assert [(m.name, m.score, m.faint) for m in HAND.said(1).boxes] == [("RBC", 0.75, True), ("WBC", 0.6, False)]
     crowd = HAND.true(1).boxes[1]
-    assert crowd == ((50, 50, 90, 90), "RBC", None, True)
+    assert crowd == ((50, 50, 90, 90), "RBC", None, True, None)
     assert list(HAND.said(0).classes) == ["RBC", "WBC"]
 
 

@@ -252,7 +252,8 @@ def test_a_format_that_cannot_hold_the_annotations(tmp_path: Path):
     dataset = ingest(labelled(tmp_path / "source"), "classification")
     with pytest.raises(
         UserError,
-        match="'coco' holds boxes with classes per image, and the dataset has one class per image. It fits: folder",
+        match="'coco' holds boxes with classes per image, or the object that each pixel is of, and the dataset has one "
+        "class per image. It fits: folder",
     ):
         export(tmp_path / "dest", "coco", dataset)
     assert not (tmp_path / "dest").exists()

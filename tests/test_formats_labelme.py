@@ -13,9 +13,9 @@ from object_sources import PICTURE, TRIANGLE, Result, labelme, png, shape, tree
 
 from pipeline.annotations import Drawn, FlawKind, Objects, Runs
 from pipeline.contracts import Target
-from pipeline.formats._labelme_shapes import placed
 from pipeline.images import encode_png
 from pipeline.masks import runs_of
+from pipeline.runs import placed
 
 
 def test_labelme_by_hand(tmp_path: Path):
@@ -42,7 +42,11 @@ def test_labelme_by_hand(tmp_path: Path):
     assert things[4].box == (2, 1, 4, 3), "of its pixels"
     void = frozenset({"__ignore__"})
     assert got.found["a.png"].annotation[Target.MASK] == Drawn(got.found["a.png"].annotation[Target.OBJECTS], void=void)
-    assert got.found["b.png"].annotation == {Target.OBJECTS: Objects(()), Target.MASK: Drawn(Objects(()), void=void)}
+    nothing = Objects(())
+    assert got.found["b.png"].annotation == {
+        **dict.fromkeys((Target.OBJECTS, Target.INSTANCES), nothing),
+        Target.MASK: Drawn(nothing, void=void),
+    }
     assert got.found["c.png"].annotation == {}
     assert got.flaws == [] and got.left_out == {}
 
@@ -57,7 +61,7 @@ def test_a_mask_is_placed_as_one_of_the_whole_picture():
         mask[0, 0] = True
         whole = np.zeros((height, width), bool)
         whole[top : top + down, left : left + across] = mask
-        assert placed(mask, int(left), int(top), (int(width), int(height))) == (height, width, tuple(runs_of(whole)))
+        assert placed(mask, int(left), int(top), int(width), int(height)).tolist() == runs_of(whole)
 
 
 def test_labelme_rectangles_alone_draw_no_mask_and_flags_are_classes(tmp_path: Path):
@@ -137,7 +141,7 @@ def test_labelme_shapes_that_cannot_be_understood(tmp_path: Path, entry: Any, wo
     (flaw,) = got.flaws
     assert (flaw.kind, flaw.source) == (FlawKind.UNREADABLE, "a.json") and flaw.place.startswith("shape 2")
     assert flaw.found.startswith(words)
-    assert got.found["a.png"].annotation.keys() == {Target.OBJECTS}, "no mask, as a shape is left out"
+    assert got.found["a.png"].annotation.keys() == {Target.OBJECTS, Target.INSTANCES}, "no mask"
 
 
 def test_a_png_that_promises_to_be_huge_is_not_decoded(tmp_path: Path):

@@ -94,7 +94,8 @@ def test_coco128_outlines():
     nothing = Objects((), relative=True)
     for k in (250, 508):  # empty label files
         annotation = got.found[f"coco128/data/images/train2017/000000000{k}.jpg"].annotation
-        assert annotation == {Target.OBJECTS: nothing, Target.MASK: Drawn(nothing)}
+        objects = dict.fromkeys((Target.OBJECTS, Target.INSTANCES), nothing)
+        assert annotation == {**objects, Target.MASK: Drawn(nothing)}
     assert sum(not item.annotation for item in got.found.values()) == 56, "28 of each split have no label file"
 
 
@@ -188,7 +189,8 @@ def test_fixtures_of_many_formats(fixtures: Path, form: str):
                 *got.left_out,
                 *(name for name in names if name.endswith((".json", ".xml", ".txt", ".names", ".yaml", ".data"))),
             }
-            masks = {name for name in names if "panoptic" in name or "SegmentationClass" in name}
+            kinds = ("panoptic", "SegmentationClass", "SegmentationObject")
+            masks = {name for name in names if any(kind in name for kind in kinds)}
             assert set(names) <= told | masks, f"{place}: every file is told of"
         sound(form, folder)  # known or not, it does not crash
 

@@ -90,9 +90,12 @@ def test_voc_masks_hold_indices(tmp_path: Path):
     )
     assert layer.void == {255}
     assert got.kinds() == {FlawKind.NO_PICTURE: 1}
-    assert got.left_out == {
-        "d/SegmentationObject/a.png": "tells objects apart by number; classes are in SegmentationClass"
-    }
+    assert got.left_out == {}
+    pieces = got.found["d/JPEGImages/a.png"].annotation[Target.INSTANCES]
+    assert pieces.layers[0].name == "d/SegmentationObject/a.png" and pieces.kinds.name == "d/SegmentationClass/a.png"
+    assert (pieces.layers[0].classes, len(pieces.kinds.classes)) == ({}, 20)
+    alone = Result("voc", tree(tmp_path / "alone", dict.fromkeys([*names[:2], "d/SegmentationObject/b.png"])))
+    assert alone.left_out["d/SegmentationObject/b.png"].endswith("no mask in SegmentationClass says what they are")
     got = Result("voc", tree(source, {"d/class_names.txt": "_background_\ncell\n"}))
     (layer,) = got.found["d/JPEGImages/a.png"].annotation[Target.MASK].layers
     assert (layer.classes, layer.void) == ({0: "_background_", 1: "cell"}, {255})

@@ -30,7 +30,8 @@ def test_yolo_by_hand(tmp_path: Path):
     assert [thing.place for thing in objects.things] == ["line 1 (no)", "line 3 (dog)"]
     assert Target.MASK not in got.found["images/train/a.png"].annotation, "a row of it is no polygon"
     nothing = Objects((), relative=True)
-    assert got.found["images/val/b.png"].annotation == {Target.OBJECTS: nothing, Target.MASK: Drawn(nothing)}
+    objects = dict.fromkeys((Target.OBJECTS, Target.INSTANCES), nothing)
+    assert got.found["images/val/b.png"].annotation == {**objects, Target.MASK: Drawn(nothing)}
     assert got.found["images/val/c.png"].annotation == {}
     assert [got.found[f"images/{name}.png"].split for name in ("train/a", "val/b", "val/c")] == ["train", "val", "val"]
     assert got.told() == [("empty_class", "data.yaml", "class 2", "bird: nothing is of that class")]

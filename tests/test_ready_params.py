@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import small_project
+import yaml
 from small_project import ROOT, convoy
 from tiny_sources import SOURCES
 
@@ -40,8 +41,9 @@ def test_from_a_source_to_a_verdict(name: str, project: Path, tmp_path: Path) ->
     assert "report" in said and "on" in said
     scores = json.loads((project / "out/evaluation/metrics.json").read_text())
     task = json.loads((project / "out/dataset/dataset.json").read_text())
+    form = yaml.safe_load((ROOT / "params" / f"{name}.yaml").read_text())["data"]["name"]
     predictions = pq.read_table(project / "out/evaluation/predictions.parquet")
-    assert task["images"] == 24 and task["format"] in (name.partition("-")[2], "auto")
+    assert task["images"] == 24 and task["format"] == form
     assert predictions.num_rows == scores["images"] == task["splits"]["test"]
     assert {"id", "source", "actual", "answer", "quality", "confidence", "loss"} <= set(predictions.column_names)
     assert (project / "out/evaluation/report.html").stat().st_size > 5000

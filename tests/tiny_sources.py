@@ -19,6 +19,7 @@ from PIL import Image
 WIDTH, HEIGHT = 64, 48
 CLASSES = ("disc", "square")
 COUNT = 24
+PEOPLE = ("ann", "bob", "cat", "dan", "eve", "fay", "gus", "hal")
 
 
 class Scene(NamedTuple):
@@ -39,6 +40,13 @@ class Scene(NamedTuple):
 
     def encoded(self, kind: str = "PNG") -> bytes:
         return png(self.pixels, kind)
+
+    def with_objects(self, boxes: list[tuple[int, int, int, int, int]]) -> Scene:
+        """With some of its objects; the others are grey."""
+        pixels, mask = self.pixels.copy(), self.mask.copy()
+        for x1, y1, x2, y2, _ in set(self.boxes) - set(boxes):
+            pixels[y1:y2, x1:x2], mask[y1:y2, x1:x2] = 80, 0
+        return self._replace(pixels=pixels, boxes=boxes, mask=mask)
 
 
 def scenes(count: int = COUNT) -> list[Scene]:
@@ -77,6 +85,31 @@ def folder(root: Path) -> None:
         put(root, f"{CLASSES[scene.label]}/{scene.name}.png", scene.encoded())
 
 
+def folders_of_several(root: Path) -> None:
+    """Every sixth picture lies in the folders of both classes."""
+    for number, scene in enumerate(scenes()):
+        for label in (0, 1) if number % 6 == 0 else (scene.label,):
+            put(root, f"{CLASSES[label]}/{scene.name}.png", scene.encoded())
+
+
+def folders_of_people(root: Path) -> None:
+    """Eight of them, in three pictures each: a face is stripes of its own direction and width, under another light."""
+    ys, xs = np.mgrid[:HEIGHT, :WIDTH]
+    for number in range(COUNT):
+        person, random = number % 8, np.random.default_rng(number)
+        turn = np.pi * person / 8
+        stripes = np.sin((xs * np.cos(turn) + ys * np.sin(turn)) / (2 + person % 3) + random.uniform(0, 1))
+        pixels = 120 + random.uniform(40, 90) * stripes + random.uniform(-20, 20, (HEIGHT, WIDTH))
+        put(root, f"{PEOPLE[person]}/{number}.png", png(pixels.clip(0, 255).astype(np.uint8)))
+
+
+def folders_of_grades(root: Path) -> None:
+    """By the size of the first object."""
+    for scene in scenes():
+        side = scene.boxes[0][2] - scene.boxes[0][0]
+        put(root, f"{1 + (side > 14) + (side > 18)}/{scene.name}.png", scene.encoded())
+
+
 def table(root: Path) -> None:
     rows = ["file,label"]
     for scene in scenes():
@@ -85,12 +118,35 @@ def table(root: Path) -> None:
     put(root, "labels.csv", "\n".join(rows) + "\n")
 
 
+def table_of_rows(root: Path) -> None:
+    """Two pictures for each row of numbers, named by the row."""
+    rows = ["rooms,price"]
+    for number, scene in enumerate(scenes()):
+        put(root, f"{number // 2 + 1}_{'ab'[number % 2]}.png", scene.encoded())
+        if number % 2 == 0:
+            side = scene.boxes[0][2] - scene.boxes[0][0]
+            rows.append(f"{scene.label + 1},{20_000 * side}")
+    put(root, "houses.csv", "\n".join(rows) + "\n")
+
+
 def table_of_boxes(root: Path) -> None:
     rows = ["filename,width,height,class,xmin,ymin,xmax,ymax"]
     for scene in scenes():
         put(root, f"images/{scene.name}.png", scene.encoded())
         rows += [f"{scene.name}.png,{WIDTH},{HEIGHT},{CLASSES[k]},{a},{b},{c},{d}" for a, b, c, d, k in scene.boxes]
     put(root, "labels.csv", "\n".join(rows) + "\n")
+
+
+def table_of_points(root: Path) -> None:
+    """The middles of both objects, of which one is at the left; of some pictures one is not known."""
+    rows = ["file,left_x,left_y,right_x,right_y"]
+    for number, scene in enumerate(scenes()):
+        put(root, f"images/{scene.name}.png", scene.encoded())
+        middles = [((a + c) / 2, (b + d) / 2) for a, b, c, d, _ in scene.boxes]
+        told = [f"{x},{y}" for x, y in middles]
+        told[1] = "," if number % 8 == 3 else told[1]
+        rows.append(",".join([f"{scene.name}.png", *told]))
+    put(root, "points.csv", "\n".join(rows) + "\n")
 
 
 def parquet(root: Path) -> None:
@@ -141,9 +197,9 @@ def libsvm(root: Path) -> None:
     put(root, "shapes", "\n".join(lines) + "\n")
 
 
-def _coco(root: Path, outlines: bool) -> None:
+def _coco(root: Path, outlines: bool, shown: list[Scene] | None = None) -> None:
     images, annotations = [], []
-    for number, scene in enumerate(scenes(), 1):
+    for number, scene in enumerate(shown or scenes(), 1):
         put(root, f"images/{scene.name}.png", scene.encoded())
         images.append({"id": number, "file_name": f"{scene.name}.png", "width": WIDTH, "height": HEIGHT})
         for a, b, c, d, kind in scene.boxes:
@@ -157,6 +213,15 @@ def _coco(root: Path, outlines: bool) -> None:
 
 def coco(root: Path) -> None:
     _coco(root, outlines=False)
+
+
+def coco_of_some(root: Path) -> None:
+    """The left object alone, the right one alone, both, and none, in turn."""
+    shown = [
+        scene.with_objects([box for place, box in enumerate(scene.boxes) if number % 4 in ((0, 2), (1, 2))[place]])
+        for number, scene in enumerate(scenes())
+    ]
+    _coco(root, outlines=False, shown=shown)
 
 
 def coco_outlines(root: Path) -> None:
@@ -198,6 +263,17 @@ def yolo(root: Path) -> None:
     put(root, "data.yaml", f"names: [{', '.join(CLASSES)}]\n")
 
 
+def yolo_outlines(root: Path) -> None:
+    for scene in scenes():
+        put(root, f"images/{scene.name}.png", scene.encoded())
+        rows = [
+            f"{k} " + " ".join(f"{x / WIDTH} {y / HEIGHT}" for x, y in ((a, b), (c, b), (c, d), (a, d)))
+            for a, b, c, d, k in scene.boxes
+        ]
+        put(root, f"labels/{scene.name}.txt", "\n".join(rows) + "\n")
+    put(root, "data.yaml", f"names: [{', '.join(CLASSES)}]\n")
+
+
 def labelme(root: Path) -> None:
     for scene in scenes():
         put(root, f"{scene.name}.png", scene.encoded())
@@ -216,6 +292,15 @@ def masks(root: Path) -> None:
     put(root, "classes.txt", "\n".join(("ground", *CLASSES)) + "\n")
 
 
+def masks_of_objects(root: Path) -> None:
+    for scene in scenes():
+        put(root, f"{scene.name}/images/{scene.name}.png", scene.encoded())
+        for number, (a, b, c, d, _) in enumerate(scene.boxes):
+            inside = np.zeros((HEIGHT, WIDTH), np.uint8)
+            inside[b:d, a:c] = 255 * (scene.mask[b:d, a:c] > 0)
+            put(root, f"{scene.name}/masks/{number}.png", png(inside))
+
+
 def lists(root: Path) -> None:
     lines: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for number, scene in enumerate(scenes()):
@@ -228,6 +313,10 @@ def lists(root: Path) -> None:
 
 
 SOURCES: dict[str, Callable[[Path], None]] = {
+    "counting": coco,
+    "keypoints-table": table_of_points,
+    "keypoints-vector": table_of_points,
+    "regression-table": table_of_rows,
     "classification-cifar": cifar,
     "classification-folder": folder,
     "classification-idx": idx,
@@ -237,10 +326,19 @@ SOURCES: dict[str, Callable[[Path], None]] = {
     "classification-webdataset": webdataset,
     "detection-coco": coco,
     "detection-labelme": labelme,
+    "detection-mosaic": voc,
     "detection-table": table_of_boxes,
     "detection-tiles": coco,
     "detection-voc": voc,
     "detection-yolo": yolo,
+    "multi-label-folder": folders_of_several,
+    "multi-label-objects": coco_of_some,
+    "ordinal": folders_of_grades,
+    "faces-folder": folders_of_people,
+    "instances-coco": coco_outlines,
+    "instances-labelme": labelme,
+    "instances-masks": masks_of_objects,
+    "instances-yolo": yolo_outlines,
     "segmentation-coco": coco_outlines,
     "segmentation-labelme": labelme,
     "segmentation-lists": lists,

@@ -5,8 +5,9 @@ those that count and are free, if that is enough; else one of those that do not 
 away, and objects of another area. What took such a one, or took none and is of another area itself, is neither right
 nor wrong. How much of a crowd a box covers does not matter, only how much of the box lies in it.
 
-An object's area is that of its box. pycocotools takes the number under `area` in the JSON file, which in COCO's own
-files is that of the outline, smaller than its box: there the ranges differ.
+The area of an object is that of its box, or, where pixels are judged, their number. pycocotools takes what stands under
+`area` in the JSON file, which in COCO's own files is that of the outline even where boxes are judged: there the ranges
+differ.
 
 Source: pycocotools 2.0.11, cocoeval.py, `evaluateImg`; Lin et al. Microsoft COCO: Common Objects in Context, 2014.
 """
@@ -17,9 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.answers._pairs import iou, overlapping
+from pipeline.answers._pairs import Measure, overlapping
 from pipeline.answers._ragged import Ragged
-from pipeline.boxes import area
 
 IOUS = np.linspace(0.5, 0.95, 10)
 """T overlaps that are asked for."""
@@ -61,13 +61,15 @@ class Judged(NamedTuple):
     """Whether an object has to be found, bool [A, g]."""
 
 
-def judge(truth: Ragged, found: Ragged, classes: int) -> Judged:
+def judge(truth: Ragged, found: Ragged, classes: int, areas: tuple[np.ndarray, np.ndarray], overlap: Measure) -> Judged:
     """Judge every detection.
 
     Args:
         truth: rows x1, y1, x2, y2, class id, crowd.
         found: rows x1, y1, x2, y2, score, class id, those of an image by falling score.
         classes: K.
+        areas: of the truth, float64 [g], and of what was found.
+        overlap: of what was found with the truth, of a crowd the share of what was found.
     """
     labels, names = found.rows[:, 5].astype(np.int64), truth.rows[:, 4].astype(np.int64)
     order = np.lexsort((-found.rows[:, 4], labels))
@@ -75,16 +77,20 @@ def judge(truth: Ragged, found: Ragged, classes: int) -> Judged:
     order, ranks = order[ranks < MOST], ranks[ranks < MOST]
     things = np.argsort(names, kind="stable")
     groups = (found.images * classes + labels)[order]
-    boxes, objects = found.rows[order, :4], truth.rows[things]
-    counted = ~_outside(objects[:, :4]) & (objects[:, 5] == 0)
-    right, ignored = _choose(boxes, groups, objects, (truth.images * classes + names)[things], counted)
+    crowd, objects = truth.rows[things, 5] != 0, (truth.images * classes + names)[things]
+    counted = ~_outside(areas[0][things]) & ~crowd
+
+    def measure(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        return overlap(order[left], things[right])
+
+    right, ignored = _choose((groups, objects), crowd, counted, measure)
     return Judged(
         rows=order,
         images=found.images[order],
         ranks=ranks,
         classes=np.searchsorted(labels[order], np.arange(classes + 1)),
         right=_unpacked(right),
-        ignored=_unpacked(ignored | (~(right | ignored) & _packed(_outside(boxes)))),
+        ignored=_unpacked(ignored | (~(right | ignored) & _packed(_outside(areas[1][order])))),
         object_images=truth.images[things],
         object_classes=np.searchsorted(names[things], np.arange(classes + 1)),
         counted=counted,
@@ -92,24 +98,19 @@ def judge(truth: Ragged, found: Ragged, classes: int) -> Judged:
 
 
 def _choose(
-    boxes: np.ndarray, groups: np.ndarray, objects: np.ndarray, object_groups: np.ndarray, counted: np.ndarray
+    groups: tuple[np.ndarray, np.ndarray], crowd: np.ndarray, counted: np.ndarray, measure: Measure
 ) -> tuple[np.ndarray, np.ndarray]:
     """Let the detections choose: the bits where each took an object that counts, and one that does not, int64 [d] each.
 
     Args:
-        boxes: of the detections, in the order in which those of a group choose: float64 [d, 4].
-        groups: image and class in one number, int64 [d].
-        objects: rows of the truth, float64 [g, 6].
-        object_groups: likewise, int64 [g].
+        groups: image and class in one number, of the detections in the order in which those of a group choose, int64
+            [d], and of the objects, int64 [g].
+        crowd: bool [g].
         counted: bool [A, g].
+        measure: how much a detection overlaps an object.
     """
-    crowd = objects[:, 5] != 0
-
-    def measure(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        return iou(boxes[left], objects[right, :4], crowd[right])
-
     asked = np.minimum(IOUS, CLOSE)
-    one, other, value = overlapping(groups, object_groups, measure, asked[0])
+    one, other, value = overlapping(*groups, measure, asked[0])
     enough = _UP_TO[np.searchsorted(asked, value, side="right")]
     counts = _packed(counted)[other]
     # A pair is offered twice: where its object counts, and after all those where it does not.
@@ -118,7 +119,7 @@ def _choose(
     bits = np.concatenate([enough & counts, enough & ~counts])
     order = np.lexsort((-other, -value, later, one))  # of equal overlaps the last object is taken
     order = order[bits[order] != 0]
-    right, ignored, free = [0] * len(boxes), [0] * len(boxes), [_ALL] * len(objects)
+    right, ignored, free = [0] * len(groups[0]), [0] * len(groups[0]), [_ALL] * len(crowd)
     mine, theirs = one[order].tolist(), other[order].tolist()
     shared = crowd[other[order]].tolist()
     for a, b, offer, late, many in zip(mine, theirs, bits[order].tolist(), later[order].tolist(), shared, strict=True):
@@ -141,11 +142,9 @@ def _ranks(groups: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def _outside(boxes: np.ndarray) -> np.ndarray:
-    """Whether boxes [n, 4] are of another area: bool [A, n]."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        size = area(boxes)
-    return np.stack([(size < low) | (size > high) for low, high in AREAS.values()])
+def _outside(areas: np.ndarray) -> np.ndarray:
+    """Whether areas [n] are of another range: bool [A, n]."""
+    return np.stack([(areas < low) | (areas > high) for low, high in AREAS.values()])
 
 
 def _packed(flags: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.answering import Curve
 from pipeline.answers._coco import Judged
 from pipeline.answers._curves import RECALLS, precision_at_recalls
-from pipeline.answers._pairs import iou, one_to_one, overlapping
+from pipeline.answers._pairs import Measure, one_to_one, overlapping
 from pipeline.answers._ragged import Ragged
 
 SAME = 0.5
@@ -38,7 +38,7 @@ def best_threshold(scores: np.ndarray, right: np.ndarray, ignored: np.ndarray, o
     return float(ranked[last[f1.argmax()]])
 
 
-def confused(truth: Ragged, found: Ragged, said: np.ndarray, classes: int) -> np.ndarray:
+def confused(truth: Ragged, found: Ragged, said: np.ndarray, classes: int, overlap: Measure) -> np.ndarray:
     """True classes by said ones, the background last of both: int64 [K + 1, K + 1].
 
     Args:
@@ -46,12 +46,12 @@ def confused(truth: Ragged, found: Ragged, said: np.ndarray, classes: int) -> np
         found: rows x1, y1, x2, y2, score, class id.
         said: which of the latter are counted, bool [D].
         classes: K.
+        overlap: IoU of what was found with the truth.
     """
     things, boxes = np.flatnonzero(truth.rows[:, 5] == 0), np.flatnonzero(said)
     actual, told = truth.rows[things, 4].astype(np.int64), found.rows[boxes, 5].astype(np.int64)
-    corners, objects = found.rows[boxes, :4], truth.rows[things, :4]
     left, right, value = overlapping(
-        found.images[boxes], truth.images[things], lambda one, other: iou(corners[one], objects[other]), SAME
+        found.images[boxes], truth.images[things], lambda one, other: overlap(boxes[one], things[other]), SAME
     )
     order = np.lexsort((right, left, -found.rows[boxes[left], 4], told[left] != actual[right], -value))
     taken = order[one_to_one(left[order], right[order])]
@@ -63,21 +63,17 @@ def confused(truth: Ragged, found: Ragged, said: np.ndarray, classes: int) -> np
     return counts
 
 
-def apart(first: Ragged, second: Ragged, classes: int) -> np.ndarray:
+def apart(first: Ragged, second: Ragged, classes: int, measure: Measure) -> np.ndarray:
     """See `ObjectAnswers.difference`.
 
-    Raises:
-        ValueError: they are of another number of images.
+    Args:
+        first: rows x1, y1, x2, y2, score, class id.
+        second: likewise.
+        classes: K.
+        measure: IoU of the first with the second, 1 where they are equal.
     """
-    if len(first) != len(second):
-        raise ValueError(f"answers to {len(first)} and to {len(second)} images cannot be compared")
     a, b = first.rows, second.rows
     groups = [boxes.images * classes + boxes.rows[:, 5].astype(np.int64) for boxes in (first, second)]
-
-    def measure(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        equal = (a[left, :4] == b[right, :4]).all(axis=1)  # also of boxes without area
-        return np.where(equal, 1.0, iou(a[left, :4], b[right, :4]))
-
     left, right, value = overlapping(groups[0], groups[1], measure, SAME)
     one, other = a[left, 4], b[right, 4]
     scores = np.abs(np.subtract(one, other, out=np.zeros(len(one)), where=one != other))  # inf is equal to inf

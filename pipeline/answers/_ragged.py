@@ -8,6 +8,8 @@ from typing import Self
 
 import numpy as np
 
+from pipeline.runs import gathered
+
 
 class Ragged:
     """The rows of N images, one image after another."""
@@ -62,8 +64,10 @@ class Ragged:
 
     def at(self, positions: Sequence[int] | np.ndarray) -> Self:
         """Those of some of the images, in this order."""
-        chosen = np.arange(len(self))[np.asarray(positions, np.int64)]
-        lengths = self.starts[chosen + 1] - self.starts[chosen]
-        starts = np.append(0, np.cumsum(lengths))
-        rows = np.repeat(self.starts[chosen] - starts[:-1], lengths) + np.arange(starts[-1])
+        rows, starts = self.places(positions)
         return type(self)(self.rows[rows], starts)
+
+    def places(self, positions: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which rows those of some of the images are, and where those of each image begin among them."""
+        chosen = np.arange(len(self))[np.asarray(positions, np.int64)]
+        return gathered(self.starts, chosen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -90,18 +90,18 @@ class LabelAnswers(Answers):
         starts = np.arange(len(self) + 1, dtype=np.int32) * len(self.classes)
         return {"probabilities": pa.ListArray.from_arrays(pa.array(starts), flat)}
 
-    def again(self, table: Any) -> LabelAnswers:
+    def again(self, table: Any) -> Self:
         """See `Answers.again`."""
         rows = table.column("probabilities").to_pylist() if "probabilities" in table.column_names else None
         if rows is None or len(rows) != len(self) or any(len(row) != len(self.classes) for row in rows):
             raise ValueError(f"expected probabilities of {len(self.classes)} classes for {len(self)} images")
         told = np.array(rows, np.float64).reshape(len(self), len(self.classes))
-        return LabelAnswers(self.classes, self.labels, told)
+        return type(self)(self.classes, self.labels, told)
 
-    def at(self, positions: Sequence[int] | np.ndarray) -> LabelAnswers:
+    def at(self, positions: Sequence[int] | np.ndarray) -> Self:
         """See `Answers.at`."""
         chosen = np.asarray(positions, np.int64)
-        return LabelAnswers(self.classes, self.labels[chosen], self.probabilities[chosen])
+        return type(self)(self.classes, self.labels[chosen], self.probabilities[chosen])
 
     def difference(self, other: LabelAnswers) -> np.ndarray:
         """The largest difference of a probability."""

@@ -1,25 +1,28 @@
 """Objects in images: boxes with classes and scores beside the true boxes.
 
 Tables, pictures and confusion need to know which boxes the model stands by. These are the ones that score at least
-`threshold`: the one score, for all classes and images, at which F1 over all of them is highest at an IoU of 0.5. COCO's
-scores need no threshold and see every box.
+`threshold`: the one score, for all classes and images, at which F1 over all of them is highest at an IoU of 0.5, on the
+validation split where the task was tuned there. COCO's scores need no threshold and see every box.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from functools import cached_property, partial
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from pipeline.annotations import Runs
 from pipeline.answering import Answers, Confusion, Curve, MarkedBox, Marks, Table
 from pipeline.answers._arrow import from_table, to_columns
 from pipeline.answers._coco import MOST, Judged, judge
 from pipeline.answers._curves import average_precision, average_recall
 from pipeline.answers._objects import apart, best_threshold, confused, precision_recall
+from pipeline.answers._pairs import iou
 from pipeline.answers._ragged import Ragged
+from pipeline.boxes import area
 
 COCO_IOUS = tuple(range(10))
 """Places of the IoUs 0.5, 0.55, ..., 0.95 among those that are scored."""
@@ -69,6 +72,7 @@ class ObjectAnswers(Answers):
         self.found = Ragged(found.rows[np.lexsort((-found.rows[:, 4], found.images))], found.starts)
         self.sizes = np.asarray(sizes, np.int64).reshape(-1, 2)
         self._threshold = threshold
+        self._given = threshold  # unlike a threshold that only `at` hands on, `again` keeps it
         if not len(self.truth) == len(self.found) == len(self.sizes):
             counts = f"{len(self.truth)} images have a truth, {len(self.found)} an answer, {len(self.sizes)} a size"
             raise ValueError(f"expected one of each image, but {counts}")
@@ -80,10 +84,31 @@ class ObjectAnswers(Answers):
     def __len__(self) -> int:
         return len(self.found)
 
+    @property
+    def as_boxes(self) -> ObjectAnswers:
+        """The same by boxes alone."""
+        return self
+
+    @cached_property
+    def areas(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the objects that there are, float64 [G], and of those that are said, float64 [D]."""
+        with np.errstate(invalid="ignore", over="ignore"):  # a network that has come to nothing says inf and nan
+            return area(self.truth.rows[:, :4]), area(self.found.rows[:, :4])
+
+    def overlap(self, found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        """IoU of said objects and true ones, pair by pair, by their places among all; of a crowd intersection over what
+        is said: float64 [n]."""
+        return iou(self.found.rows[found, :4], self.truth.rows[truth, :4], self.truth.rows[truth, 5] != 0)
+
+    def agreement(self, other: Self, mine: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+        """IoU of objects that are said here and there, pair by pair; 1 where they are equal: float64 [n]."""
+        own, their = self.found.rows[mine, :4], other.found.rows[theirs, :4]
+        return np.where((own == their).all(axis=1), 1.0, iou(own, their))  # equal boxes without area too
+
     @cached_property
     def judged(self) -> Judged:
         """Which boxes are right, at every IoU and for every range of area."""
-        return judge(self.truth, self.found, len(self.classes))
+        return judge(self.truth, self.found, len(self.classes), self.areas, self.overlap)
 
     @cached_property
     def threshold(self) -> float:
@@ -92,6 +117,14 @@ class ObjectAnswers(Answers):
             return self._threshold
         rows, objects = self.judged.rows, int((~self._crowd).sum())
         return best_threshold(self.found.rows[rows, 4], self.judged.right[0, 0], self.judged.ignored[0, 0], objects)
+
+    @property
+    def cut(self) -> float:
+        """The middle between the threshold and the next lower score, in 0..1: for other images than these, as good a
+        threshold as one that the least sure of the right boxes here just reaches, and no closer to either side."""
+        scores = self.found.rows[self.judged.rows, 4]
+        lower = float(scores[scores < self.threshold].max(initial=0.0))
+        return min(1.0, max(0.0, (self.threshold + lower) / 2))
 
     @cached_property
     def told(self) -> Told:
@@ -137,16 +170,13 @@ class ObjectAnswers(Answers):
 
     def said(self, position: int) -> Marks:
         """The boxes at the threshold; faint are those that found a crowd."""
-        span = self.found.span(position)
-        shown = self.told.shown[span]
-        faint = shown & ~self.told.right[span] & ~self.told.wrong[span]
-        return marks(self.found[position][shown], faint[shown], self.classes)
+        rows, faint = self._shown(position)
+        return marks(self.found.rows[rows], faint, self.classes)
 
     def true(self, position: int) -> Marks:
         """The objects; faint are crowds, and they are not in the words."""
         rows = self.truth[position]
-        scoreless = np.column_stack([rows[:, :4], np.full(len(rows), np.nan), rows[:, 4]])
-        return marks(scoreless, rows[:, 5] != 0, self.classes)
+        return marks(scoreless(rows), rows[:, 5] != 0, self.classes)
 
     def columns(self) -> dict[str, Any]:
         """`objects`: a list of box, score and label, float64 and the name of the class."""
@@ -155,20 +185,25 @@ class ObjectAnswers(Answers):
     def again(self, table: Any) -> ObjectAnswers:
         """See `Answers.again`; exact."""
         found = from_table(table, self.classes, len(self))
-        return ObjectAnswers(self.classes, self.truth, found, self.sizes)
+        return ObjectAnswers(self.classes, self.truth, found, self.sizes, self._given)
 
     def at(self, positions: Sequence[int] | np.ndarray) -> ObjectAnswers:
         """See `Answers.at`; the threshold stays that of the whole."""
         chosen = np.arange(len(self))[np.asarray(positions, np.int64)]
         some = self.truth.at(chosen), self.found.at(chosen), self.sizes[chosen]
-        return ObjectAnswers(self.classes, *some, threshold=self.threshold)
+        part = ObjectAnswers(self.classes, *some, threshold=self.threshold)
+        part._given = self._given
+        return part
 
-    def difference(self, other: ObjectAnswers) -> np.ndarray:
+    def difference(self, other: Self) -> np.ndarray:
         """Boxes of one class are paired, those that overlap most first, down to an IoU of 0.5.
 
-        A pair differs by its scores or by what its IoU lacks to 1, whichever is more; a box without partner by 1.
+        A pair differs by its scores or by what its IoU lacks to 1, whichever is more; a box without partner by its
+        score.
         """
-        return apart(self.found, other.found, len(self.classes))
+        if len(self) != len(other):
+            raise ValueError(f"answers to {len(self)} and to {len(other)} images cannot be compared")
+        return apart(self.found, other.found, len(self.classes), partial(self.agreement, other))
 
     def confusion(self) -> Confusion:
         """Boxes at the threshold and objects, paired whatever their classes, those that overlap most first, down to an
@@ -178,7 +213,7 @@ class ObjectAnswers(Answers):
         counted.
         """
         said = self.told.shown & (self.told.right | self.told.wrong)
-        counts = confused(self.truth, self.found, said, len(self.classes))
+        counts = confused(self.truth, self.found, said, len(self.classes), self.overlap)
         nothing = "background" if "background" not in self.classes else "(background)"
         return Confusion([*self.classes, nothing], counts, "objects")
 
@@ -214,6 +249,13 @@ class ObjectAnswers(Answers):
         """COCO's, of each class: the share of its objects among its `most` surest boxes in an image, float64 [R, K]."""
         return average_recall(self.judged, weights, area, most)
 
+    def _shown(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which boxes of an image are at the threshold, int64 [n], and which of them found a crowd, bool [n]."""
+        span = self.found.span(position)
+        shown = self.told.shown[span]
+        faint = shown & ~self.told.right[span] & ~self.told.wrong[span]
+        return span.start + np.flatnonzero(shown), faint[shown]
+
     @cached_property
     def _crowd(self) -> np.ndarray:
         crowd: np.ndarray = self.truth.rows[:, 5] != 0
@@ -232,17 +274,25 @@ class ObjectAnswers(Answers):
         return right, wrong, there
 
 
-def marks(rows: np.ndarray, faint: np.ndarray, classes: Sequence[str]) -> Marks:
-    """Boxes to be drawn, and how many of each class in words, the most first.
+def scoreless(rows: np.ndarray) -> np.ndarray:
+    """Rows of the truth as `marks` takes them."""
+    return np.column_stack([rows[:, :4], np.full(len(rows), np.nan), rows[:, 4]])
+
+
+def marks(rows: np.ndarray, faint: np.ndarray, classes: Sequence[str], insides: Sequence[Runs | None] = ()) -> Marks:
+    """Objects to be drawn, and how many of each class in words, the most first.
 
     Args:
         rows: x1, y1, x2, y2, score (nan where there is none), class id.
         faint: those that are drawn and not in the words, bool [rows].
         classes: K names.
+        insides: the pixels of each, where they are known.
     """
     boxes = [
-        MarkedBox((x1, y1, x2, y2), classes[int(k)], None if np.isnan(score) else score, pale)
-        for (x1, y1, x2, y2, score, k), pale in zip(rows.tolist(), faint.tolist(), strict=True)
+        MarkedBox((x1, y1, x2, y2), classes[int(k)], None if np.isnan(score) else score, pale, inside)
+        for (x1, y1, x2, y2, score, k), pale, inside in zip(
+            rows.tolist(), faint.tolist(), insides or [None] * len(rows), strict=True
+        )
     ]
     counts = Counter(box.name for box in boxes if not box.faint)
     words = ", ".join(f"{counts[name]} {name}" for name in sorted(counts, key=lambda name: (-counts[name], name)))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from pipeline import drawing
-from pipeline.contracts import PolicyConfig, Target
-from pipeline.dataset import Dataset, Split
+from pipeline.contracts import PolicyConfig, Target, Transform
+from pipeline.dataset import Dataset, DatasetInfo, Split
 from pipeline.errors import UserError
 from pipeline.files import replacing_folder, write_bytes, write_json
 from pipeline.images import center_crop, encode_png
+from pipeline.mosaics import Mosaics, check_joined
 from pipeline.packed import TARGETS, packed, views
 from pipeline.params import AugmentParams
 from pipeline.policy import Policy
-from pipeline.transforms import Augmenter, resolve, sample_seed
+from pipeline.transforms import SIDED, Augmenter, mirrors, resolve, sample_seed
 
 SHEET_PICTURES = 8
 SHEET_VARIANTS = 7
@@ -32,7 +34,9 @@ def run(params: AugmentParams, dataset: Dataset, out: Path) -> Policy:
     """
     options, channels, learns = params.augment, dataset.info.channels, Target[dataset.info.learns]
     check_frame(options, learns, dataset.info.task)
+    check_joined(options.mosaic, learns, dataset.info.task)
     transforms = options.transforms(learns.located)
+    check_mirror(transforms, learns, dataset.info)
     spec = resolve(transforms, options.packed, options.size, channels, learns)
     train = dataset.split("train")
     pictures = packed(train, options.frame, options.packed)
@@ -91,6 +95,22 @@ def check_frame(options: PolicyConfig, learns: Target, task: str) -> None:
         )
 
 
+def check_mirror(transforms: Sequence[Transform], learns: Target, info: DatasetInfo) -> None:
+    """Refuse a mirror where nobody has said what is left and what is right.
+
+    Raises:
+        UserError: pictures are mirrored, and left ones would be learnt as right ones.
+    """
+    if learns in SIDED and len(info.classes) > 1 and not info.mirrored and mirrors(transforms):
+        few = ", ".join(info.classes[:4])
+        raise UserError(
+            f"params.yaml: augment mirrors pictures, and nobody has said which of the {len(info.classes)} points "
+            f"({few}, ...) is the left one of a pair: in a mirror the left eye is a right one. Set task.mirror to "
+            "pairs by name, to ibug68 for the 68 points of a face, or to none if each stays itself; or do not mirror "
+            "(augment.flip: false)."
+        )
+
+
 def sheet(policy: Policy, train: Split, learns: Target) -> np.ndarray:
     """A row for each of a few training pictures: as evaluation sees it, then as training may see it.
 
@@ -108,6 +128,7 @@ def sheet(policy: Policy, train: Split, learns: Target) -> np.ndarray:
     chosen = np.linspace(0, len(train) - 1, min(SHEET_PICTURES, len(train))).astype(int)
     varied, of_varied = packed(train, frame, policy.packed), TARGETS[learns](train, frame, policy.packed)
     few = train.at(chosen.tolist())  # as evaluation sees them these alone are made: it never sees training pictures
+    mosaics = Mosaics(varied, of_varied, learns, policy.mosaic)
     plain, of_plain = packed(few, frame, policy.plain), TARGETS[learns](few, frame, policy.plain)
     # The first square of each: of tiles there are several, and of another side another number.
     firsts = np.searchsorted(views(train, frame, policy.packed).images, chosen).tolist()
@@ -115,10 +136,8 @@ def sheet(policy: Policy, train: Split, learns: Target) -> np.ndarray:
     rows = []
     for view, seen, identity in zip(firsts, plain_firsts, few.ids, strict=True):
         shown = [(center_crop(plain[seen], policy.size), of_plain[seen])]
-        shown += [
-            augment(varied[view], of_varied[view], sample_seed(0, variant, identity))
-            for variant in range(SHEET_VARIANTS)
-        ]
+        seeds = [sample_seed(0, variant, identity) for variant in range(SHEET_VARIANTS)]
+        shown += [augment(*mosaics.seen(view, seed), seed) for seed in seeds]
         cells = [_cell(drawing.annotated(pixels, target, learns, train.classes)) for pixels, target in shown]
         rows.append(np.concatenate(cells, axis=1))
     return np.concatenate(rows, axis=0)

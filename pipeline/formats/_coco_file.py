@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from pipeline.annotations import Flaw, FlawKind
+from pipeline.formats._coco_points import names_of
 from pipeline.formats._values import Id, Twice, class_name, identity, number, shown, whole
 
 Kind = Literal["objects", "panoptic", "captions", "classes", "pictures"]
@@ -23,6 +24,8 @@ class Category(NamedTuple):
     name: str
     thing: bool
     """Of things that can be counted, and not of stuff such as sky."""
+    points: tuple[str, ...] = ()
+    """Names of the points that its objects have."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,8 @@ def _read_categories(file: CocoFile, entries: Any) -> None:
                 found = f"a second class is named {name}; they are taken for one"
                 file.flaws.append(Flaw(FlawKind.DUPLICATE, file.name, place, found))
             names.add(name)
-            file.categories[key] = Category(name, number(entry.get("isthing", 1)) != 0)
+            counted = number(entry.get("isthing", 1)) != 0
+            file.categories[key] = Category(name, counted, names_of(entry.get("keypoints")))
 
 
 def _read_pictures(file: CocoFile, entries: Any) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
-from pipeline.annotations import Colour, Corners, Drawn, Flaw, FlawKind, Layer, Objects, Painted, Runs, Thing
+from pipeline.annotations import Colour, Corners, Drawn, Flaw, FlawKind, Layer, Objects, Painted, Pieces, Runs, Thing
 from pipeline.contracts import Target
 from pipeline.formats._coco_file import Category, CocoFile, Listed, listed_in
 from pipeline.formats._coco_outlines import extent, outline_of
+from pipeline.formats._coco_points import points
 from pipeline.formats._said import Story
 from pipeline.formats._values import Id, Twice, identity, number, numbers, shown, whole
 
@@ -22,7 +24,7 @@ class _Bad(Exception):
 
 
 def objects(file: CocoFile, listed: Listed) -> Story:
-    """The objects of a picture; its mask, where all of them have outlines and none is left out."""
+    """The objects of a picture, which may have outlines; its mask, where all of them have one and none is left out."""
     things: list[Thing] = []
     flaws = list(listed.flaws)
     whole_mask = file.outlined
@@ -33,9 +35,23 @@ def objects(file: CocoFile, listed: Listed) -> Story:
             flaws.append(Flaw(bad.kind, file.name, place, str(bad)))
             whole_mask = False
     found = Objects(tuple(things), file.name, said_size=listed.size)
+    told: dict[Target, Any] = {Target.OBJECTS: found}
+    if file.outlined:
+        told[Target.INSTANCES] = found
     if whole_mask and all(thing.outline is not None for thing in things):
-        return {Target.OBJECTS: found, Target.MASK: Drawn(found)}, flaws
-    return {Target.OBJECTS: found}, flaws
+        told[Target.MASK] = Drawn(found)
+    if (pointed := points(_pointing(file, listed), file.name)) is not None:
+        told[Target.POINTS] = pointed
+    return told, flaws
+
+
+def _pointing(file: CocoFile, listed: Listed) -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
+    """The annotations of a picture that name points, each with where it stands and what its points are called."""
+    for place, entry in file.annotations.get(listed.id, ()):
+        if "keypoints" in entry and not isinstance(entry, Twice) and not entry.get("iscrowd"):
+            key = identity(entry.get("category_id"))
+            category = None if key is None else file.categories.get(key)
+            yield place, entry, category.points if category else ()
 
 
 def panoptic(file: CocoFile, listed: Listed, mask: str | None, masks: Mapping[str, bytes]) -> Story:
@@ -59,6 +75,8 @@ def panoptic(file: CocoFile, listed: Listed, mask: str | None, masks: Mapping[st
         return {}, [*flaws, Flaw(FlawKind.UNREADABLE, file.name, place, found)]
     things: list[Thing] = []
     classes: dict[int | Colour, str] = {}
+    stuff: set[int | Colour] = set()
+    crowds: set[int | Colour] = set()
     void: set[int | Colour] = set(_values(0))
     for position, segment in enumerate(listed_in(entry, "segments_info"), start=1):
         where = f"{place}, segment at position {position}"
@@ -73,11 +91,19 @@ def panoptic(file: CocoFile, listed: Listed, mask: str | None, masks: Mapping[st
             continue
         classes.update(dict.fromkeys(values, thing.name))
         things += [thing] if counted else []
+        stuff.update(() if counted else values)
+        crowds.update(values if thing.crowd else ())
     objects_found = Objects(tuple(things), file.name, said_size=listed.size)
     if mask is None or mask not in masks:
         return {Target.OBJECTS: objects_found}, [*flaws, _no_mask(file, place, entry)]
     layer = Layer(mask, masks[mask], classes, frozenset(void - classes.keys()))
-    return {Target.OBJECTS: objects_found, Target.MASK: Painted((layer,))}, flaws
+    countable = {value: name for value, name in classes.items() if value not in stuff}
+    told = {
+        Target.OBJECTS: objects_found,
+        Target.INSTANCES: Pieces((replace(layer, classes=countable, clear=frozenset(stuff)),), frozenset(crowds)),
+        Target.MASK: Painted((layer,)),
+    }
+    return told, flaws
 
 
 def _thing(file: CocoFile, place: str, entry: dict[str, Any]) -> Thing:

@@ -52,6 +52,8 @@ class LabelmeFile:
             told[Target.LABEL] = self.label
         if self.objects and shaped:
             told[Target.OBJECTS] = self.objects
+            if drawn:
+                told[Target.INSTANCES] = self.objects
         left_out = any(flaw.kind is FlawKind.UNREADABLE for flaw in self.flaws)
         if self.objects and drawn and not left_out:
             told[Target.MASK] = Drawn(self.objects, void=frozenset({IGNORED}))

@@ -11,14 +11,11 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.annotations import Corners, Flaw, FlawKind, Polygon, Runs, Thing
 from pipeline.formats._coco_outlines import MAX_PIXELS, MAX_SIDE, extent
 from pipeline.formats._values import Id, Twice, class_name, identity, number, shown
-
-if TYPE_CHECKING:
-    import numpy as np
 
 CORNERS = 64
 """Of the polygon that stands for a circle."""
@@ -135,6 +132,7 @@ def _mask(entry: Mapping[str, Any], points: list[Point], size: tuple[int, int] |
     """The pixels of a mask, which lies with its upper left corner at the first point."""
     from pipeline.images import ImageError, decode
     from pipeline.masks import box_of
+    from pipeline.runs import placed
 
     if size is None or not 0 < max(size) <= MAX_SIDE or size[0] * size[1] > MAX_PIXELS:
         raise ValueError("a mask, and the file says no imageWidth and imageHeight to place it in")
@@ -152,28 +150,8 @@ def _mask(entry: Mapping[str, Any], points: list[Point], size: tuple[int, int] |
     box = box_of(inside)
     if box is None:
         raise ValueError("its mask has no pixel")
-    return (box[0] + left, box[1] + top, box[2] + left, box[3] + top), placed(inside, left, top, size)
-
-
-def placed(inside: np.ndarray, left: int, top: int, size: tuple[int, int]) -> Runs:
-    """A small mask within a picture, as runs, without room for a mask of that size.
-
-    Args:
-        inside: bool [H, W].
-        left: the column of the picture where it begins.
-        top: the row.
-        size: of the picture, width and height.
-    """
-    import numpy as np
-
-    width, height = size
-    edges = np.diff(np.pad(inside.T.astype(np.int8), ((0, 0), (1, 1))), axis=1)  # along each column
-    columns, rows = np.nonzero(edges)  # in order; of each column, where a run begins, and where it ends, in turn
-    places = (columns + left) * height + rows + top
-    joint = np.flatnonzero(places[1:-1:2] == places[2::2])  # a column filled to its end, and the next from its start
-    places = np.delete(places, np.concatenate([2 * joint + 1, 2 * joint + 2]))
-    lengths = np.diff(places, prepend=0, append=width * height).tolist()
-    return Runs(height, width, tuple(lengths if lengths[-1] else lengths[:-1]))
+    runs = Runs(size[1], size[0], tuple(placed(inside, left, top, *size).tolist()))
+    return (box[0] + left, box[1] + top, box[2] + left, box[3] + top), runs
 
 
 def decoded(text: Any, limit: int) -> bytes:

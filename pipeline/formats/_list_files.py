@@ -55,8 +55,14 @@ class Said:
     flaws: list[Flaw] = field(default_factory=list)
 
 
-def rows(text: str, file: str) -> Iterator[Row | Flaw]:
-    """The lines of a list; a flaw for each that is not two columns."""
+def rows(text: str, file: str, several: bool = False) -> Iterator[Row | Flaw]:
+    """The lines of a list; a flaw for each that is not two columns.
+
+    Args:
+        text: of the list.
+        file: its name.
+        several: whether several numbers may stand after a picture: else these are no list, but boxes or the like.
+    """
     for number, raw in enumerate(text.splitlines(), start=1):
         line, place = raw.strip(), f"line {number}"
         if not line or line.startswith("#"):
@@ -64,7 +70,8 @@ def rows(text: str, file: str) -> Iterator[Row | Flaw]:
         match = None if len(line) > LONGEST else TWO.fullmatch(line) or BARE.fullmatch(line)
         cells = line.split("\t") if "\t" in line else list(match.groups()) if match else [line]
         cells = [cell.strip().strip("\"'") for cell in cells]
-        if len(cells) == 2 and all(cells) and not re.fullmatch(r"[\d.+\-]+(\s+[\d.+\-]+)+", cells[1]):
+        odd = not several and len(cells) == 2 and re.fullmatch(r"[\d.+\-]+(\s+[\d.+\-]+)+", cells[1])
+        if len(cells) == 2 and all(cells) and not odd:
             yield Row(file, place, cells[0], cells[1])
         else:
             yield Flaw(
@@ -90,12 +97,13 @@ def bases(names: Sequence[str] | frozenset[str]) -> frozenset[str]:
     return frozenset(whole | {name.rpartition(".")[0] for name in whole})
 
 
-def read(listing: Listing, wanted: Sequence[str]) -> tuple[list[Row | Flaw], list[LeftOut]]:
+def read(listing: Listing, wanted: Sequence[str], several: bool = False) -> tuple[list[Row | Flaw], list[LeftOut]]:
     """The rows of all lists of a source, and the text files that are none.
 
     Args:
         listing: of the source.
         wanted: the lists; empty: found out.
+        several: see `rows`.
 
     Raises:
         UserError: there is no such list, or none at all.
@@ -113,10 +121,10 @@ def read(listing: Listing, wanted: Sequence[str]) -> tuple[list[Row | Flaw], lis
             continue
         name, data = item
         text = data.decode("utf-8-sig", "replace")
-        if not wanted and not is_list(list(islice(rows(text, name), FIRST)), known):
+        if not wanted and not is_list(list(islice(rows(text, name, several), FIRST)), known):
             left_out.append(LeftOut(name, "no list of pictures and masks or classes"))
             continue
-        lines = list(islice(rows(text, name), MOST_LINES + 1))
+        lines = list(islice(rows(text, name, several), MOST_LINES + 1))
         odd = [row for row in lines if isinstance(row, Flaw)]
         if len(lines) > MOST_LINES or len(odd) > MOST_ODD:
             first = f" The first: {odd[0].place}: {odd[0].found}." if odd else ""

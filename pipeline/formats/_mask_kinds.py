@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.annotations import Colour, Layer, Painted
+from pipeline.annotations import Colour, Layer, Painted, Pieces
 from pipeline.errors import UserError
 from pipeline.formats._class_lists import Names
 from pipeline.formats._mask_look import BLACK, WHITE, Look
@@ -45,6 +45,12 @@ class Meaning:
         layers = [Layer(name, data, classes, self.void, self.clear) for name, data in zip(names, masks, strict=True)]
         background = next((self.classes[value] for value in sorted(self.clear) if value in self.classes), "background")
         return Painted(tuple(layers), background)
+
+    def pieces(self, names: Sequence[str], masks: Sequence[bytes]) -> Pieces:
+        """Masks that each show an object."""
+        classes = {value: name for value, name in self.classes.items() if value not in self.clear}
+        layers = [Layer(name, data, classes, self.void, self.clear) for name, data in zip(names, masks, strict=True)]
+        return Pieces(tuple(layers))
 
 
 def meaning(

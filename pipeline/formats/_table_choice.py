@@ -8,40 +8,48 @@ from pipeline.contracts import LeftOut
 from pipeline.errors import UserError, did_you_mean
 from pipeline.formats import _table_columns, _table_files
 from pipeline.formats._files import Listing, base, folder, split_of
+from pipeline.formats._label_sets import NOT_ASKED, Asked
 from pipeline.formats._names import splits
-from pipeline.formats._table_columns import Roles
+from pipeline.formats._table_columns import AS_IT_IS, Layout, Roles
 from pipeline.formats._table_files import Table
+from pipeline.formats._table_patterns import expanded, is_pattern
 from pipeline.formats._table_rows import Reading
 
 HEAD_BYTES = 65_536
 
 
-def gather(listing: Listing, table: str, image: str, label: str) -> tuple[Reading, list[str], list[LeftOut]]:
+def gather(
+    listing: Listing, table: str, image: str, label: str, sets: Asked = NOT_ASKED, layout: Layout = AS_IT_IS
+) -> tuple[Reading, list[str], list[LeftOut]]:
     """The rows of the tables that count, the names of these, and the tables that do not.
 
     Args:
         listing: of the source.
         table: the name of the only one; empty: found out.
-        image: the column that names pictures; empty: found out.
+        image: the column that names pictures, or a pattern of their names; empty: found out.
         label: the column of the classes; empty: found out.
+        sets: how several classes are written.
+        layout: what else is said of the tables.
 
     Raises:
         UserError: there is no table of pictures, or several that do not belong together.
     """
     known = _table_columns.bases(listing.pictures)
-    files = listing.with_suffix(*_table_files.SUFFIXES)
+    files = listing.with_suffix(*_table_files.SUFFIXES, *(_table_files.PLAIN if layout.header else ()))
     found: dict[str, tuple[Table, Roles]] = {}
     left_out: list[LeftOut] = []
     for name in [_named(listing, table, files)] if table else files:
         try:
             data = listing.text(name)
-            start = None if table else _table_files.head(data[:HEAD_BYTES], name)
+            start = None if table or is_pattern(image) else _table_files.head(data[:HEAD_BYTES], name, layout.header)
             if (
-                start and _table_columns.roles(start, known, image, label) is None
+                start and _table_columns.roles(start, known, image, label, sets, layout) is None
             ):  # a large one is not read for nothing
                 raise UserError(_useless(start, None))
-            one = _table_files.parsed(data, name)
-            roles = _table_columns.roles(one, known, image, label)
+            one = _table_files.parsed(data, name, layout.header)
+            if is_pattern(image):
+                one = expanded(one, image, listing.pictures, named=bool(table) or len(files) == 1)
+            roles = _table_columns.roles(one, known, image, label, sets, layout)
             if roles is None or not roles.useful:
                 raise UserError(_useless(one, roles))
             found[name] = (one, roles)
@@ -72,7 +80,7 @@ def _chosen(path: str, columns: Mapping[str, tuple[str, ...]], left_out: Sequenc
         reasons = "".join(f" {item.reason}" for item in left_out[:2])
         raise UserError(
             f"{path}: it has no table of pictures.{reasons} Expected CSV, TSV, JSON lines or Parquet with a column of "
-            "file names ('image', 'file', ...) and one of classes, boxes or masks."
+            "file names ('image', 'file', ...) and one of classes, boxes or masks, or set data.numbers."
         )
     alike = len({columns[name] for name in named}) == 1 and len({by_split[name] for name in named}) == len(named)
     if len(named) > 1 and not alike:
@@ -84,6 +92,10 @@ def _chosen(path: str, columns: Mapping[str, tuple[str, ...]], left_out: Sequenc
 
 
 def _useless(table: Table, roles: Roles | None) -> str:
-    missing = "one of classes, boxes or masks; set data.label" if roles else "one of pictures here; set data.image"
+    missing = (
+        "one of classes, boxes or masks; set data.label or data.numbers"
+        if roles
+        else "one of pictures here; set data.image"
+    )
     columns = ", ".join(table.columns[:12]) + (", ..." if len(table.columns) > 12 else "")
     return f"{table.name}: none of its columns ({columns[:300]}) seems to be {missing}."

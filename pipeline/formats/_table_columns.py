@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import UserError, did_you_mean
+from pipeline.formats import _label_sets, _table_points
 from pipeline.formats._files import PICTURES, base, stem, suffix
+from pipeline.formats._label_sets import NOT_ASKED, Asked, listed
 from pipeline.formats._metadata import MAX_COLUMNS, MAX_NAME, MAX_VALUE
 from pipeline.formats._table_files import Row, Table
 from pipeline.source import UNPRINTABLE
@@ -27,12 +29,13 @@ IMAGES = (
         "name_id",
         "id",
     ),
+    *("", "unnamed:_0"),
 )
 LABELS = (
     *("label", "class", "target", "category", "label_name", "class_name", "classname", "labelname", "category_name"),
-    *("labels", "species", "y"),
+    *("labels", "species", "y", "tags", "classes", "categories"),
 )
-LABEL_ENDS = ("label", "class", "category", "type", "species")
+LABEL_ENDS = ("label", "class", "category", "type", "species", "labels", "tags")
 """Of a column that none of these names is: `cell_type`."""
 MASKS = ("mask", "mask_path", "maskpath", "mask_file", "mask_name", "segmentation", "annotation", "label_path")
 CORNERS = (
@@ -50,10 +53,28 @@ SIZED = (
 )
 CROWDS = ("difficult", "iscrowd", "is_crowd", "isgroupof")
 SIZES = (("width", "height"), ("image_width", "image_height"), ("img_width", "img_height"))
-TAKEN = frozenset(("id", "source", "width", "height", "shard", "row", "label", "objects", "mask_shard", "mask_row"))
+TAKEN = frozenset(
+    (
+        *("id", "source", "width", "height", "shard", "row", "mask", "mask_shard", "mask_row"),
+        *("label", "labels", "numbers", "points", "objects"),
+    )
+)
 """Columns that a dataset has by itself."""
 LOOKED_AT = 50
 """Rows that say whether a column names pictures."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a table does not say of itself."""
+
+    header: tuple[str, ...] = ()
+    """The names of its columns; empty: its first line says them."""
+    numbers: tuple[str, ...] = ()
+    """Columns of numbers that are learnt, and are no metadata."""
+
+
+AS_IT_IS = Layout()
 
 
 @dataclass(frozen=True)
@@ -63,6 +84,12 @@ class Roles:
     image: int
     label: int | None = None
     mask: int | None = None
+    separator: str = ""
+    """Between several classes in the cells of `label`."""
+    flags: Mapping[str, int] = field(default_factory=dict)
+    """Columns of zeros and ones, by the class that each is of."""
+    exclusive: bool = False
+    """Whether every row says yes to one of `flags` alone."""
     objects: int | None = None
     """Boxes and classes in one cell, as `_hugging_face` has them."""
     box: tuple[int, ...] = ()
@@ -74,14 +101,26 @@ class Roles:
     split: int | None = None
     group: int | None = None
     metadata: Mapping[str, int] = field(default_factory=dict)
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    points: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Of each named point by its name the columns of x and y."""
 
     @property
     def useful(self) -> bool:
         """Whether there is anything to learn from."""
-        return any(place is not None for place in (self.label, self.mask, self.objects)) or bool(self.box)
+        return any(place is not None for place in (self.label, self.mask, self.objects)) or bool(
+            self.box or self.flags or self.numbers or self.points
+        )
 
 
-def roles(table: Table, known: Collection[str], image: str = "", label: str = "") -> Roles | None:
+def roles(
+    table: Table,
+    known: Collection[str],
+    image: str = "",
+    label: str = "",
+    sets: Asked = NOT_ASKED,
+    layout: Layout = AS_IT_IS,
+) -> Roles | None:
     """What the columns of a table stand for; None if it seems to name no pictures.
 
     Args:
@@ -89,6 +128,8 @@ def roles(table: Table, known: Collection[str], image: str = "", label: str = ""
         known: pictures of the source, as `bases` has them.
         image: the column of the pictures; empty: found out.
         label: the column of the classes; empty: found out.
+        sets: how several classes are written.
+        layout: what else is said of the table.
 
     Raises:
         UserError: there is no such column.
@@ -97,7 +138,10 @@ def roles(table: Table, known: Collection[str], image: str = "", label: str = ""
     where = _chosen(table, image, "image") if image else _image(columns, table.rows, known)
     if where is None:
         return None
-    left = {name: at for name, at in columns.items() if at != where}
+    numbers = {name: _chosen(table, name, "numbers") for name in layout.numbers}
+    points = _table_points.columns(table, {where, *numbers.values()})
+    taken = {where, *numbers.values(), *(at for pair in points.values() for at in pair)}
+    left = {name: at for name, at in columns.items() if at not in taken}
     box, sized = _box(left)
     rest = {name: at for name, at in left.items() if at not in box}
     labelled = _chosen(table, label, "label") if label else _first(rest, LABELS)
@@ -111,9 +155,30 @@ def roles(table: Table, known: Collection[str], image: str = "", label: str = ""
     objects = left["objects"] if not box and "objects" in left else None
     crowd = _first(left, CROWDS) if box else None
     split, group = left.get("split"), left.get("group")
-    used |= {objects, crowd, split, group}
-    metadata = _metadata(table, [at for at in range(len(table.columns)) if at not in used])
-    return Roles(where, labelled, mask, objects, box, sized, crowd, size, split, group, metadata)
+    used |= {objects, crowd, split, group, *taken}
+    flags = _label_sets.chosen(table.columns, sets.columns, table.name)
+    cells = [[text(cell) for cell in row.cells] for row in table.rows] if {labelled, mask, objects} == {None} else []
+    if cells and not box and not flags:
+        flags = _label_sets.flags(table.columns, [at for at in range(len(table.columns)) if at not in used], cells)
+    used |= set(flags.values())
+    return Roles(
+        image=where,
+        label=labelled,
+        separator=_separator(table, labelled, sets) if labelled is not None and not box else "",
+        flags=flags,
+        exclusive=bool(flags) and all(_yes(row, flags) == 1 for row in table.rows),
+        mask=mask,
+        objects=objects,
+        box=box,
+        sized=sized,
+        crowd=crowd,
+        size=size,
+        split=split,
+        group=group,
+        metadata=_metadata(table, [at for at in range(len(table.columns)) if at not in used]),
+        numbers=numbers,
+        points=points,
+    )
 
 
 def bases(names: Collection[str]) -> frozenset[str]:
@@ -128,6 +193,15 @@ def text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     return str(value).strip()
+
+
+def _separator(table: Table, at: int, sets: Asked) -> str:
+    cells = (row.cells[at] for row in table.rows)
+    return _label_sets.separator((text(cell) for cell in cells if not listed(cell)), sets.separator)
+
+
+def _yes(row: Row, flags: Mapping[str, int]) -> int:
+    return sum(text(row.cells[at]).lower() in _label_sets.YES for at in flags.values())
 
 
 def _chosen(table: Table, column: str, option: str) -> int:

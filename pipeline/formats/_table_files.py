@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ from pipeline.errors import UserError
 from pipeline.formats._files import suffix
 
 SUFFIXES = ("csv", "tsv", "jsonl", "ndjson", "parquet")
+PLAIN = ("txt", "data", "dat", "lst")
+"""What may be one too, if it is named: text between blanks, mostly without a header."""
 MAX_COLUMNS = 1000
 MAX_NAME = 200
 """Characters in the name of a column."""
@@ -40,14 +42,17 @@ class Table:
     rows: list[Row] = field(default_factory=list)
     flaws: list[Flaw] = field(default_factory=list)
     """Of rows that cannot be understood."""
+    header_lines: int = 1
+    """Lines before the first row; of a file without lines 0."""
 
 
-def parsed(data: bytes, name: str) -> Table:
+def parsed(data: bytes, name: str, header: Sequence[str] = ()) -> Table:
     """A table from the contents of its file.
 
     Args:
         data: the contents.
         name: of the file; its suffix says what it is.
+        header: the names of its columns, where a file of text has none.
 
     Raises:
         UserError: it is none.
@@ -57,7 +62,8 @@ def parsed(data: bytes, name: str) -> Table:
         "ndjson": _json_lines,
         "parquet": _parquet,
     }
-    table = kinds.get(suffix(name), _csv)(data, name)
+    kind = kinds.get(suffix(name))
+    table = kind(data, name) if kind else _csv(data, name, header)
     if len(table.columns) > MAX_COLUMNS:
         raise UserError(f"{name} has {len(table.columns):,} columns; the limit is {MAX_COLUMNS:,}.")
     if odd := [column for column in table.columns if len(column) > MAX_NAME or not column.isprintable()]:
@@ -70,11 +76,11 @@ def parsed(data: bytes, name: str) -> Table:
     return table
 
 
-def head(data: bytes, name: str) -> Table | None:
+def head(data: bytes, name: str, header: Sequence[str] = ()) -> Table | None:
     """The first rows of a table, from the first bytes of its file; None if it seems to be none."""
     whole = data if suffix(name) == "parquet" else data.rpartition(b"\n")[0] or data
     try:
-        return parsed(whole, name)
+        return parsed(whole, name, header)
     except UserError:
         return None
 
@@ -86,22 +92,26 @@ def _text(data: bytes, name: str) -> str:
         raise UserError(f"{name} is not UTF-8 (byte {error.start:,}). Save it as UTF-8.") from None
 
 
-def _csv(data: bytes, name: str) -> Table:
+def _csv(data: bytes, name: str, header: Sequence[str] = ()) -> Table:
     text = _text(data, name)
     first = text.partition("\n")[0]
     delimiter = "\t" if suffix(name) == "tsv" else max(",;\t", key=first.count)
+    blanks = delimiter not in first and (bool(header) or suffix(name) in PLAIN)
+    if blanks:
+        text, delimiter = "\n".join(" ".join(line.split()) for line in text.split("\n")), " "
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        columns = tuple(cell.strip() for cell in next(reader, []))
+        columns = tuple(header) or tuple(cell.strip() for cell in next(reader, []))
     except csv.Error as error:
         raise UserError(f"{name} is no CSV: line {reader.line_num}: {error}. Mend it.") from None
-    table = Table(name, columns)
+    table = Table(name, columns, header_lines=0 if header else reader.line_num)
     for cells in _cells(reader, table):
         place = f"line {reader.line_num}"
         if not cells:
             continue
         if len(cells) != len(columns):
-            found = f"{len(cells)} values; the first line has {len(columns)}"
+            whose = "data.header" if header else "the first line"
+            found = f"{len(cells)} values; {whose} has {len(columns)}"
             table.flaws.append(Flaw(FlawKind.UNREADABLE, name, place, found))
         else:
             table.rows.append(Row(place, tuple(sys.intern(cell.strip()) for cell in cells)))
@@ -138,7 +148,8 @@ def _json_lines(data: bytes, name: str) -> Table:
         if len(columns) > MAX_COLUMNS:
             break
     names = tuple(columns)
-    return Table(name, names, [Row(place, tuple(row.get(key) for key in names)) for place, row in found], flaws)
+    rows = [Row(place, tuple(row.get(key) for key in names)) for place, row in found]
+    return Table(name, names, rows, flaws, header_lines=0)
 
 
 def _parquet(data: bytes, name: str) -> Table:
@@ -154,7 +165,7 @@ def _parquet(data: bytes, name: str) -> Table:
                 rows.append(Row(f"row {len(rows) + 1}", tuple(row.get(key) for key in columns)))
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise UserError(f"{name} is no Parquet table: {' '.join(str(error).split())[:200]}. Fetch it again.") from None
-    return Table(name, columns, rows)
+    return Table(name, columns, rows, header_lines=0)
 
 
 def _heavy(kind: Any) -> bool:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
-from pipeline.annotations import Flaw, FlawKind, Objects, Thing
+from pipeline.annotations import Flaw, FlawKind, Objects, Points, Thing
 from pipeline.contracts import SPLITS
 from pipeline.errors import did_you_mean
-from pipeline.formats import _hugging_face
+from pipeline.formats import _hugging_face, _table_points
 from pipeline.formats._files import Listing, Match
+from pipeline.formats._label_sets import flagged, listed, parted
 from pipeline.formats._metadata import SPLIT_NAMES
+from pipeline.formats._names import folder_splits
+from pipeline.formats._numbers_of import numbers_of
 from pipeline.formats._samples import find_picture, foreign, masks_among
 from pipeline.formats._table_columns import Roles, text
 from pipeline.formats._table_files import Row, Table
@@ -27,10 +31,15 @@ class Said:
 
     labels: dict[str, str] = field(default_factory=dict)
     """Classes, each with where it stands first."""
+    members: set[str] | None = None
+    """All classes, where a picture may be of several; None: nothing is said of that."""
+    numbers: dict[tuple[tuple[str, float], ...], str] = field(default_factory=dict)
+    """Numbers with their names, likewise."""
     masks: dict[str, str] = field(default_factory=dict)
     """Names in the source, likewise."""
     things: list[Thing] | None = None
     """None: nothing is said of objects."""
+    points: Points | None = None
     source: str = ""
     """The table that says so."""
     size: tuple[int, int] | None = None
@@ -45,6 +54,10 @@ class Said:
     def split(self) -> str | None:
         """The one that keeps it from being learnt, where there are several."""
         return next((split for split in reversed(SPLITS) if split in self.splits), None)
+
+    def placed(self, relative: bool) -> Points | None:
+        """The points, if anything is said of them."""
+        return self.points and replace(self.points, relative=relative)
 
     def objects(self, relative: bool) -> Objects | None:
         """The objects, if anything is said of them."""
@@ -62,6 +75,8 @@ class Reading:
         self.flaws: list[Flaw] = []
         self.relative = True
         """Whether every coordinate of a box lies in 0..1: shares of the picture."""
+        self.points_relative = True
+        """The same of those of points."""
         self._matches: dict[tuple[str, str], Match] = {}
         self._masks: set[str] = set()
 
@@ -104,8 +119,25 @@ class Reading:
 
     def _match(self, said: str, table: str) -> Match:
         if (said, table) not in self._matches:
-            self._matches[said, table] = find_picture(self.listing, said, table) if said else Match(None, False)
+            self._matches[said, table] = self._found(said, table) if said else Match(None, False)
         return self._matches[said, table]
+
+    def _found(self, said: str, table: str) -> Match:
+        """The picture that is meant; of a table of one split, where folders say it too, of that or of none."""
+        match = find_picture(self.listing, said, table)
+        split = self.splits.get(table)
+        if match.exact or split not in self._by_split:
+            return match
+        of_split = find_picture(self.listing, said, table, self._by_split[split])
+        return of_split if of_split.name else find_picture(self.listing, said, table, self._by_split.get(None, set()))
+
+    @cached_property
+    def _by_split(self) -> dict[str | None, set[str]]:
+        """Pictures by the split that their folders say, where folders are of several."""
+        found: dict[str | None, set[str]] = {}
+        for name, split in folder_splits(self.listing.pictures).items():
+            found.setdefault(split, set()).add(name)
+        return found if len(found.keys() - {None}) > 1 else {}
 
     def _row(self, of: Said, table: Table, row: Row, roles: Roles) -> None:
         label = "" if roles.label is None else text(row.cells[roles.label])
@@ -113,8 +145,12 @@ class Reading:
             self._box(of, table, row, roles, label)
         elif roles.objects is not None:
             self._cell(of, table, row, row.cells[roles.objects])
-        elif label:
-            _note(of, of.labels, label, table, row)
+        elif roles.flags:
+            self._flags(of, table, row, roles)
+        elif roles.label is not None and label:
+            self._label(of, table, row, roles)
+        if roles.points:
+            self._points(of, table, row, roles)
         if roles.mask is not None and (named := text(row.cells[roles.mask])):
             match = self._match(named, table.name)
             if match.name is None or match.name not in self._masks:
@@ -122,7 +158,56 @@ class Reading:
                 of.flaws.append(Flaw(FlawKind.UNREADABLE, table.name, row.place, what))
             else:
                 _note(of, of.masks, match.name, table, row)
+        if roles.numbers:
+            self._numbers(of, table, row, roles)
         self._facts(of, table, row, roles)
+
+    def _numbers(self, of: Said, table: Table, row: Row, roles: Roles) -> None:
+        """Numbers of a picture; several rows may say the same ones, as of each of its objects."""
+        cells = {name: row.cells[at] for name, at in roles.numbers.items()}
+        try:
+            if (found := numbers_of(cells)) is not None:
+                of.numbers.setdefault(tuple(found.items()), f"{table.name}: {row.place}")
+        except ValueError as error:
+            of.flaws.append(Flaw(FlawKind.UNREADABLE, table.name, row.place, str(error)))
+
+    def _label(self, of: Said, table: Table, row: Row, roles: Roles) -> None:
+        """The class of a picture, or several in one cell."""
+        assert roles.label is not None
+        cell = row.cells[roles.label]
+        if listed(cell):
+            of.members = (of.members or set()) | {text(name) for name in cell} - {""}
+            return
+        if roles.separator:
+            of.members = (of.members or set()) | parted(text(cell), roles.separator)
+        _note(of, of.labels, text(cell), table, row)
+
+    def _flags(self, of: Said, table: Table, row: Row, roles: Roles) -> None:
+        """The classes whose column says yes."""
+        try:
+            found = flagged({name: text(row.cells[at]) for name, at in roles.flags.items()})
+        except ValueError as error:
+            of.flaws.append(Flaw(FlawKind.UNREADABLE, table.name, row.place, str(error)))
+            return
+        if found is not None:
+            of.members = (of.members or set()) | found
+            if roles.exclusive:
+                _note(of, of.labels, min(found), table, row)
+
+    def _points(self, of: Said, table: Table, row: Row, roles: Roles) -> None:
+        """The points of a picture, which has them once."""
+        try:
+            found = _table_points.told(row.cells, roles.points, table.name, row.place)
+        except ValueError as error:
+            of.flaws.append(Flaw(FlawKind.UNREADABLE, table.name, row.place, str(error)))
+            return
+        known = [place for place in found.places.values() if place]
+        self.points_relative = self.points_relative and all(0 <= value <= 1 for place in known for value in place)
+        if of.points is None:
+            of.points = found
+        else:
+            second = f"points of the same picture stand in {of.points.source}: {of.points.place}"
+            of.flaws.append(Flaw(FlawKind.DUPLICATE, table.name, row.place, second))
 
     def _box(self, of: Said, table: Table, row: Row, roles: Roles, label: str) -> None:
         """One object; a row without numbers says that there is none."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.annotations import Colour, Flaw, FlawKind, Layer, Painted
+from pipeline.annotations import Colour, Flaw, FlawKind, Layer, Painted, Pieces
 from pipeline.formats._class_lists import Names
 from pipeline.formats._files import Listing
 from pipeline.formats._names import base, parent
@@ -43,6 +43,14 @@ class Classes:
     def painted(self, name: str, data: bytes) -> Painted:
         """One mask."""
         return Painted((Layer(name, data, self.values, self.void),))
+
+    def pieces(self, name: str, data: bytes, objects: str, numbers: bytes) -> Pieces:
+        """A mask of classes, and one that tells objects apart; 0 and black are background in both."""
+        ground = frozenset[int | Colour]({0, (0, 0, 0)})
+        values = {value: kind for value, kind in self.values.items() if value not in ground}
+        void = frozenset[int | Colour]({VOID, BORDER})
+        layer = Layer(objects, numbers, {}, void, ground)
+        return Pieces((layer,), kinds=Layer(name, data, values, self.void, ground))
 
 
 def voc_classes(listing: Listing, homes: set[str]) -> tuple[Classes, list[Flaw]]:

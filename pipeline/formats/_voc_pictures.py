@@ -70,6 +70,8 @@ class Gathered:
 
     annotation: Annotation | None = None
     mask: str | None = None
+    pieces: str | None = None
+    """The mask that tells objects apart."""
     flaws: list[Flaw] = field(default_factory=list)
 
     def tell(self, classes: Classes, masks: Mapping[str, bytes]) -> Story:
@@ -85,6 +87,9 @@ class Gathered:
             told[Target.OBJECTS] = replace(self.annotation.objects, things=tuple(things))
         if self.mask and self.mask in masks and classes.values:
             told[Target.MASK] = classes.painted(self.mask, masks[self.mask])
+            if self.pieces and self.pieces in masks:
+                named = self.mask, masks[self.mask], self.pieces, masks[self.pieces]
+                told[Target.INSTANCES] = classes.pieces(*named)
         elif self.mask:
             why = (
                 "it cannot be read" if classes.values else "nobody can say what its pixels are: see the list of classes"
@@ -102,7 +107,7 @@ def gather(
         listing: of the source.
         annotations: of its XML files.
         masks: of classes.
-        instances: masks of another kind.
+        instances: masks that tell objects apart.
     """
     places = Places(listing, {*masks, *instances})
     found: dict[str, Gathered] = defaultdict(Gathered)
@@ -125,6 +130,10 @@ def gather(
             found[picture].flaws.append(_duplicate(mask, picture))
         else:
             found[picture].mask = mask
+    for mask in instances:
+        picture = places.of(mask)
+        if picture in found and found[picture].mask and not found[picture].pieces:
+            found[picture].pieces = mask
     return dict(found), flaws
 
 

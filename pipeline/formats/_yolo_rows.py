@@ -9,7 +9,7 @@ Source: https://docs.ultralytics.com/datasets/detect/ and .../segment/ (no code 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.annotations import Corners, Drawn, Flaw, FlawKind, Objects, Polygon, Thing
 from pipeline.contracts import Target
@@ -82,9 +82,12 @@ def story(file: str, data: bytes, classes: Classes, outlined: bool) -> Story:
         except ValueError as error:
             flaws.append(Flaw(FlawKind.UNREADABLE, file, place, str(error)))
     found = Objects(tuple(things), file, relative=True)
+    told: dict[Target, Any] = {Target.OBJECTS: found}
+    if outlined:
+        told[Target.INSTANCES] = found
     if outlined and not flaws and all(thing.outline for thing in things):
-        return {Target.OBJECTS: found, Target.MASK: Drawn(found)}, flaws
-    return {Target.OBJECTS: found}, flaws
+        told[Target.MASK] = Drawn(found)
+    return told, flaws
 
 
 def _rows(data: bytes) -> Iterator[tuple[int, list[str]]]:

@@ -8,10 +8,12 @@
 Every JSON file that holds `images` beside `annotations` or `categories` is read. Its name, or else its folder, says the
 split, where files of several are read; else the folders of the pictures do. A picture that a file lists is one without
 objects if no annotation names it; a file without any annotation says nothing. Where `file_name` is missing, as in
-LVIS, `coco_url` names the picture. Keypoints are left alone: the boxes of such a file are its objects.
+LVIS, `coco_url` names the picture. The boxes of a file of keypoints are its objects; of a picture with several whose
+points are known, the points are those of the largest.
 
-The mask of a picture is drawn where each of its annotations has an outline, crowds included, in the order of the
-file; a panoptic mask is painted, and black is void. Files of captions or of classes alone are left out.
+Objects are told apart pixel by pixel in files that have outlines, and in panoptic masks, where things are objects and
+stuff is none. The mask of a picture is drawn where each of its annotations has an outline, crowds included, in the
+order of the file; a panoptic mask is painted, and black is void. Files of captions or of classes alone are left out.
 
 Source: https://cocodataset.org/#format-data
 """
@@ -49,7 +51,7 @@ FAMILIES = ("instances", "person_keypoints", "panoptic", "stuff", "captions", "i
 class Config(FormatConfig):
     """Options of a source with COCO files."""
 
-    gives: ClassVar[frozenset[Target]] = frozenset({Target.OBJECTS, Target.MASK})
+    gives: ClassVar[frozenset[Target]] = frozenset({Target.OBJECTS, Target.INSTANCES, Target.MASK, Target.POINTS})
 
     path: str = Field(min_length=1)
     """A folder, .zip, .tar, .tar.gz (.tgz), .tar.bz2 or .tar.xz; `~` is your home."""

@@ -6,9 +6,9 @@
 
 Polygons, rectangles, circles (as polygons of 64 corners) and masks are objects with an outline; shapes of one class
 and one group_id are one object. Points and lines have no area. A file without shapes says that there is nothing in
-its picture, in a source that has shapes. The mask of a picture is drawn where no shape is left out, in a source that
-draws more than rectangles. A shape `__ignore__` is a crowd of no class, whose pixels are void. A file
-without shapes in which just one flag is set says the class of its picture.
+its picture, in a source that has shapes. One that draws more than rectangles tells objects apart pixel by pixel; there
+the mask of a picture is drawn where no shape is left out. A shape `__ignore__` is a crowd of no class, whose pixels are
+void. A file without shapes in which just one flag is set says the class of its picture.
 
 Source: https://github.com/wkentaro/labelme
 """
@@ -38,7 +38,7 @@ OTHERS = re.compile(rb'"(version|flags|imagePath|imageData)"\s*:')
 class Config(FormatConfig):
     """Options of a source with labelme files."""
 
-    gives: ClassVar[frozenset[Target]] = frozenset({Target.LABEL, Target.OBJECTS, Target.MASK})
+    gives: ClassVar[frozenset[Target]] = frozenset({Target.LABEL, Target.OBJECTS, Target.INSTANCES, Target.MASK})
 
     path: str = Field(min_length=1)
     """A folder, .zip, .tar, .tar.gz (.tgz), .tar.bz2 or .tar.xz; `~` is your home."""

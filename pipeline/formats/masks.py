@@ -6,6 +6,8 @@
     7/images/7.png       7/masks/a.png, b.png      a mask for each object, in a folder for each picture
     label_colors.txt                               names of the classes: see `_class_files`
 
+A picture with a mask for each object tells its objects apart; overlaps of these are kept.
+
 What values mean is said in `_mask_kinds`, which mask belongs to which picture in `_mask_pairs`. A mask with a palette
 counts by its indices. Files that are named `_predict` say what a model thought, and are left out.
 """
@@ -13,7 +15,7 @@ counts by its indices. Files that are named `_predict` say what a model thought,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -34,7 +36,7 @@ from pipeline.source import open_source
 class Config(FormatConfig):
     """Options of a source of pictures and masks."""
 
-    gives: ClassVar[frozenset[Target]] = frozenset({Target.MASK})
+    gives: ClassVar[frozenset[Target]] = frozenset({Target.MASK, Target.INSTANCES})
 
     path: str = Field(min_length=1)
     """A folder, .zip, .tar, .tar.gz (.tgz), .tar.bz2 or .tar.xz; `~` is your home."""
@@ -100,7 +102,11 @@ class Config(FormatConfig):
                 continue
             names = pairs.masks[item.name]
             whole = [data for data in item.parts if data is not None]
-            annotation = {Target.MASK: meaning.painted(names, whole)} if names and len(whole) == len(names) else {}
+            annotation: dict[Target, Any] = {}
+            if names and len(whole) == len(names):
+                annotation[Target.MASK] = meaning.painted(names, whole)
+                if pairs.by_object:
+                    annotation[Target.INSTANCES] = meaning.pieces(names, whole)
             yield Found(item.name, item.data, annotation, splits[item.name], flaws=lost(item, names))
 
     def _pairs(self, listing: Listing) -> Pairs:

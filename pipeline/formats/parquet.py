@@ -1,6 +1,8 @@
 """Parquet files that hold the pictures themselves, as Hugging Face's `datasets` writes them.
 
     data/train-00000-of-00001.parquet     image {bytes, path}   label 3
+    data/val-00000-of-00001.parquet       image {bytes, path}   labels [3, 5]
+    data/train-00000-of-00001.parquet     image {bytes, path}   price 529000    (with `numbers: [price]`)
     data/test-00000-of-00001.parquet      image {bytes, path}   objects {bbox [[x, y, width, height]], category [0]}
 
 The name of a file is its split. What a number stands for is read from the schema (ClassLabel); without it the numbers
@@ -26,6 +28,7 @@ from pipeline.formats import _class_files, _hugging_face
 from pipeline.formats._files import PICTURES, Listing, base, clutter, suffix
 from pipeline.formats._names import splits
 from pipeline.formats._nested import on_disk
+from pipeline.formats._numbers_of import numbers_of
 from pipeline.formats._parquet_columns import Columns, columns_of
 from pipeline.source import Entry, open_source
 
@@ -38,7 +41,7 @@ BATCH = 64
 class Config(FormatConfig):
     """Options of a source of Parquet files with pictures in them."""
 
-    gives: ClassVar[frozenset[Target]] = frozenset({Target.LABEL, Target.OBJECTS})
+    gives: ClassVar[frozenset[Target]] = frozenset({Target.LABEL, Target.LABELS, Target.NUMBERS, Target.OBJECTS})
 
     path: str = Field(min_length=1)
     """A folder, .zip, .tar, .tar.gz (.tgz), .tar.bz2 or .tar.xz; `~` is your home."""
@@ -48,6 +51,8 @@ class Config(FormatConfig):
     """The column that holds pictures; empty: found out."""
     label: str = ""
     """The column of the classes; empty: found out."""
+    numbers: tuple[str, ...] = ()
+    """Columns of numbers that are to be learnt, `[price]`."""
 
     @classmethod
     def recognise(cls, names: Sequence[str], peek: Callable[[str], bytes]) -> Recognised | None:
@@ -91,12 +96,13 @@ class Config(FormatConfig):
         seen: set[str] = set()
         for name in files:
             with self._opened(listing, name) as file:
-                columns = columns_of(file.schema_arrow, name, self.image, self.label)
+                columns = columns_of(file.schema_arrow, name, self.image, self.label, self.numbers)
                 if columns is None:
                     yield LeftOut(name, "none of its columns holds pictures")
                 else:
                     found = True
-                    named = dict.fromkeys([*columns.classes.values(), *columns.categories.values()], name) | named
+                    known = (columns.classes, columns.several_classes, columns.categories)
+                    named = dict.fromkeys([label for one in known for label in one.values()], name) | named
                     for item in _rows(file, name, columns, by_file[name]):
                         seen |= _classes(item)
                         yield item
@@ -142,7 +148,8 @@ def _classes(item: Found | Flaw) -> set[str]:
     if isinstance(item, Flaw):
         return set()
     objects = item.annotation.get(Target.OBJECTS, Objects(()))
-    return {*(thing.name for thing in objects.things), *[item.annotation.get(Target.LABEL, "")]}
+    several = item.annotation.get(Target.LABELS, ())
+    return {*(thing.name for thing in objects.things), *several, *[item.annotation.get(Target.LABEL, "")]}
 
 
 def _sample(cells: Mapping[str, Any], file: str, row: int, columns: Columns, split: str | None) -> Found | Flaw:
@@ -153,14 +160,19 @@ def _sample(cells: Mapping[str, Any], file: str, row: int, columns: Columns, spl
         return Flaw(FlawKind.NO_PICTURE, file, place, f"no picture stands there{where}")
     annotation: dict[Target, Any] = {}
     flaws: list[Flaw] = []
-    if columns.label is not None:
-        try:
+    try:
+        if (numbers := numbers_of({number: cells[number] for number in columns.numbers})) is not None:
+            annotation[Target.NUMBERS] = numbers
+        if columns.label is not None:
             label = _hugging_face.class_name(cells[columns.label], columns.classes)
             annotation |= {} if label is None else {Target.LABEL: label}
-        except KeyError as error:
-            flaws.append(Flaw(FlawKind.UNKNOWN_CLASS, file, place, str(error.args[0])))
-        except ValueError as error:
-            flaws.append(Flaw(FlawKind.UNREADABLE, file, place, str(error)))
+        if columns.several is not None and cells[columns.several] is not None:
+            labels = [_hugging_face.class_name(one, columns.several_classes) for one in cells[columns.several]]
+            annotation[Target.LABELS] = frozenset(label for label in labels if label is not None)
+    except KeyError as error:
+        flaws.append(Flaw(FlawKind.UNKNOWN_CLASS, file, place, str(error.args[0])))
+    except ValueError as error:
+        flaws.append(Flaw(FlawKind.UNREADABLE, file, place, str(error)))
     if columns.objects is not None and cells[columns.objects] is not None:
         found = list(_hugging_face.things(cells[columns.objects], columns.categories, file, place))
         flaws += [one for one in found if isinstance(one, Flaw)]

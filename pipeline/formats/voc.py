@@ -7,7 +7,8 @@
 
 An annotation is of the picture of its own name, beside it or in a neighbouring folder; where `<filename>` or `<path>`
 lead elsewhere, that is a flaw. `difficult` makes a crowd. A mask holds indices of the classes in VOC's order, or in
-that of the list, 255 is void, and its palette does not matter. `SegmentationObject` is left out.
+that of the list, 255 is void, and its palette does not matter. In `SegmentationObject` each number is an object, of the
+class that most of its pixels are of in `SegmentationClass`.
 
 Source: Everingham, Winn. The PASCAL Visual Object Classes Challenge 2012 Development Kit, 2012.
 """
@@ -41,7 +42,7 @@ INSTANCES = "segmentationobject"
 class Config(FormatConfig):
     """Options of a source in the layout of Pascal VOC."""
 
-    gives: ClassVar[frozenset[Target]] = frozenset({Target.OBJECTS, Target.MASK})
+    gives: ClassVar[frozenset[Target]] = frozenset({Target.OBJECTS, Target.INSTANCES, Target.MASK})
 
     path: str = Field(min_length=1)
     """A folder, .zip, .tar, .tar.gz (.tgz), .tar.bz2 or .tar.xz; `~` is your home."""
@@ -84,7 +85,9 @@ class Config(FormatConfig):
                 f"{listing.source.shown}: no annotation of Pascal VOC was found. Expected XML files with boxes "
                 "(bndbox) below <annotation>, or masks in SegmentationClass."
             )
-        reasons |= dict.fromkeys(instances, "tells objects apart by number; classes are in SegmentationClass")
+        reasons |= dict.fromkeys(
+            instances, "tells objects apart by number, and no mask in SegmentationClass says what they are"
+        )
         homes = {parent(name) for name in (*masks, *(one.file for one in annotations))}
         classes, flaws = voc_classes(listing, homes)
         yield from flaws
@@ -125,7 +128,7 @@ def _split(gathered: Mapping[str, Gathered], classes: Classes, told: Lists) -> d
         key = told.key(name)
         one.flaws += told.flaws.get(key, [])
         split = told.splits.get(key) if told.read else by_folder[name]
-        said[name] = Said(partial(one.tell, classes), split, (one.mask,) if one.mask else ())
+        said[name] = Said(partial(one.tell, classes), split, tuple(filter(None, (one.mask, one.pieces))))
     return said
 
 

@@ -7,7 +7,8 @@
 
 An empty label file says that there is nothing in its picture; none says nothing. Where no file names the classes, the
 numbers are their names. Pictures that lie elsewhere, as where a link to them was lost, are found if just one has the
-name. The box of a polygon is its extent. Where a source draws polygons, a picture has a mask if all its rows are some.
+name. The box of a polygon is its extent. Where a source draws polygons, objects are told apart pixel by pixel, and a
+picture has a mask if all its rows are polygons.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from pipeline.source import open_source
 class Config(FormatConfig):
     """Options of a source with YOLO label files."""
 
-    gives: ClassVar[frozenset[Target]] = frozenset({Target.OBJECTS, Target.MASK})
+    gives: ClassVar[frozenset[Target]] = frozenset({Target.OBJECTS, Target.INSTANCES, Target.MASK})
 
     path: str = Field(min_length=1)
     """A folder, .zip, .tar, .tar.gz (.tgz), .tar.bz2 or .tar.xz; `~` is your home."""

@@ -2,8 +2,8 @@
 
 A batch comes in as a count, as many kinds and lengths, and the bytes. For each a line of JSON goes out: an answer, and
 how many bytes of a mask follow it. The answer is [width, height, grey, look] of a picture, what `painting.paint` says
-of a mask, or the reason why it is neither. The whole batch is read first, so that whoever writes it never waits. Memory is
-limited for the process, processor time per picture: the kernel ends it at the limit, and the other end knows which
+of a mask, or the reason why it is neither. The whole batch is read first, so that whoever writes it never waits. Memory
+is limited for the process, processor time per picture: the kernel ends it at the limit, and the other end knows which
 picture it was at.
 """
 

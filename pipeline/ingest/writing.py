@@ -67,6 +67,7 @@ def write(folder: Path, params: IngestParams, sifted: Sifted, spool: Spool) -> N
     for picture, tally in zip(pictures, tallies, strict=True):
         counts[str(picture.split)].update(tally)
     splits = Counter(picture.split for picture in pictures)
+    about = task.about([picture.annotation for picture in pictures if picture.split == "train"], classes)
     info = DatasetInfo(
         task=part_name(task),
         format=part_name(params.data),
@@ -82,6 +83,7 @@ def write(folder: Path, params: IngestParams, sifted: Sifted, spool: Spool) -> N
         digest=_digest(classes, pictures, targets, metadata),
         problems=dict(sorted(Counter(problem.problem for problem in sifted.problems).items())),
         metadata=list(metadata),
+        **about,
     )
     # What is as it is by default is left out: nothing is learnt again for an option that nobody uses.
     write_json(folder / "dataset.json", info.model_dump(mode="json", exclude_defaults=True))
@@ -142,7 +144,7 @@ def _digest(classes: list[str], pictures: Sequence[Picture], targets: list[dict[
     digest = hashlib.sha256(json.dumps(classes).encode())
     for picture, target in zip(pictures, targets, strict=True):
         said = {name: value for name, value in target.items() if name not in ("mask_shard", "mask_row")}
-        digest.update(f"\n{picture.id} {picture.split} {json.dumps(said, sort_keys=True)}".encode())
+        digest.update(f"\n{picture.id} {picture.split} {json.dumps(said, sort_keys=True, default=list)}".encode())
     known = {name: column.to_pylist() for name, column in metadata.items()}
     groups = [picture.group for picture in pictures]
     if known or any(group is not None for group in groups):

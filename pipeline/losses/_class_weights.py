@@ -28,7 +28,9 @@ def _worded(value: Any) -> Any:
 ClassWeights = Annotated[Literal["none", "balanced"] | tuple[float, ...], BeforeValidator(_worded)]
 
 
-def class_weights(choice: Literal["none", "balanced"] | tuple[float, ...], counts: Sequence[int]) -> Tensor | None:
+def class_weights(
+    choice: Literal["none", "balanced"] | tuple[float, ...], counts: Sequence[int], option: str = "class_weights"
+) -> Tensor | None:
     """The weight of each class.
 
     `balanced` is N / (K * count) as in scikit-learn's `compute_class_weight`: every class has the same say in all,
@@ -37,6 +39,7 @@ def class_weights(choice: Literal["none", "balanced"] | tuple[float, ...], count
     Args:
         choice: the option.
         counts: training images of each class, K of them.
+        option: its name, for errors.
 
     Returns:
         float32 [K], or None where all classes count alike.
@@ -51,7 +54,7 @@ def class_weights(choice: Literal["none", "balanced"] | tuple[float, ...], count
         return torch.tensor([images / (len(counts) * count) if count else 1.0 for count in counts])
     if len(choice) != len(counts):
         raise UserError(
-            f"params.yaml: loss.class_weights: {len(choice)} weights for {len(counts)} classes: give one per class, "
+            f"params.yaml: loss.{option}: {len(choice)} weights for {len(counts)} classes: give one per class, "
             "in the order of the classes in out/dataset/dataset.json."
         )
     return torch.tensor(choice, dtype=torch.float32)

@@ -24,7 +24,7 @@ class Config(LossConfig):
     """
 
     takes: ClassVar[frozenset[tuple[Output, Target]]] = frozenset(
-        {(Output.VECTOR, Target.LABEL), (Output.MAP, Target.MASK)}
+        {(Output.VECTOR, Target.LABEL), (Output.VECTOR, Target.GRADE), (Output.MAP, Target.MASK)}
     )
 
     label_smoothing: float = Field(0.0, ge=0, le=1)

@@ -21,11 +21,15 @@ from pipeline.losses._pixels import across, members, safe
 class Config(LossConfig):
     """Mean focal loss; with class weights (alpha in the paper), the weighted mean, as torch's cross-entropy has it.
 
-    Void pixels of a mask count for nothing.
+    Void pixels of a mask count for nothing. Where an image is of any number of classes, each is asked by itself: a
+    sigmoid takes the place of the softmax, and a class weighs as much where it is absent.
     """
 
     takes: ClassVar[frozenset[tuple[Output, Target]]] = frozenset(
-        {(Output.VECTOR, Target.LABEL), (Output.MAP, Target.MASK)}
+        {
+            *((Output.VECTOR, target) for target in (Target.LABEL, Target.GRADE, Target.LABELS)),
+            (Output.MAP, Target.MASK),
+        }
     )
 
     gamma: float = Field(2.0, ge=0, le=100)
@@ -63,7 +67,8 @@ def focal(logits: Tensor, targets: Tensor, gamma: float, weights: Tensor) -> Ten
 
     Args:
         logits: raw class scores, float [B, K] or [B, K, H, W].
-        targets: true class ids, int64 [B], or uint8 [B, H, W] with 255 where nothing is said.
+        targets: true class ids, int64 [B], or uint8 [B, H, W] with 255 where nothing is said; or whether each image is
+            of each class, uint8 [B, K].
         gamma: >= 0.
         weights: of each class, float [K], > 0.
 
@@ -72,6 +77,9 @@ def focal(logits: Tensor, targets: Tensor, gamma: float, weights: Tensor) -> Ten
     """
     if targets.ndim == 1:
         nats, share = F.cross_entropy(logits, targets, reduction="none"), weights[targets]  # -log p of the true class
+    elif targets.ndim == 2:
+        nats = F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
+        share = weights.expand_as(nats)
     else:
         true = members(logits, targets)
         nats, share = across(true * logits.log_softmax(dim=1)).neg(), across(true, weights)

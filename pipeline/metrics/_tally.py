@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.answers.label_sets import LabelSetAnswers
 from pipeline.answers.labels import LabelAnswers
 
 
@@ -32,6 +33,16 @@ def tally(answers: LabelAnswers, weights: np.ndarray) -> Tally:
         predicted=by_group(weights, answers.predicted, classes),
         right=by_group(weights[:, hits], answers.labels[hits], classes),
     )
+
+
+def tally_sets(answers: LabelSetAnswers, weights: np.ndarray) -> Tally:
+    """Likewise of images that are of any number of classes."""
+
+    def weight_of(members: np.ndarray) -> np.ndarray:
+        images, classes = np.nonzero(members)
+        return by_group(weights[:, images], classes, len(answers.classes))
+
+    return Tally(weight_of(answers.truth), weight_of(answers.chosen), weight_of(answers.truth & answers.chosen))
 
 
 def by_group(weights: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
@@ -74,7 +85,7 @@ def macro(scores: np.ndarray, counted: np.ndarray) -> np.ndarray:
 
 def macro_one_vs_rest(
     one_vs_rest: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
-    answers: LabelAnswers,
+    answers: LabelAnswers | LabelSetAnswers,
     weights: np.ndarray,
 ) -> np.ndarray:
     """The mean over the classes of a score of each class against the others; a class whose score is nan is left out.
@@ -88,7 +99,7 @@ def macro_one_vs_rest(
         float64 [R]; nan where every class is left out.
     """
     rows = np.ascontiguousarray(weights.T)  # [N, R]: reordering images then copies whole rows
-    probabilities, labels = answers.probabilities, answers.labels
-    columns = [one_vs_rest(probabilities[:, k], labels == k, rows) for k in range(len(answers.classes))]
+    probabilities, (members, _) = answers.probabilities, answers.by_class
+    columns = [one_vs_rest(probabilities[:, k], members[:, k], rows) for k in range(len(answers.classes))]
     areas = np.stack(columns, axis=1)
     return macro(areas, ~np.isnan(areas))

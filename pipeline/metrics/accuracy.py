@@ -14,7 +14,7 @@ from pipeline.metrics._tally import mean
 class Config(MetricConfig):
     """Top-1 accuracy, as scikit-learn's `accuracy_score`; of equal probabilities the first class wins."""
 
-    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL})
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL, Target.GRADE})
     title: ClassVar[str] = "Accuracy"
     higher_is_better: ClassVar[bool] = True
 

@@ -17,7 +17,7 @@ from pipeline.metrics._tally import macro, ratio, tally
 class Config(MetricConfig):
     """Mean recall over the classes that have images, as scikit-learn's `balanced_accuracy_score`."""
 
-    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL})
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL, Target.GRADE})
     title: ClassVar[str] = "Balanced accuracy"
     higher_is_better: ClassVar[bool] = True
 

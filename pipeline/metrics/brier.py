@@ -17,7 +17,7 @@ from pipeline.metrics._tally import mean
 class Config(MetricConfig):
     """Summed over the classes, averaged over the images, as scikit-learn's `brier_score_loss(scale_by_half=False)`."""
 
-    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL})
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL, Target.GRADE})
     title: ClassVar[str] = "Brier score"
     higher_is_better: ClassVar[bool] = False
 

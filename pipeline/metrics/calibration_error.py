@@ -22,7 +22,7 @@ class Config(MetricConfig):
     It leans upwards on few images, and under resampling more so: read it beside the reliability diagram.
     """
 
-    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL})
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL, Target.GRADE})
     title: ClassVar[str] = "Calibration error"
     higher_is_better: ClassVar[bool] = False
 

@@ -17,7 +17,7 @@ class Config(MetricConfig):
     The mean goes over the classes that are true or predicted for some image.
     """
 
-    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL})
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL, Target.GRADE})
     title: ClassVar[str] = "F1"
     higher_is_better: ClassVar[bool] = True
 

@@ -17,10 +17,10 @@ from pipeline.metrics._objects import mean_average_precision
 class Config(MetricConfig):
     """COCO's AP50; Pascal VOC's score since 2010 but for how the curve is cut into recalls."""
 
-    takes: ClassVar[frozenset[Target]] = frozenset({Target.OBJECTS})
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.OBJECTS, Target.INSTANCES})
     title: ClassVar[str] = "mAP 50"
     higher_is_better: ClassVar[bool] = True
 
     def score(self, answers: ObjectAnswers, weights: np.ndarray) -> np.ndarray:
         """A class without objects, or whose objects have no weight, is left out of the mean; nan where all are."""
-        return mean_average_precision(answers, weights, ious=[0])
+        return mean_average_precision(answers.as_boxes, weights, ious=[0])

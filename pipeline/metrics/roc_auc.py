@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from pipeline.answers.label_sets import LabelSetAnswers
 from pipeline.answers.labels import LabelAnswers
 from pipeline.contracts import MetricConfig, Target
 from pipeline.metrics._tally import macro_one_vs_rest, ratio
@@ -18,14 +19,14 @@ class Config(MetricConfig):
     """One-vs-rest, macro, as scikit-learn's `roc_auc_score(multi_class="ovr", average="macro")`.
 
     The mean goes over the classes that have images and are not all there is, where scikit-learn refuses to answer;
-    two classes are treated no differently. Ties count half.
+    two classes are treated no differently. Ties count half. Of images of several classes each class is asked alone.
     """
 
-    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL})
+    takes: ClassVar[frozenset[Target]] = frozenset({Target.LABEL, Target.LABELS, Target.GRADE})
     title: ClassVar[str] = "ROC AUC"
     higher_is_better: ClassVar[bool] = True
 
-    def score(self, answers: LabelAnswers, weights: np.ndarray) -> np.ndarray:
+    def score(self, answers: LabelAnswers | LabelSetAnswers, weights: np.ndarray) -> np.ndarray:
         """A class with weight on one side only is left out of the mean; nan where all are."""
         return macro_one_vs_rest(one_vs_rest, answers, weights)
 

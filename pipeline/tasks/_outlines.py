@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pipeline.annotations import Objects, Runs, Thing
+from pipeline.annotations import Flaw, FlawKind, Objects, Runs, Thing
 
 
 def pixels(annotation: Objects, width: int, height: int) -> Objects:
@@ -29,3 +29,12 @@ def polygons(thing: Thing) -> list[list[float]] | None:
     if thing.outline is None or isinstance(thing.outline, Runs):
         return None
     return [list(map(float, polygon)) for polygon in thing.outline]
+
+
+def of_other_size(annotation: Objects, width: int, height: int) -> Flaw | None:
+    """The flaw of an annotation that says that the picture has another size than it has."""
+    if not annotation.said_size or annotation.said_size == (width, height):
+        return None
+    said = "{} x {}".format(*annotation.said_size)
+    found = f"it says {said}; the picture is {width} x {height}"
+    return Flaw(FlawKind.OTHER_SIZE, annotation.source, "", found)

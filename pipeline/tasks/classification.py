@@ -12,6 +12,7 @@ from pipeline.answers.labels import LabelAnswers
 from pipeline.contracts import AnnotationRules, Output, Settled, Target, TaskConfig, Views
 from pipeline.errors import UserError
 from pipeline.tasks._names import natural_order
+from pipeline.tasks._views import mean_of_views, softmax
 
 NAMED = 3
 """Classes that the words of an answer name."""
@@ -62,12 +63,7 @@ class Config(TaskConfig):
 
     def told(self, outputs: np.ndarray, views: Views) -> list[np.ndarray]:
         """Probabilities float64 [K] of each image, rows that sum to 1: the mean over its views of the softmax."""
-        shares = probabilities(outputs)
-        if len(views.images) > len(views.sizes):
-            firsts = np.searchsorted(views.images, np.arange(len(views.sizes)))
-            sums = np.add.reduceat(shares, firsts, axis=0)
-            shares = sums / np.diff(firsts, append=len(shares))[:, None]
-        return list(shares)
+        return mean_of_views(softmax(outputs), views)
 
     def answers(self, split: Any, told: Sequence[np.ndarray]) -> LabelAnswers:
         """See `TaskConfig.answers`."""
@@ -92,11 +88,3 @@ class Config(TaskConfig):
     def truth(self, row: Mapping[str, Any], mask: bytes | None, classes: Sequence[str]) -> Marks:
         """The class."""
         return Marks(words=classes[row["label"]], classes=classes)
-
-
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """The softmax of logits [N, K] in float64 [N, K]; rows sum to 1."""
-    wide = logits.astype(np.float64)
-    powers = np.exp(wide - wide.max(axis=1, keepdims=True))  # the largest is 1: nothing overflows
-    shares: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
-    return shares

@@ -15,7 +15,7 @@ from pipeline.answers.masks import MaskAnswers, marks
 from pipeline.contracts import AnnotationRules, Output, Settled, Target, TaskConfig, Views
 from pipeline.errors import UserError
 from pipeline.tasks._names import natural_order
-from pipeline.tasks._outlines import pixels
+from pipeline.tasks._outlines import of_other_size, pixels
 
 
 class Told(NamedTuple):
@@ -133,11 +133,8 @@ def drawn(annotation: Drawn, width: int, height: int) -> Canvas:
     values = {name: value for value, name in enumerate(names)}
     mask = np.full((height, width), values[ground] if ground else masks.VOID, np.uint8)
     flaws = []
-    if objects.said_size and objects.said_size != (width, height):
-        said = "{} x {}".format(*objects.said_size)
-        flaws.append(
-            Flaw(FlawKind.OTHER_SIZE, objects.source, "", f"it says {said}; the picture is {width} x {height}")
-        )
+    if other := of_other_size(objects, width, height):
+        flaws.append(other)
     for thing in objects.things:
         try:
             inside = _filled(thing, width, height)
