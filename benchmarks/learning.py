@@ -130,6 +130,7 @@ def lights(folder: Path) -> None:
     shutil.rmtree(folder / "cropped-yaleB")
 
 
+FLIPS = "[{name: HorizontalFlip}, {name: VerticalFlip}]"
 LIGHT = re.compile(r"_P00A([+-][0-9]+)E([+-][0-9]+)[.]pgm$")
 HOUSES = "{row}_*.jpg"
 
@@ -231,8 +232,9 @@ RECIPES = {
         "ordinal",
         cells,
         (
-            *("name=cell-grades", "task.counts=[8, 12, 16]", "task.of=RBC", "augment.size=96"),
-            *("model={name: convnet, width: 16}", "train.epochs=40"),
+            *("name=cell-grades", "task.counts=[8, 12, 16]", "task.of=RBC", "model={name: convnet, width: 16}"),
+            f"augment={{name: custom, size: 96, frame: stretch, transforms: {FLIPS}}}",  # a crop would lose cells
+            *("train.epochs=40", "train.batch_size=16"),
         ),
     ),
     "cell_counts": Recipe(
@@ -314,7 +316,7 @@ def show(name: str, runs: list[Run]) -> None:
     print(f"\n{name}: {len(runs)} seeds, {statistics.mean(run.minutes for run in runs):.1f} processor minutes each")
     print(f"  never looking: {runs[0].blind:.4f}")
     for score in runs[0].scores:
-        print(f"  {score:<22}{_spread([run.scores[score] for run in runs if score in run.scores])}")
+        print(f"  {score:<23}{_spread([run.scores[score] for run in runs if score in run.scores])}")
     last = list(next(iter(runs[0].classes.values())))[1:]
     for label, row in runs[0].classes.items():
         if row.get("images") == "0":  # a person of another split

@@ -274,7 +274,7 @@ HAND = blood(
 
 def test_panoptic_quality_by_hand():
     # RBC: the first is right with 12/16. Of the second, 16 pixels, the first has taken 9: 7 are left, which share 4
-    # with the object: wrong. The third is a WBC: wrong. One cell is missed. In the crowd, a box within it is not counted.
+    # with the object: wrong. The third is a WBC: wrong. One cell is missed. A box within the crowd is not counted.
     sums = HAND.panoptic.summed(np.ones((1, 3)))
     assert [part[0].tolist() for part in sums] == [[0.75, 0], [1, 0], [2, 1], [1, 1]]
     # PQ: 0.75 / (1 + 2/2 + 1/2), and 0 of WBC, of which one is missed and one wrong: half of it is in a crowd, of RBC

@@ -194,10 +194,10 @@ def test_extremes_stay_finite_with_their_gradients(name: str, size: float) -> No
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradient_is_the_numeric_one_and_order_does_not_matter(name: str) -> None:
     random = torch.Generator().manual_seed(0)
-    logits = torch.randn((5, 4), generator=random, dtype=torch.float64)
-    targets, part = torch.tensor([0, 1, 2, 3, 3]), loss(name, (5, 5, 5, 5)).double()
+    logits = torch.randn((3, 3), generator=random, dtype=torch.float64)
+    targets, part = torch.tensor([0, 1, 2]), loss(name).double()
     assert torch.autograd.gradcheck(lambda x: part(x, targets), logits.requires_grad_())
-    order = torch.randperm(5)
+    order = torch.randperm(3)
     assert part(logits[order], targets[order]).item() == pytest.approx(part(logits, targets).item(), rel=1e-12)
 
 

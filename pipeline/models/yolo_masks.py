@@ -18,8 +18,8 @@ from pipeline.models._detection.answers import picked
 from pipeline.models._detection.matching import truths
 from pipeline.models._detection.objects_of_map import Mapped, masks_in_boxes, objects_of_map
 from pipeline.models._yolo.assignment import Assigned
+from pipeline.models._yolo.network import LEAST, Yolo
 from pipeline.models._yolo.network import Raw as Found
-from pipeline.models._yolo.network import Yolo
 from pipeline.models._yolo.options import YoloConfig
 from pipeline.models._yolo.prototypes import Coefficients, Prototypes, within_boxes
 from pipeline.networks import Deciding, Matched, MatchedMasks, Predictions
@@ -109,7 +109,7 @@ class Raw(Predictions):
     def _masks(self, at: Assigned, mapped: Mapped, rows: Sequence[Tensor]) -> MatchedMasks:
         """The masks of the best places, of which each counts as its box does."""
         count, each = self.coefficients.shape[:2]
-        chosen = at.scores.topk(min(len(at.scores), self.network.learnt * count)).indices.sort().values
+        chosen = at.shares.topk(min(len(at.shares), self.network.learnt * count)).indices.sort().values
         pictures = at.places[chosen] // each
         firsts = torch.cumsum(torch.tensor([0, *map(len, rows)], device=pictures.device), 0)
         objects = torch.cat(list(rows))[firsts[pictures] + at.objects[chosen]]
@@ -123,5 +123,5 @@ class Raw(Predictions):
             )
         ]
         true = masks_in_boxes(mapped.numbers, objects, boxes, pictures, self.network.mask)
-        scores = at.scores[chosen]
-        return MatchedMasks(torch.cat(logits), true, scores / scores.sum().clamp(min=1))
+        shares = at.shares[chosen]
+        return MatchedMasks(torch.cat(logits), true, shares / shares.sum().clamp(min=LEAST))
