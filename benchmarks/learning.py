@@ -240,7 +240,7 @@ RECIPES = {
     "cell_counts": Recipe(
         "counting",
         cells,
-        ("name=cell-counts", "data.name=voc", "train.epochs=40", "train.batch_size=8", "optimizer.lr=0.002"),
+        ("name=cell-counts", "data.name=voc"),
     ),
 }
 

@@ -299,7 +299,7 @@ def test_the_same_face_is_kept_once_and_of_one_person(
     path = picture(tmp_path, "ada.png", face(1))
     asking.enrol("Ada", [path], PLAIN)
     asking.enrol(" Ada ", [path, picture(tmp_path, "two.png", face(1, 2))], PLAIN)
-    assert capsys.readouterr().out.splitlines()[-1] == "Ada is enrolled by 1 new pictures; 1 were there already."
+    assert capsys.readouterr().out.splitlines()[-1] == "Ada is enrolled by 1 new picture; 1 was there already."
     assert [(person.name, person.faces) for person in gallery.people()] == [("Ada", 2)]
     with pytest.raises(UserError, match="One of these faces is enrolled as 'Ada' already"):
         asking.enrol("Bo", [picture(tmp_path, "bo.png", face(2)), path], PLAIN)

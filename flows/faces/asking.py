@@ -79,8 +79,9 @@ def enrol(name: str, pictures: Sequence[Path], how: How) -> None:
         raise UserError(f"Nothing is enrolled; all pictures have to show a face:{listed}")
     new = gallery.add(person, crops)
     _bring_up_to_date(recogniser)
-    known = f"; {len(crops) - new} were there already" if new < len(crops) else ""
-    print(f"{person} is enrolled by {new} new pictures{known}.")
+    old = len(crops) - new
+    known = f"; {old} {'was' if old == 1 else 'were'} there already" if old else ""
+    print(f"{person} is enrolled by {new} new picture{'s' * (new != 1)}{known}.")
 
 
 def show() -> None:
@@ -104,7 +105,9 @@ def delete(name: str, yes: bool) -> None:
     there = {one.name: one.faces for one in gallery.people()}
     if person not in there:
         raise gallery.unknown(person)
-    if not yes and not typer.confirm(f"Delete {person} with {there[person]} picture(s)? They cannot be brought back."):
+    count = there[person]
+    lost = f"{count} pictures? They" if count > 1 else "1 picture? It"
+    if not yes and not typer.confirm(f"Delete {person} with {lost} cannot be brought back."):
         print("Nothing is deleted.")
         return
     gallery.delete(person)

@@ -114,9 +114,14 @@ def _fill(chosen: dict[str, str], places: dict[str, float], strata: dict[str, se
 
 
 def _too_few(few: dict[str, int], wanted: list[str]) -> str:
+    splits = ", ".join(split for split in SPLITS if split in wanted)
+    if "" in few:
+        return (
+            f"Too few usable pictures, or groups of pictures that stay together: {few['']}. Expected {len(wanted)} or "
+            f"more, one for each of {splits}. Add some."
+        )
     listed = ", ".join(f"{name!r} ({count})" for name, count in sorted(few.items())[:8])
     more = f" and {len(few) - 8} more" if len(few) > 8 else ""
-    splits = ", ".join(split for split in SPLITS if split in wanted)
     return (
         f"Too few usable pictures of {listed}{more}: each class needs {len(wanted)} or more, one for each of {splits}. "
         "Add pictures or leave the class out."
