@@ -203,9 +203,7 @@ def test_the_splits_of_the_source_can_be_ignored():
 
 def test_too_few_people_are_told_without_a_class():
     people = [picture(f"{person}_{k}.jpg", group=f"{person}") for person in range(2) for k in range(5)]
-    with pytest.raises(
-        UserError, match=r"groups of pictures that stay together: 2\. Expected 3 or more"
-    ):
+    with pytest.raises(UserError, match=r"groups of pictures that stay together: 2\. Expected 3 or more"):
         assign(people, SplitOptions(), lambda annotation: "")
 
 
