@@ -180,6 +180,8 @@ def test_axes_say_what_they_stand_for(tmp_path: Path) -> None:
         (52.0, "1000"), (176.67, "10k"), (301.33, "100k"), (426.0, "1M"),
     ]  # fmt: skip
     assert [tick.text for tick in chart.y_ticks] == ["-2", "-1", "0", "1", "2"]
+    narrow = charts.of_curve(curve._replace(x_span=Span(110_000, 190_000, log=True)))
+    assert narrow is not None and len(narrow.x_ticks) >= 3 and narrow.x_ticks[0].text == "120k"
     few = charts.of_curve(curve._replace(x_span=Span(15, 120, log=True)))
     assert few
     assert [tick.text for tick in few.x_ticks] == ["20", "50", "100"]

@@ -136,6 +136,8 @@ def _named(span: Span, scale: Scale) -> list[Tick]:
     powers = range(math.floor(math.log10(span.low)), math.ceil(math.log10(span.high)) + 1)
     values = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
     inside = [value for value in values if span.low <= value <= span.high]
+    if len(inside) < 2:  # less than a factor of 5 wide: round steps lie as densely as factors would
+        return [Tick(scale.at(span.share(value)), text) for value, text in stepped(span.low, span.high)]
     whole = [value for value in inside if math.log10(value) % 1 == 0]
     few = inside if len(inside) <= MOST_TICKS or len(whole) < 2 else whole
     few = few[:: -(-len(few) // MOST_TICKS)]
