@@ -18,6 +18,8 @@ from pipeline.errors import UserError
 from pipeline.networks import Deciding, answered, learnt_from
 from pipeline.plugin import config_class, names
 
+pytestmark = pytest.mark.slow
+
 LIGHT: dict[str, list[dict[str, Any]]] = {
     "embedding": [
         {"width": 8},

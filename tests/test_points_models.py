@@ -20,6 +20,8 @@ from pipeline.networks import Deciding, Pointing, answered, learnt_from
 from pipeline.plugin import config_class, names
 from pipeline.tasks._placing import Placing
 
+pytestmark = pytest.mark.slow
+
 LIGHT: dict[str, dict[str, Any]] = {"heatmap": {"width": 4, "features": 8, "depth": 3}}
 NAMES = [name for name in names("models") if config_class("models", name).gives is Output.POINTS]
 SIDE, POINTS = 32, 5
