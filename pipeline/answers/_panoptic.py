@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.answers._ragged import Ragged
+from pipeline.answers._ratio import ratio
 from pipeline.runs import Insides
 
 MATCH = 0.5
@@ -37,17 +38,17 @@ class Panoptic(NamedTuple):
     @property
     def segmentation(self) -> np.ndarray:
         """SQ: the mean IoU of right objects, 0 where none is right; nan where nothing is there and nothing said."""
-        return np.where(self._any, _ratio(self.shared, self.right), np.nan)
+        return np.where(self._any, ratio(self.shared, self.right, 0), np.nan)
 
     @property
     def recognition(self) -> np.ndarray:
         """RQ: the F1 of objects; nan likewise."""
-        return np.where(self._any, _ratio(self.right, self._all), np.nan)
+        return np.where(self._any, ratio(self.right, self._all, 0), np.nan)
 
     @property
     def quality(self) -> np.ndarray:
         """PQ, the product of both; nan likewise."""
-        return np.where(self._any, _ratio(self.shared, self._all), np.nan)
+        return np.where(self._any, ratio(self.shared, self._all, 0), np.nan)
 
     @property
     def _all(self) -> np.ndarray:
@@ -120,8 +121,3 @@ def _tallied(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     starts = np.append(0, np.flatnonzero(codes[1:] != codes[:-1]) + 1)
     distinct, which = np.unique(codes[starts], return_inverse=True)
     return distinct, np.bincount(which, weights=np.diff(starts, append=len(codes)))
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    ratio: np.ndarray = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-    return ratio

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.answers._ratio import ratio
 from pipeline.masks import VOID
 
 TOLERANCE = 0.0075
@@ -29,12 +30,12 @@ class Pixels(NamedTuple):
     @property
     def iou(self) -> np.ndarray:
         """Intersection over union; nan for a class that is neither true nor said."""
-        return ratio(self.both, self.true + self.said - self.both)
+        return ratio(self.both, self.true + self.said - self.both, np.nan)
 
     @property
     def dice(self) -> np.ndarray:
         """Twice the intersection over the sum; nan for a class that is neither true nor said."""
-        return ratio(2 * self.both, self.true + self.said)
+        return ratio(2 * self.both, self.true + self.said, np.nan)
 
 
 def confusion(true: np.ndarray, said: np.ndarray, classes: int) -> np.ndarray:
@@ -101,17 +102,10 @@ def boundary_scores(counts: np.ndarray) -> np.ndarray:
     return np.where(true + said > 0, score, np.nan)
 
 
-def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """`above / below`; nan where `below` is 0."""
-    quotient = np.full(below.shape, np.nan)
-    np.divide(above, below, out=quotient, where=below > 0)
-    return quotient
-
-
 def mean_known(values: np.ndarray, axis: int) -> np.ndarray:
     """The mean of what is not nan; nan where all is."""
     known = ~np.isnan(values)
-    return ratio(np.where(known, values, 0).sum(axis=axis), known.sum(axis=axis))
+    return ratio(np.where(known, values, 0).sum(axis=axis), known.sum(axis=axis), np.nan)
 
 
 def _edges(mask: np.ndarray, known: np.ndarray) -> np.ndarray:

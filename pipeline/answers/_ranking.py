@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.answers._ratio import ratio
+
 
 def average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The mean, over the images of one class, of the precision among the images that score at least as high.
@@ -26,8 +28,8 @@ def average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndar
     # Of images that score alike, each sees all: the last of them tells how much weight scores at least as high.
     found = np.cumsum(mine, axis=0)[np.searchsorted(own, own, side="right") - 1]
     everyone = np.cumsum(weights[order], axis=0)[np.searchsorted(ranked, own, side="right") - 1]
-    precision = _ratio(found, everyone, 0)
-    return _ratio(np.einsum("nr,nr->r", mine, precision), mine.sum(axis=0), np.nan)
+    precision = ratio(found, everyone, 0)
+    return ratio(np.einsum("nr,nr->r", mine, precision), mine.sum(axis=0), np.nan)
 
 
 def precision_at(scores: np.ndarray, positive: np.ndarray, recalls: np.ndarray) -> np.ndarray:
@@ -62,9 +64,3 @@ def best_threshold(scores: np.ndarray, positive: np.ndarray, otherwise: float) -
     cuts = (ranked[last] + below) / 2
     best = np.flatnonzero(f1 == f1.max())
     return float(cuts[best[np.abs(cuts[best] - otherwise).argmin()]])
-
-
-def _ratio(above: np.ndarray, below: np.ndarray, otherwise: float) -> np.ndarray:
-    quotient = np.full(np.broadcast_shapes(above.shape, below.shape), float(otherwise))
-    np.divide(above, below, out=quotient, where=below != 0)
-    return quotient

@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pipeline.answering import Answers, Confusion, Curve, Marks, Table
-from pipeline.answers._pixels import Pixels, boundaries, boundary_scores, confusion, mean_known, ratio
+from pipeline.answers._pixels import Pixels, boundaries, boundary_scores, confusion, mean_known
+from pipeline.answers._ratio import ratio
 from pipeline.masks import VOID, decode
 
 NAMED = 3
@@ -156,8 +157,8 @@ class MaskAnswers(Answers):
         scores = (
             (self.pixels.true > 0).sum(axis=0).tolist(),
             total.true[0].astype(np.int64).tolist(),
-            ratio(total.both, total.said)[0].tolist(),
-            ratio(total.both, total.true)[0].tolist(),
+            ratio(total.both, total.said, np.nan)[0].tolist(),
+            ratio(total.both, total.true, np.nan)[0].tolist(),
             total.dice[0].tolist(),
             mean_known(boundary_scores(self.boundaries), axis=0).tolist(),
             total.iou[0].tolist(),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.answers._ratio import ratio
 from pipeline.answers.numbers import NumberAnswers
-from pipeline.metrics._tally import ratio
 
 
 def errors(answers: NumberAnswers) -> np.ndarray:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from pipeline.answers._likeness import Roc
+from pipeline.answers._ratio import ratio
 from pipeline.answers.identities import IdentityAnswers
-from pipeline.metrics._tally import ratio
 
 
 def of_curves(worth: Callable[[Roc], float], answers: IdentityAnswers, weights: np.ndarray) -> np.ndarray:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.answers._ratio import ratio
 from pipeline.answers.points import PointAnswers
-from pipeline.metrics._tally import ratio
 
 
 def share_within(answers: PointAnswers, share: float, weights: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.answers._ratio import ratio
 from pipeline.answers.label_sets import LabelSetAnswers
 from pipeline.answers.labels import LabelAnswers
 
@@ -69,13 +70,6 @@ def mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     total = weights.sum(axis=1)
     sums = np.einsum("rn,n->r", weights, values.astype(np.float64))  # no BLAS: its bits depend on its threads
     return ratio(sums, total, np.nan)
-
-
-def ratio(above: np.ndarray, below: np.ndarray, otherwise: float) -> np.ndarray:
-    """`above / below`, and `otherwise` where `below` is 0."""
-    quotient = np.full(np.broadcast_shapes(above.shape, below.shape), float(otherwise))
-    np.divide(above, below, out=quotient, where=below != 0)
-    return quotient
 
 
 def macro(scores: np.ndarray, counted: np.ndarray) -> np.ndarray:

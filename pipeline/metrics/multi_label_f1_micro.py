@@ -6,9 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from pipeline.answers._ratio import ratio
 from pipeline.answers.label_sets import LabelSetAnswers
 from pipeline.contracts import MetricConfig, Target
-from pipeline.metrics._tally import ratio, tally_sets
+from pipeline.metrics._tally import tally_sets
 
 
 class Config(MetricConfig):

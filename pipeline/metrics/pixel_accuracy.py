@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from pipeline.answers._ratio import ratio
 from pipeline.answers.masks import MaskAnswers
 from pipeline.contracts import MetricConfig, Target
-from pipeline.metrics._tally import ratio
 
 
 class Config(MetricConfig):

@@ -6,9 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from pipeline.answers._ratio import ratio
 from pipeline.answers.labels import LabelAnswers
 from pipeline.contracts import MetricConfig, Target
-from pipeline.metrics._tally import macro, ratio, tally
+from pipeline.metrics._tally import macro, tally
 
 
 class Config(MetricConfig):

@@ -9,9 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from pipeline.answers._ratio import ratio
 from pipeline.answers.grades import GradeAnswers
 from pipeline.contracts import MetricConfig, Target
-from pipeline.metrics._tally import ratio, tally
+from pipeline.metrics._tally import tally
 
 
 class Config(MetricConfig):

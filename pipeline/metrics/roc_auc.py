@@ -9,10 +9,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from pipeline.answers._ratio import ratio
 from pipeline.answers.label_sets import LabelSetAnswers
 from pipeline.answers.labels import LabelAnswers
 from pipeline.contracts import MetricConfig, Target
-from pipeline.metrics._tally import macro_one_vs_rest, ratio
+from pipeline.metrics._tally import macro_one_vs_rest
 
 
 class Config(MetricConfig):
