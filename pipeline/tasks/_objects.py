@@ -1,19 +1,43 @@
-"""What tasks with objects share: words, and a model that never looks."""
+"""What tasks with objects share: counts, names, words, and a model that never looks."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from pipeline.annotations import Objects
 from pipeline.boxes import area
+from pipeline.errors import UserError
+from pipeline.tasks._names import natural_order
 
 BLIND = 100
 """Objects that a model which never looks puts into each picture."""
 SHOWN = 0.5
 """Objects of which the model is less sure are not drawn, while no threshold is known."""
+
+
+def counted(annotation: Objects) -> dict[str, int]:
+    """Objects of each class; crowds are none."""
+    return dict(Counter(thing.name for thing in annotation.things if not thing.crowd))
+
+
+def class_names(found: Iterable[str], task: str) -> list[str]:
+    """The distinct class names in natural order.
+
+    Args:
+        found: names of classes that some object is of.
+        task: as a sentence begins with it.
+
+    Raises:
+        UserError: there is no object at all.
+    """
+    ordered = natural_order(found)
+    if not ordered:
+        raise UserError(f"{task} needs objects; the source names none in any usable picture.")
+    return ordered
 
 
 def in_words(names: Sequence[str]) -> str:

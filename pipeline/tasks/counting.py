@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,8 +15,8 @@ from pipeline.contracts import AnnotationRules, Output, Settled, Target, TaskCon
 from pipeline.errors import UserError
 from pipeline.numbers import of_numbers
 from pipeline.tasks._boxes import settled
-from pipeline.tasks._names import natural_order
 from pipeline.tasks._numbers import middle
+from pipeline.tasks._objects import class_names, counted
 from pipeline.tasks._views import mean_of_views
 
 if TYPE_CHECKING:
@@ -64,10 +63,7 @@ class Config(TaskConfig):
         Raises:
             UserError: there is no object at all.
         """
-        ordered = natural_order(found)
-        if not ordered:
-            raise UserError("Counting needs objects; the source names none in any usable picture.")
-        return ordered
+        return class_names(found, "Counting")
 
     def stratum(self, annotation: Mapping[str, float | None]) -> str:
         """One for all: a picture holds objects of many classes."""
@@ -129,6 +125,5 @@ def _counted(annotation: Objects, width: int, height: int, rules: AnnotationRule
     objects, problems = settled(annotation, width, height, rules)
     if objects is None:
         return Settled(None, problems)
-    counts = Counter(thing.name for thing in objects.things if not thing.crowd)
-    known: dict[str, float | None] = {name: float(count) for name, count in counts.items()}
+    known: dict[str, float | None] = {name: float(count) for name, count in counted(objects).items()}
     return Settled(known | dict.fromkeys(thing.name for thing in objects.things if thing.crowd), problems)

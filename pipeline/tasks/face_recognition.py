@@ -17,6 +17,7 @@ from pipeline.answers.identities import IdentityAnswers
 from pipeline.contracts import AnnotationRules, Output, Settled, Target, TaskConfig, Views
 from pipeline.errors import UserError
 from pipeline.tasks._names import natural_order
+from pipeline.tasks._views import mean_of_views
 
 SHOWN = 4
 """Numbers of an embedding that its words name."""
@@ -91,19 +92,20 @@ class Config(TaskConfig):
         """E, however many people there are."""
         return self.embedding
 
+    @property
+    def undecided(self) -> bool:
+        """Unless a threshold is given."""
+        return self.threshold is None
+
     def tuned(self, answers: IdentityAnswers) -> Self:
         """With the threshold that fits these answers, unless it is given."""
-        if self.threshold is not None:
+        if not self.undecided:
             return self
         return self.model_copy(update={"threshold": answers.chosen(self.false_accepts)})
 
     def told(self, outputs: np.ndarray, views: Views) -> list[np.ndarray]:
         """Embeddings float64 [E] of length 1 of each image: the mean over its views, each at length 1 before."""
-        straight = unit(outputs)
-        if len(views.images) > len(views.sizes):
-            firsts = np.searchsorted(views.images, np.arange(len(views.sizes)))
-            straight = unit(np.add.reduceat(straight, firsts, axis=0))
-        return list(straight)
+        return [unit(mean) for mean in mean_of_views(unit(outputs), views)]
 
     def answers(self, split: Any, told: Sequence[np.ndarray]) -> IdentityAnswers:
         """See `TaskConfig.answers`."""

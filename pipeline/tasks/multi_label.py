@@ -77,6 +77,11 @@ class Config(TaskConfig):
         """`labels`: the positions of the image's classes in `classes`, ascending."""
         return {"labels": [place for place, name in enumerate(classes) if name in annotation]}
 
+    @property
+    def undecided(self) -> bool:
+        """Always: a class may have no threshold."""
+        return True
+
     def tuned(self, answers: LabelSetAnswers) -> Config:
         """With the threshold of the best F1 for each class that has none."""
         chosen = dict(zip(answers.classes, answers.best_thresholds().tolist(), strict=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -15,10 +14,8 @@ from pipeline.answering import MarkedBox, Marks
 from pipeline.answers.objects import ObjectAnswers
 from pipeline.boxes import area, clip, intersection
 from pipeline.contracts import AnnotationRules, Output, Settled, Target, TaskConfig, Views
-from pipeline.errors import UserError
 from pipeline.tasks._boxes import settled
-from pipeline.tasks._names import natural_order
-from pipeline.tasks._objects import SHOWN, blind_boxes, in_words
+from pipeline.tasks._objects import SHOWN, blind_boxes, class_names, counted, in_words
 from pipeline.tasks._outlines import polygons
 
 SAME = 0.6
@@ -46,7 +43,7 @@ class Config(TaskConfig):
 
     def tally(self, annotation: Objects) -> dict[str, int]:
         """Objects of each class; crowds are none."""
-        return dict(Counter(thing.name for thing in annotation.things if not thing.crowd))
+        return counted(annotation)
 
     def classes(self, found: Iterable[str]) -> list[str]:
         """The distinct class names in natural order.
@@ -54,10 +51,7 @@ class Config(TaskConfig):
         Raises:
             UserError: there is no object at all.
         """
-        ordered = natural_order(found)
-        if not ordered:
-            raise UserError("Object detection needs objects; the source names none in any usable picture.")
-        return ordered
+        return class_names(found, "Object detection")
 
     def stratum(self, annotation: Objects) -> str:
         """One for all: a picture holds objects of many classes."""
@@ -93,9 +87,14 @@ class Config(TaskConfig):
         truth = [split.objects(position) for position in range(len(split))]
         return ObjectAnswers(split.classes, truth, list(told), split.sizes, self.threshold)
 
+    @property
+    def undecided(self) -> bool:
+        """Unless a threshold is given."""
+        return self.threshold is None
+
     def tuned(self, answers: ObjectAnswers) -> Self:
         """With the threshold at which F1 is highest, if none is given."""
-        return self if self.threshold is not None else self.model_copy(update={"threshold": answers.cut})
+        return self.model_copy(update={"threshold": answers.cut}) if self.undecided else self
 
     def blind(self, train: Any, split: Any) -> ObjectAnswers:
         """Boxes of the training pictures, evenly chosen, in every picture; each as sure as its class is frequent."""
