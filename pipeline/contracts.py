@@ -313,6 +313,11 @@ class TaskConfig(Options):
         """The network with what else turns what it learns into what it answers, as part of it."""
         return network
 
+    @property
+    def undecided(self) -> bool:
+        """Whether `tuned` has anything to choose; the validation split is answered once more for it."""
+        return False
+
     def tuned(self, answers: Any) -> Self:
         """The same task with what was left open chosen by its answers to the validation split, such as a threshold."""
         return self

@@ -24,7 +24,7 @@ from pipeline.contracts import ModelConfig, Output
 from pipeline.errors import UserError
 from pipeline.models._detection.hungarian import Assigned, Rules, assigned, centred, corners
 from pipeline.models._detection.matching import truths
-from pipeline.models._detection.weights import listed, prefix_of, read
+from pipeline.models._detection.weights import fitted, prefix_of, read
 from pipeline.networks import IGNORED, Costs, Deciding, Matched, Predictions
 
 PATCH, WINDOWS, GROUPS = 16, 2, 13
@@ -164,15 +164,8 @@ def take_over(library: nn.Module, path: str, sha256: str) -> None:
     found, own = read(path, sha256), library.state_dict()
     prefix = prefix_of(own, found)
     given = {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
-    fitting = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
-    needed = [name for name in own if not any(part in CLASSES for part in name.split("."))]
-    missing = [name for name in needed if name not in given]
-    other = [
-        f"{name} is {list(given[name].shape)}, and {list(own[name].shape)} is needed"
-        for name in needed
-        if name in given and name not in fitting
-    ]
-    if problems := [*listed("missing", missing), *listed("of another shape", other)]:
+    fitting, problems = fitted(own, given, lambda name: any(part in CLASSES for part in name.split(".")))
+    if problems:
         raise UserError(
             f"params.yaml: model.weights: {path} is of another network: {'; '.join(problems)}. Take the file of this "
             "model.size, as many queries, and pictures of the size and the channels that it was made with."

@@ -15,7 +15,7 @@ from torch import nn
 
 from pipeline.contracts import ModelConfig, Output
 from pipeline.errors import UserError, did_you_mean
-from pipeline.models._detection.weights import listed, read
+from pipeline.models._detection.weights import COUNTER, fitted, read
 from pipeline.models._library import refused
 
 ENCODER, LAST = "encoder.", "segmentation_head."
@@ -107,16 +107,9 @@ def take_over(network: nn.Module, path: str, sha256: str) -> None:
     if not any(name.startswith(ENCODER) for name in found):
         found = {ENCODER + name: weights for name, weights in found.items()}
         own = {name: weights for name, weights in own.items() if name.startswith(ENCODER)}
-    fitting = {name: found[name] for name in own if name in found and found[name].shape == own[name].shape}
     # Old files lack the counters of steps, which change nothing.
-    needed = [name for name in own if not name.startswith(LAST) and not name.endswith("num_batches_tracked")]
-    missing = [name for name in needed if name not in found]
-    other = [
-        f"{name} is {list(found[name].shape)}, and {list(own[name].shape)} is needed"
-        for name in needed
-        if name in found and name not in fitting
-    ]
-    if problems := [*listed("missing", missing), *listed("of another shape", other)]:
+    fitting, problems = fitted(own, found, lambda name: name.startswith(LAST) or name.endswith(COUNTER))
+    if problems:
         raise UserError(
             f"params.yaml: model.weights: {path} is of another network: {'; '.join(problems)}. Take the "
             "architecture and encoder that it was made with, and pictures of as many channels."

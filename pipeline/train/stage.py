@@ -189,8 +189,9 @@ def keep_best(training: Training, bundle: Path, notes: Path) -> None:
     """Write the stage's outputs: the model of the best epoch, and the course of the training."""
     params, machine, progress = training.params, training.machine, training.progress
     machine.learner.network.load_state_dict(training.checkpoints.best(progress.best_epoch))
-    tuned = params.task.tuned(_validated(training).answers)
-    write_bundle(bundle, params.model_copy(update={"task": tuned}), training.dataset, training.policy, machine)
+    if params.task.undecided:
+        params = params.model_copy(update={"task": params.task.tuned(_validated(training).answers)})
+    write_bundle(bundle, params, training.dataset, training.policy, machine)
     write_notes(notes, training.checkpoints, progress, machine, params.task.score)
     print(
         f"train: kept epoch {progress.best_epoch + 1} of {progress.epoch}, {machine.parameters():,} parameters, "

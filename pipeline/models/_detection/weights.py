@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -56,6 +56,30 @@ def load_weights(body: nn.Module, path: str, sha256: str, names: set[str]) -> No
             "architecture, or another model.backbone."
         )
     body.load_state_dict({name: given.get(name, tensor) for name, tensor in wanted.items()})
+
+
+def fitted(
+    own: Mapping[str, Tensor], found: Mapping[str, Tensor], fresh: Callable[[str], bool]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """What of a file fits a whole network.
+
+    Args:
+        own: weights of the network.
+        found: those of the file.
+        fresh: which of its own the network may keep, as those of its last layer.
+
+    Returns:
+        What is to be taken over, and, in words, what is missing or of another shape.
+    """
+    fitting = {name: found[name] for name in own if name in found and found[name].shape == own[name].shape}
+    needed = [name for name in own if not fresh(name)]
+    missing = [name for name in needed if name not in found]
+    other = [
+        f"{name} is {list(found[name].shape)}, and {list(own[name].shape)} is needed"
+        for name in needed
+        if name in found and name not in fitting
+    ]
+    return fitting, [*listed("missing", missing), *listed("of another shape", other)]
 
 
 def read(path: str, sha256: str) -> dict[str, Tensor]:
