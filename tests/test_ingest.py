@@ -376,6 +376,21 @@ def test_of_exact_duplicates_one_is_kept():
         assert left == {"a/2": "the same bytes as a/1", "a/3": "the same bytes as a/1"}
 
 
+def test_groups_with_a_picture_in_common_are_kin_whichever_file_stays():
+    """House 72 is house 59: its kitchen is left out as a copy, and its bedroom must not go where 59 is not."""
+    items: list[Found | LeftOut] = [
+        Found(f"{house}_{room}", picture(shade), {Target.LABEL: label}, group=house)
+        for house, room, shade, label in (
+            *(("59", "kitchen", 1, "a"), ("72", "kitchen", 1, "a"), ("72", "bedroom", 2, "a")),
+            *(("7", "front", 3, "a"), ("8", "front", 3, "b"), ("9", "front", 4, "b")),  # 7 and 8 contradict each other
+        )
+    ]
+    with Spool(Path("spool")) as spool:
+        sifting = sift(items, Config(), AnnotationRules(), spool, {}, lambda count: None)
+    assert sifting.kin == [("59", "72"), ("7", "8")]
+    assert sorted(one.name for one in sifting.pictures) == ["59_kitchen", "72_bedroom", "9_front"]
+
+
 def test_the_copy_in_the_test_split_is_the_one_that_stays():
     items: list[Found | LeftOut] = [
         found(f"{split}/a/1", picture(1), split=split) for split in ("train", "val", "test")

@@ -180,6 +180,16 @@ def test_a_family_and_its_groups_are_never_parted():
         assert len({splits[f"{house}_{room}.jpg"] for house in (3, 7) for room in range(2)}) == 1
 
 
+def test_kin_are_never_parted_and_copies_make_groups_kin():
+    houses = [picture(f"{house}_{room}.jpg", group=str(house)) for house in range(40) for room in range(2)]
+    for seed in range(8):
+        found = assign(houses, SplitOptions(seed=seed), lambda annotation: "", [("3", "7"), ("7", "11")])
+        assert len({one.split for one in found if one.group in ("3", "7", "11")}) == 1
+    rooms = [picture("3_0.jpg", group="3"), picture("7_1.jpg", group="7"), picture("9_0.jpg", group="9")]
+    for rule in ("keep", "drop", "reject"):
+        assert settled(rooms, ["3_0.jpg", "7_1.jpg"], same_picture=rule).kin == [("3", "7")]
+
+
 def test_a_copy_follows_the_one_that_the_source_puts_into_a_split():
     pictures = [picture(f"{k}.jpg", split=("train", "val", "test")[k % 3]) for k in range(9)]
     pictures += [picture("copy.jpg", family="id of 2.jpg")]

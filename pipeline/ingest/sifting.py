@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from pipeline.annotations import Canvas, Flaw, FlawKind, Objects, Painted, Pieces
@@ -56,6 +57,8 @@ class Sifted(NamedTuple):
     """By name."""
     problems: list[Problem]
     """By source and place."""
+    kin: Sequence[tuple[str, str]] = ()
+    """Groups that have a picture in common, whichever file of it was kept: one house under two numbers."""
 
 
 class _File(NamedTuple):
@@ -98,6 +101,7 @@ def sift(
     read, pattern = _read(items, task, spool, verdicts, advance), re.compile(groups)
     problems = [noted(flaw, rules) for flaw in read.flaws]
     pictures: list[Picture] = []
+    kin: set[tuple[str, str]] = set()
     rejected = read.rejected
     for content, copies in sorted(_by_content(read.files).items()):
         verdict = verdicts[content]
@@ -114,6 +118,7 @@ def sift(
                 settled.append((file, _stored(annotation, spool)))
         said = [annotation for _, annotation in settled]
         annotation = _agreed(said, task)
+        kin |= related(task.group(one, file.group or _group(file.name, pattern)) for file, one in settled)
         if settled and annotation is None:
             rejected += _contradictions(settled)
         elif settled:
@@ -125,7 +130,13 @@ def sift(
     check_stops(problems)
     rejected.sort()
     _check_left(pictures, read.files, rejected, task)
-    return Sifted(pictures, rejected, sorted(problems))
+    return Sifted(pictures, rejected, sorted(problems), sorted(kin))
+
+
+def related(groups: Iterable[str | None]) -> set[tuple[str, str]]:
+    """Pairs that make these groups one; none if there are fewer than two."""
+    ordered = sorted({group for group in groups if group is not None})
+    return set(pairwise(ordered))
 
 
 class _Read(NamedTuple):

@@ -22,13 +22,19 @@ if TYPE_CHECKING:
     from pipeline.params import SplitOptions
 
 
-def assign(pictures: Sequence[Picture], options: SplitOptions, stratum: Callable[[Any], str]) -> list[Picture]:
+def assign(
+    pictures: Sequence[Picture],
+    options: SplitOptions,
+    stratum: Callable[[Any], str],
+    kin: Sequence[tuple[str, str]] = (),
+) -> list[Picture]:
     """The pictures, each with its split.
 
     Args:
         pictures: those that are kept.
         options: shares of the pictures whose split the source leaves open, and the seed.
         stratum: from an annotation to what the splits are balanced over.
+        kin: groups that are never parted from each other.
 
     Raises:
         UserError: the source has no training pictures, or too few of some class.
@@ -36,7 +42,7 @@ def assign(pictures: Sequence[Picture], options: SplitOptions, stratum: Callable
     pictures = [replace(one, split=_meant(one.split, options)) for one in pictures]
     given = {picture.split for picture in pictures}
     taken = [split for split in ("test", "val") if split not in given]
-    homes = _homes(pictures)
+    homes = _homes(pictures, kin)
     fixed = _fixed(pictures, homes)
     pool = [picture for picture in pictures if picture.id not in fixed]
     if not pool:
@@ -65,8 +71,8 @@ def _meant(split: str | None, options: SplitOptions) -> str | None:
     return "train" if split == options.train else split
 
 
-def _homes(pictures: Sequence[Picture]) -> dict[str, str]:
-    """For each picture what names all those that it is never parted from: its group, its family, or itself alone."""
+def _homes(pictures: Sequence[Picture], kin: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """For each picture what names all those that it is never parted from: its group with kin, its family, or itself."""
     parents: dict[str, str] = {}
 
     def root(name: str) -> str:
@@ -74,11 +80,16 @@ def _homes(pictures: Sequence[Picture]) -> dict[str, str]:
             name = parents[name]
         return name
 
+    def join(one: str, other: str) -> None:
+        first, second = sorted((root(one), root(other)))
+        parents[second] = first
+
+    for one, other in kin:
+        join(f"group {one}", f"group {other}")
     names = {}
     for picture in pictures:
         names[picture.id] = f"group {picture.group}" if picture.group is not None else picture.family or picture.id
-        first, second = sorted((root(names[picture.id]), root(picture.family or names[picture.id])))
-        parents[second] = first
+        join(names[picture.id], picture.family or names[picture.id])
     return {content: root(name) for content, name in names.items()}
 
 

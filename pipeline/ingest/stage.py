@@ -74,7 +74,7 @@ def _make(params: IngestParams, out: Path, inputs: fingerprint.Inputs) -> None:
             sifted = sift(params.data.read(), params.task, rules, spool, verdicts, advance, groups)
             looks = {picture.id: verdicts[picture.id].look for picture in sifted.pictures}
             sifted = settle(sifted, looks, params.task, rules)
-        sifted = sifted._replace(pictures=assign(sifted.pictures, params.split, params.task.stratum))
+        sifted = sifted._replace(pictures=assign(sifted.pictures, params.split, params.task.stratum, sifted.kin))
         with replacing_folder(out) as folder:
             write(folder, params, sifted, spool)
     fingerprint.remember(inputs, out)

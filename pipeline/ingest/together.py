@@ -14,7 +14,7 @@ from pipeline.annotations import Flaw, FlawKind
 from pipeline.contracts import AnnotationRules, TaskConfig
 from pipeline.ingest.alike import families
 from pipeline.ingest.problems import Problem, check_stops, noted, reason
-from pipeline.ingest.sifting import PREFERENCE, Picture, Rejected, Sifted
+from pipeline.ingest.sifting import PREFERENCE, Picture, Rejected, Sifted, related
 
 SHAPE = 0.05
 """How far the ratio of two sides may differ from that of the commonest shape, as a share of it."""
@@ -38,12 +38,14 @@ def settle(sifted: Sifted, looks: Mapping[str, bytes], task: TaskConfig, rules: 
         rules: what becomes of what is found.
 
     Returns:
-        The same with what the rules make of it; of a picture that stays twice both are of one family.
+        The same with what the rules make of it; of a picture that stays twice both are of one family, and groups that
+        have it in common are kin whether it stays or not.
 
     Raises:
         UserError: a rule says to stop.
     """
     pictures, rejected, problems = list(sifted.pictures), list(sifted.rejected), list(sifted.problems)
+    kin = set(sifted.kin)
     for odd in _odd_shapes(pictures) if task.alike else ():
         problem = noted(odd, rules)
         problems.append(problem)
@@ -52,6 +54,7 @@ def settle(sifted: Sifted, looks: Mapping[str, bytes], task: TaskConfig, rules: 
             pictures = [picture for picture in pictures if picture.name != odd.source]
     for family in families([looks[picture.id] for picture in pictures]):
         members = sorted((pictures[position] for position in family), key=lambda one: (PREFERENCE[one.split], one.name))
+        kin |= related(member.group for member in members)
         kept, told, left_out = _copies(members, task, rules)
         problems += told
         rejected += left_out
@@ -61,7 +64,7 @@ def settle(sifted: Sifted, looks: Mapping[str, bytes], task: TaskConfig, rules: 
     pictures = [picture for picture in pictures if picture.annotation is not None]
     problems += [noted(flaw, rules) for flaw in _shared_names(pictures)]
     check_stops(problems)
-    return Sifted(pictures, sorted(rejected), sorted(problems))
+    return Sifted(pictures, sorted(rejected), sorted(problems), sorted(kin))
 
 
 def _odd_shapes(pictures: Sequence[Picture]) -> list[Flaw]:
