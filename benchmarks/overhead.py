@@ -33,11 +33,11 @@ from pipeline.dataset import Dataset
 from pipeline.door import load
 from pipeline.params import TrainParams
 from pipeline.policy import Policy
-from pipeline.train.stage import assemble, finish_epochs
+from pipeline.train.assembly import assemble
+from pipeline.train.epochs import finish_epochs
 training = assemble(load(TrainParams), Dataset.open(), Policy.open())
 finish_epochs(training)
-training.journal.close()
-training.batches.close()
+training.close()
 """
 FIXED = (("precision: auto", "precision: float32"), ("memory_format: auto", "memory_format: contiguous"))
 """So that no probe decides: all sides compute the same."""

@@ -28,7 +28,6 @@ from pipeline.answering import Answers, Marks
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
-    from torch.optim import Optimizer
 
 SPLITS = ("train", "val", "test")
 
@@ -427,30 +426,6 @@ class MetricConfig(Options):
         Returns:
             float64 [R]; nan where a weighting leaves the score undefined.
         """
-
-
-class OptimizerConfig(Options):
-    """An optimizer: `pipeline/optimizers/<name>.py`."""
-
-    lr: float
-
-    @abstractmethod
-    def build(self, groups: list[dict[str, Any]]) -> Optimizer:
-        """The optimizer over parameter groups, as torch's optimizers take them.
-
-        Args:
-            groups: filters and matrices as {"params": [...]}, which take every option of this part, and norms and
-                biases as {"params": [...], "weight_decay": 0.0}, which never decay. A group without weights is left
-                out, so there may be one alone.
-        """
-
-
-class ScheduleConfig(Options):
-    """How the learning rate moves: `pipeline/schedules/<name>.py`."""
-
-    @abstractmethod
-    def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
-        """What the base learning rate is multiplied by at optimizer step `step` (0-based)."""
 
 
 class Transform(Options):

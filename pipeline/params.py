@@ -17,12 +17,12 @@ from pipeline.contracts import (
     FormatConfig,
     LossConfig,
     ModelConfig,
-    OptimizerConfig,
     Options,
     PolicyConfig,
-    ScheduleConfig,
     TaskConfig,
 )
+from pipeline.train_options import ComputeOptions, EnsembleOptions, LayersOptions, TrainOptions
+from pipeline.training import AverageConfig, MixingConfig, OptimizerConfig, OrderConfig, ScheduleConfig
 
 PART_FOLDERS = {
     "data": "formats",
@@ -32,6 +32,9 @@ PART_FOLDERS = {
     "loss": "losses",
     "optimizer": "optimizers",
     "schedule": "schedules",
+    "order": "orders",
+    "mixing": "mixings",
+    "average": "averages",
 }
 """Sections that name a part, and the folder that holds the parts."""
 
@@ -72,37 +75,6 @@ class SplitOptions(Options):
         if self.val + self.test >= 1:
             raise ValueError(f"val + test is {self.val + self.test:g}, which leaves nothing to train on")
         return self
-
-
-class TrainOptions(Options):
-    """How long and in what portions."""
-
-    epochs: int = Field(10, ge=1)
-    """Passes over the training images."""
-    batch_size: int = Field(64, ge=1)
-    """Images behind one step."""
-    images_per_class: int = Field(0, ge=0)
-    """So many images of a class follow each other, so that a batch holds pairs, for losses that compare faces; 0: in
-    any order."""
-    patience: int = Field(0, ge=0)
-    """Stop after so many epochs without a better validation score; 0 never stops early."""
-    checkpoint_seconds: float = Field(30, ge=0)
-    """Time between checkpoints within an epoch; each epoch's end has one anyway."""
-
-
-class ComputeOptions(Options):
-    """Where and how the arithmetic is done. All but `loader_threads` changes the last bits of the weights."""
-
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    """`auto` takes the first GPU, or the processor where there is none."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the forward pass; `auto` measures and takes the fastest."""
-    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
-    """`auto` measures and takes the faster."""
-    threads: int = Field(0, ge=0)
-    """Processor threads for computing; 0 takes every core."""
-    loader_threads: int = Field(0, ge=0)
-    """Threads that augment pictures; 0 takes every core. No result depends on it."""
 
 
 class EvaluateOptions(Options):
@@ -231,7 +203,12 @@ class TrainParams(Options):
     loss: SerializeAsAny[LossConfig]
     optimizer: SerializeAsAny[OptimizerConfig]
     schedule: SerializeAsAny[ScheduleConfig]
+    order: SerializeAsAny[OrderConfig]
+    mixing: SerializeAsAny[MixingConfig]
+    average: SerializeAsAny[AverageConfig]
     train: TrainOptions
+    layers: LayersOptions
+    ensemble: EnsembleOptions
     compute: ComputeOptions
 
 

@@ -24,6 +24,9 @@ SINGULAR = {
     "metrics": "metric",
     "optimizers": "optimizer",
     "schedules": "schedule",
+    "orders": "order",
+    "mixings": "mixing",
+    "averages": "average",
 }
 
 

@@ -24,7 +24,7 @@ from pipeline.dataset import Dataset, Split
 from pipeline.devices import set_up
 from pipeline.errors import UserError
 from pipeline.packed import packed, views
-from pipeline.params import ComputeOptions
+from pipeline.train_options import ComputeOptions
 
 if TYPE_CHECKING:
     import torch

@@ -34,9 +34,10 @@ from pipeline.files import write_json
 from pipeline.images import encode_png
 from pipeline.masks import box_of, runs_of
 from pipeline.numbers import of_numbers
-from pipeline.params import ComputeOptions, EvaluateOptions, EvaluateParams
+from pipeline.params import EvaluateOptions, EvaluateParams
 from pipeline.plugin import config_class
 from pipeline.tasks._instances import Told
+from pipeline.train_options import ComputeOptions
 
 EVIL = "<script>document.title='owned'</script>"
 WIDE, HIGH = 96, 72

@@ -33,8 +33,9 @@ from pipeline.errors import UserError
 from pipeline.evaluate import charts, pictures, report, sections, sheet, stage, tables, wording
 from pipeline.files import write_json
 from pipeline.images import encode_png
-from pipeline.params import ComputeOptions, EvaluateOptions, EvaluateParams
+from pipeline.params import EvaluateOptions, EvaluateParams
 from pipeline.tasks.classification import Config as Classification
+from pipeline.train_options import ComputeOptions
 from pipeline.wording import stepped
 
 CLASSES = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 7 }} \u202egnp.exe\n"]

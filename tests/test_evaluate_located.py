@@ -27,9 +27,10 @@ from pipeline.contracts import Frame, TaskConfig
 from pipeline.dataset import Dataset
 from pipeline.evaluate import stage
 from pipeline.marking import from_text
-from pipeline.params import ComputeOptions, EvaluateOptions, EvaluateParams
+from pipeline.params import EvaluateOptions, EvaluateParams
 from pipeline.tasks.object_detection import Config as Detection
 from pipeline.tasks.semantic_segmentation import Config as Segmentation
+from pipeline.train_options import ComputeOptions
 
 FILES = {
     "metrics.json", "predictions.parquet", "classes.csv", "confusion.csv", "curves.csv", "errors.png", "report.html",

@@ -22,12 +22,13 @@ from pipeline.bundle import FILES, Bundle, digest_of
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.packed import packed
-from pipeline.params import ComputeOptions, GateOptions
+from pipeline.params import GateOptions
 from pipeline.registry import champion, fitness
 from pipeline.registry.champion import Version
 from pipeline.registry.fitness import PREDICTIONS, Fitness
 from pipeline.registry.tracking import Away
 from pipeline.score import Told
+from pipeline.train_options import ComputeOptions
 
 MODEL = Path("out/model")
 

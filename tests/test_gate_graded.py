@@ -22,12 +22,13 @@ from pipeline.answers.masks import MaskAnswers
 from pipeline.answers.objects import ObjectAnswers
 from pipeline.bundle import Bundle, digest_of
 from pipeline.dataset import Dataset
-from pipeline.params import ComputeOptions, Params
+from pipeline.params import Params
 from pipeline.registry import fitness, gate
 from pipeline.registry.champion import Champion, Version
 from pipeline.registry.fitness import PREDICTIONS
 from pipeline.registry.verdict import Verdict
 from pipeline.score import Told
+from pipeline.train_options import ComputeOptions
 
 MODEL, CHAMPION = Path("out/model"), Path("champion")
 BOTH = pytest.mark.parametrize("task", [OBJECTS, PIXELS])

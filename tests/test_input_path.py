@@ -8,12 +8,21 @@ import torch
 
 from pipeline.augment.stage import moments
 from pipeline.contracts import Frame, Target, Transform
+from pipeline.plugin import config_class
 from pipeline.policy import Policy
 from pipeline.train.batches import Material, TrainingBatches, plain_batches, steps_per_epoch
-from pipeline.train.learner import counted, epoch_order
+from pipeline.train.learner import counted
+from pipeline.train.orders import epoch_order
+from pipeline.training import Known
 from pipeline.transforms import resolve
 
 COUNT, PACKED, SIZE, BATCH = 53, 20, 16, 8
+IMAGES = np.arange(COUNT)
+
+
+def shuffled(number: int, seed: int = 7) -> np.ndarray:
+    known = Known(COUNT, None, lambda name: np.zeros(0))
+    return epoch_order(config_class("orders", "shuffled")(), seed, number, 10, known)
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +57,12 @@ def targets_of(learns: Target) -> np.ndarray:
 @pytest.fixture(scope="module", params=list(Target), ids=lambda learns: learns.name)
 def material(request) -> Material:
     pictures = np.random.default_rng(0).integers(0, 256, (COUNT, PACKED, PACKED, 1), dtype=np.uint8)
-    return Material([f"{i:064x}" for i in range(COUNT)], pictures, targets_of(request.param), request.param)
+    return Material([f"{i:064x}" for i in range(COUNT)], pictures, targets_of(request.param), request.param, IMAGES)
 
 
 def epoch(material, policy, threads=2, number=3, first=0, batch=BATCH, seed=7):
     batches = TrainingBatches(material, policy, seed, batch, threads)
-    seen = [(got.pictures.clone(), got.targets.clone()) for got in batches.epoch(number, first)]
+    seen = [(got.pictures.clone(), got.targets.clone()) for got in batches.epoch(number, first, shuffled(number, seed))]
     batches.close()
     return torch.cat([pictures for pictures, _ in seen]), torch.cat([targets for _, targets in seen])
 
@@ -82,21 +91,21 @@ def test_the_batch_size_changes_no_pixel(material, policy):
 
 
 def test_each_picture_once_an_epoch_and_in_another_order_the_next(material, policy):
-    labelled = Material(material.ids, material.pictures, targets_of(Target.LABEL), Target.LABEL)
+    labelled = Material(material.ids, material.pictures, targets_of(Target.LABEL), Target.LABEL, IMAGES)
     _, first = epoch(labelled, policy, number=0)
     _, second = epoch(labelled, policy, number=1)
     assert len(first) == COUNT // BATCH * BATCH == len(set(first.tolist()))
     assert not torch.equal(first, second)
-    assert sorted(epoch_order(7, 0, COUNT)) == list(range(COUNT))
+    assert sorted(shuffled(0)) == list(range(COUNT))
 
 
 def test_a_caller_that_stops_early_leaves_no_thread_writing(material, policy):
     batches = TrainingBatches(material, policy, 7, BATCH, 2)
     for _ in range(20):  # each time, batches ahead are being filled
-        first = batches.epoch(0)
+        first = batches.epoch(0, 0, shuffled(0))
         next(first)
         first.close()
-    whole = [(got.pictures.clone(), got.targets.clone()) for got in batches.epoch(3)]
+    whole = [(got.pictures.clone(), got.targets.clone()) for got in batches.epoch(3, 0, shuffled(3))]
     batches.close()
     for part, expected in zip(zip(*whole, strict=True), epoch(material, policy), strict=True):
         assert torch.equal(torch.cat(part), expected)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pipeline.contracts import OptimizerConfig
 from pipeline.plugin import config_class, names
+from pipeline.training import OptimizerConfig
 
 
 def optimizer(name: str, **options: object) -> OptimizerConfig:

@@ -10,11 +10,13 @@ import torch
 from torch import nn
 
 from pipeline.door import parse
-from pipeline.params import ComputeOptions, TrainParams
+from pipeline.params import TrainParams
+from pipeline.plugin import config_class
 from pipeline.train import probe
 from pipeline.train.batches import Batch
 from pipeline.train.learner import Learner
 from pipeline.train.loop import Arithmetic
+from pipeline.train_options import ComputeOptions
 
 SHIPPED = (Path(__file__).parents[1] / "params.yaml").read_text()
 CPU = torch.device("cpu")
@@ -29,7 +31,7 @@ def memory(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def learner() -> Learner:
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 3))
-    return Learner(Scaled(), network, nn.CrossEntropyLoss())
+    return Learner(Scaled(), network, nn.CrossEntropyLoss(), config_class("mixings", "none")())
 
 
 class Scaled(nn.Module):

@@ -9,8 +9,8 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from pipeline.contracts import ScheduleConfig
 from pipeline.plugin import config_class, names
+from pipeline.training import Course, ScheduleConfig
 
 
 def schedule(name: str, **options: object) -> ScheduleConfig:
@@ -18,7 +18,7 @@ def schedule(name: str, **options: object) -> ScheduleConfig:
 
 
 def factors(part: ScheduleConfig, steps: int, epochs: int) -> list[float]:
-    return [part.factor(step, steps, epochs) for step in range(steps * epochs)]
+    return [part.factor(Course(step, steps, epochs)) for step in range(steps * epochs)]
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(1, 1), (1, 5), (19, 12), (1000, 3)])
@@ -30,7 +30,7 @@ def test_every_step_moves_the_weights_and_none_too_far(name: str, steps: int, ep
 @pytest.mark.parametrize("name", names("schedules"))
 def test_a_factor_depends_on_the_step_alone(name: str) -> None:
     part = schedule(name)
-    assert [part.factor(step, 7, 3) for step in reversed(range(21))] == factors(part, 7, 3)[::-1]
+    assert [part.factor(Course(step, 7, 3)) for step in reversed(range(21))] == factors(part, 7, 3)[::-1]
 
 
 @pytest.mark.parametrize("name", names("schedules"))
@@ -60,8 +60,8 @@ def test_cosine_by_hand() -> None:
 
 def test_cosine_is_at_its_final_rate_after_the_last_step_and_stays_there() -> None:
     part = schedule("cosine", final=0.25)
-    assert part.factor(50, 10, 5) == pytest.approx(0.25)
-    assert part.factor(80, 10, 5) == pytest.approx(0.25)
+    assert part.factor(Course(50, 10, 5)) == pytest.approx(0.25)
+    assert part.factor(Course(80, 10, 5)) == pytest.approx(0.25)
 
 
 def test_cosine_is_that_of_torch() -> None:

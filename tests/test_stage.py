@@ -13,8 +13,8 @@ from flows import mending
 from flows.stage import Died, Graph, Mistake, Stopped, _explained
 from pipeline import __main__ as stages
 from pipeline.errors import UserError
-from pipeline.params import ComputeOptions
 from pipeline.score import Killed, ask
+from pipeline.train_options import ComputeOptions
 
 
 def explained(cause: Exception) -> Exception:

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch.optim import Optimizer
 
-from pipeline.contracts import OptimizerConfig
+from pipeline.training import OptimizerConfig
 
 
 class Config(OptimizerConfig):

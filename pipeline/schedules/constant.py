@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pipeline.contracts import ScheduleConfig
 from pipeline.schedules._warmup import warmup
+from pipeline.training import Course, ScheduleConfig
 
 
 class Config(ScheduleConfig):
@@ -14,6 +14,6 @@ class Config(ScheduleConfig):
     warmup_epochs: float = Field(0.0, ge=0, allow_inf_nan=False)
     """Epochs, or a part of one, in which the rate climbs evenly to its full height."""
 
-    def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+    def factor(self, at: Course) -> float:
         """See `ScheduleConfig.factor`."""
-        return warmup(step, round(self.warmup_epochs * steps_per_epoch))
+        return warmup(at.step, round(self.warmup_epochs * at.steps_per_epoch))

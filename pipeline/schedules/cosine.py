@@ -9,8 +9,8 @@ import math
 
 from pydantic import Field
 
-from pipeline.contracts import ScheduleConfig
 from pipeline.schedules._warmup import warmup
+from pipeline.training import Course, ScheduleConfig
 
 
 class Config(ScheduleConfig):
@@ -21,10 +21,10 @@ class Config(ScheduleConfig):
     final: float = Field(0.0, ge=0, le=1)
     """What is left of the rate at the end, as a share of the base rate."""
 
-    def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+    def factor(self, at: Course) -> float:
         """See `ScheduleConfig.factor`."""
-        climbing = round(self.warmup_epochs * steps_per_epoch)
-        if step < climbing:
-            return warmup(step, climbing)
-        done = min(1.0, (step - climbing) / max(1, steps_per_epoch * epochs - climbing))
+        climbing = round(self.warmup_epochs * at.steps_per_epoch)
+        if at.step < climbing:
+            return warmup(at.step, climbing)
+        done = min(1.0, (at.step - climbing) / max(1, at.steps_per_epoch * at.epochs - climbing))
         return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2

@@ -19,18 +19,14 @@ from torch import Tensor
 
 from pipeline.contracts import Frame, Target
 from pipeline.dataset import Split
-from pipeline.errors import UserError
 from pipeline.images import center_crop
 from pipeline.mosaics import Mosaics, rows
 from pipeline.packed import TARGETS, packed, views
 from pipeline.policy import Policy
-from pipeline.train.learner import epoch_order, in_runs
 from pipeline.transforms import Augmenter, sample_seed
 
 AHEAD = 3
 """Batches that are filled while the network works on one."""
-ONE_CLASS = (Target.LABEL, Target.GRADE, Target.IDENTITY)
-"""Kinds of targets that are one class of an image."""
 
 
 class Batch(NamedTuple):
@@ -53,36 +49,23 @@ class Material:
     targets: np.ndarray
     """What is known of each view, V entries."""
     learns: Target
-    images_per_class: int = 0
-    """How many views of a class follow each other in an epoch; 0: in any order."""
+    images: np.ndarray
+    """The image that each view shows, int64 [V]."""
 
     @classmethod
-    def of(cls, split: Split, frame: Frame, side: int, images_per_class: int = 0) -> Material:
-        """The split with its pictures and targets, packed at P = `side`.
-
-        Raises:
-            UserError: images of a class are to follow each other, and an image is of none or of several.
-        """
-        learns = Target[split.dataset.info.learns]
-        if images_per_class and learns not in ONE_CLASS:
-            raise UserError(
-                f"params.yaml: train.images_per_class is {images_per_class}, but what is learnt is {learns}: only "
-                "images of one class each can follow each other by their class. Set it to 0."
-            )
-        seen = views(split, frame, side).images.tolist()
+    def of(cls, split: Split, frame: Frame, side: int) -> Material:
+        """The split with its pictures and targets, packed at P = `side`."""
+        images = views(split, frame, side).images
+        seen = images.tolist()
         ids = list(split.ids)
         if len(seen) > len(ids):
             first = np.searchsorted(seen, np.arange(len(ids)))
             ids = [f"{ids[image]}/{view - first[image]}" for view, image in enumerate(seen)]
-        return cls(ids, packed(split, frame, side), TARGETS[learns](split, frame, side), learns, images_per_class)
+        learns = Target[split.dataset.info.learns]
+        return cls(ids, packed(split, frame, side), TARGETS[learns](split, frame, side), learns, images)
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def order(self, seed: int, epoch: int) -> np.ndarray:
-        """The order of the views in an epoch: a permutation of 0..V-1, int64."""
-        order = epoch_order(seed, epoch, len(self))
-        return in_runs(order, self.targets, self.images_per_class) if self.images_per_class else order
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -116,9 +99,8 @@ class TrainingBatches:
         self._ring = [self._empty() for _ in range(AHEAD + 1)]
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="input")
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from step `first` on."""
-        order = self._material.order(self._seed, epoch)
+    def epoch(self, epoch: int, first: int, order: np.ndarray) -> Iterator[Batch]:
+        """The batches of an epoch from step `first` on, of the views in that order, int64 [V]."""
         waiting: deque[tuple[int, list[Future[None]]]] = deque()
         upcoming = iter(range(first, self.steps))
         try:

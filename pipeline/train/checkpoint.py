@@ -43,6 +43,8 @@ class Progress:
     """Validation loss; decides between equal scores."""
     losses: list[float] = field(default_factory=list)
     """Of this epoch's steps so far."""
+    worths: list[float] = field(default_factory=list)
+    """The validation score after each epoch, turned so that larger is better."""
 
 
 class Checkpoints:
@@ -98,7 +100,7 @@ class Checkpoints:
 
     def keep_best(self, machine: Machine, epoch: int) -> None:
         """Keep the weights of the best epoch so far beside the checkpoints that may still need the one before."""
-        weights = {name: tensor.cpu().contiguous() for name, tensor in machine.learner.network.state_dict().items()}
+        weights = {name: tensor.cpu().contiguous() for name, tensor in machine.weights().items()}
         write_bytes(self._best(epoch), save(weights))
 
     def best(self, epoch: int) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Any
 
@@ -14,28 +15,48 @@ from pipeline.dataset import Dataset
 from pipeline.networks import answered, learnt_from
 from pipeline.params import TrainParams
 from pipeline.policy import Policy
+from pipeline.training import MixingConfig
 
 
 class Learner(nn.Module):
     """A network and its loss. Pictures come as uint8; they are normalised where the network is."""
 
-    def __init__(self, normalise: nn.Module, network: nn.Module, loss: nn.Module) -> None:
+    def __init__(self, normalise: nn.Module, network: nn.Module, loss: nn.Module, mixing: MixingConfig) -> None:
         super().__init__()
         self.normalise = normalise
         self.network = network
         self.loss = loss
+        self.mixing = mixing
         self.memory_format = torch.contiguous_format
 
-    def forward(self, pictures: Tensor, targets: Tensor) -> tuple[Tensor, Any]:
-        """Pictures uint8 [B, S, S, C] and their targets to the mean loss, a scalar, and what it was learnt from."""
-        learnt = learnt_from(self.network, self.normalise(pictures).contiguous(memory_format=self.memory_format))
+    def prepared(
+        self, pictures: Tensor, targets: Tensor, random: np.random.Generator | None = None
+    ) -> tuple[Tensor, list[tuple[Tensor, float]]]:
+        """What the network sees of a batch, and what its answers are compared with, each with its share of the loss.
+
+        Args:
+            pictures: uint8 [B, S, S, C].
+            targets: of each.
+            random: seeded for this step, to blend the pictures by; None: each is taken as it is.
+
+        Returns:
+            float32 [B, C, S, S], and targets with shares that add up to 1.
+        """
+        seen, compared = self.normalise(pictures), [(targets, 1.0)]
+        if random is not None:
+            seen, compared = self.mixing.mixed(seen, targets, random)
+        return seen.contiguous(memory_format=self.memory_format), compared
+
+    def forward(self, seen: Tensor, compared: list[tuple[Tensor, float]]) -> tuple[Tensor, Any]:
+        """From `prepared` to the mean loss, a scalar, and what it was learnt from."""
+        learnt = learnt_from(self.network, seen)
         wide = learnt.float() if isinstance(learnt, Tensor) else learnt
-        loss: Tensor = self.loss(wide, targets)
-        return loss, learnt
+        losses = [self.loss(wide, each) if share == 1 else share * self.loss(wide, each) for each, share in compared]
+        return functools.reduce(torch.add, losses), learnt
 
     def validate(self, pictures: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Likewise to the mean loss and the answers."""
-        loss, learnt = self(pictures, targets)
+        """From pictures uint8 [B, S, S, C] and their targets to the mean loss and the answers."""
+        loss, learnt = self(*self.prepared(pictures, targets))
         return loss, answered(self.network, learnt)
 
     def arrange(self, memory_format: torch.memory_format) -> None:
@@ -55,7 +76,9 @@ def build_learner(params: TrainParams, dataset: Dataset, policy: Policy) -> Lear
     counts = [info.counts["train"].get(name, 0) for name in info.classes]
     outputs = params.task.outputs(info, params.model.gives)
     network = params.task.answering(params.model.build(info.channels, outputs, policy.size), info)
-    return Learner(normaliser(policy.mean, policy.deviation), network, params.loss.build(counts, outputs))
+    return Learner(
+        normaliser(policy.mean, policy.deviation), network, params.loss.build(counts, outputs), params.mixing
+    )
 
 
 def parameter_groups(learner: Learner) -> list[dict[str, Any]]:
@@ -72,33 +95,3 @@ def counted(seed: int, *position: object) -> int:
     """63 bits that depend on the seed and the position alone: randomness is counted, never streamed."""
     text = "/".join(map(str, (seed, *position))).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
-
-
-def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order of the training images in an epoch: a permutation of 0..count-1, int64."""
-    order: np.ndarray = np.random.Generator(np.random.PCG64(counted(seed, "order", epoch))).permutation(count)
-    return order
-
-
-def in_runs(order: np.ndarray, classes: np.ndarray, length: int) -> np.ndarray:
-    """The same order, but for so many images of a class that follow each other.
-
-    Each class gives its images in runs, the last of which may be shorter; in every round each class that has some left
-    gives one run, in the order in which the first images of these runs came.
-
-    Args:
-        order: a permutation of the N images, int64 [N].
-        classes: of each image, int64 [N].
-        length: of a run, > 0.
-
-    Returns:
-        A permutation, int64 [N].
-    """
-    of_class = classes[order]
-    by_class = np.argsort(of_class, kind="stable")  # places in `order`, class after class
-    counts = np.unique(of_class, return_counts=True)[1]
-    within = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    run = within // length
-    first = by_class[np.arange(len(order)) - within % length]  # the place of the first image of the run
-    arranged: np.ndarray = order[by_class[np.lexsort((within, first, run))]]
-    return arranged

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pipeline.answering import Answers
-from pipeline.contracts import MetricConfig, ScheduleConfig, TaskConfig, Views
+from pipeline.contracts import MetricConfig, TaskConfig, Views
 from pipeline.dataset import Split
+from pipeline.errors import UserError
+from pipeline.params import TrainParams, part_name
 from pipeline.telling import Held
 from pipeline.train.batches import Batch
-from pipeline.train.learner import Learner, counted
+from pipeline.train.learner import Learner, counted, parameter_groups
+from pipeline.training import Ascending, Average, Course, ScheduleConfig
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -36,22 +39,54 @@ class Arithmetic(NamedTuple):
         return torch.autocast(device.type, DTYPES[self.precision])
 
 
+class Pace(NamedTuple):
+    """What a step is taken with."""
+
+    rate: float
+    """The learning rate; of a group of weights, times its `share`."""
+    momentum: float | None = None
+    """That of the optimizer, or its first beta; None: as its options say."""
+
+
 @dataclass
 class Machine:
-    """What a step moves: the weights, the optimizer and its loss scale, on one device."""
+    """What a step moves: the weights, their average, the optimizer and its loss scale, on one device."""
 
     learner: Learner
+    module: nn.Module
+    """What a step calls: the learner, or the same as several processes share it or a compiler has made it."""
     optimizer: Optimizer
+    average: Average | None
     device: torch.device
     arithmetic: Arithmetic
     scaler: torch.amp.GradScaler
+    accumulation: int
+    """Parts in which a batch is computed."""
+    clip_norm: float
+    """Of the gradient over all weights, at most; 0: any."""
 
     @classmethod
-    def assemble(cls, learner: Learner, optimizer: Optimizer, device: torch.device, arithmetic: Arithmetic) -> Machine:
-        """Lay the learner out as `arithmetic` says and put a loss scaler beside it where half precision needs one."""
+    def assemble(
+        cls, params: TrainParams, learner: Learner, device: torch.device, arithmetic: Arithmetic, steps: int
+    ) -> Machine:
+        """Lay the learner out as `arithmetic` says, and put beside it what a training of so many steps needs.
+
+        Raises:
+            UserError: the optimizer needs to know every gradient, which half precision may overflow.
+        """
         learner.arrange(MEMORY_FORMATS[arithmetic.memory_format])
+        optimizer = params.optimizer.build(parameter_groups(learner))
         scaler = torch.amp.GradScaler(device.type, enabled=arithmetic.precision == "float16")
-        return cls(learner, optimizer, device, arithmetic, scaler)
+        if scaler.is_enabled() and isinstance(optimizer, Ascending):
+            raise UserError(
+                f"params.yaml: optimizer {part_name(params.optimizer)!r} cannot skip a step, as float16 asks of one "
+                "whose gradient overflows. Set compute.precision to bfloat16 or float32."
+            )
+        average = params.average.build(learner.network, steps)
+        options = params.train
+        return cls(
+            learner, learner, optimizer, average, device, arithmetic, scaler, options.accumulation, options.clip_norm
+        )
 
     def parameters(self) -> int:
         """Weights that training moves."""
@@ -63,6 +98,7 @@ class Machine:
             "learner": self.learner.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "average": self.average.state_dict() if self.average else {},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -70,18 +106,83 @@ class Machine:
         self.learner.load_state_dict(state["learner"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
 
-    def step(self, batch: Batch) -> Tensor:
-        """Learn from one batch; the mean loss, a scalar left on the device."""
+    def weights(self) -> dict[str, Tensor]:
+        """The network's state that is validated and kept: averaged, where there is an average."""
+        averaged = self.average.weights() if self.average else None
+        return self.learner.network.state_dict() if averaged is None else averaged
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Let the network have the weights that are kept, for as long as this lasts."""
+        averaged = self.average.weights() if self.average else None
+        if averaged is None:
+            yield
+            return
+        network = self.learner.network
+        own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        network.load_state_dict(averaged)
+        try:
+            yield
+        finally:
+            network.load_state_dict(own)
+
+    def set_pace(self, pace: Pace) -> None:
+        """Have the next step taken so."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = pace.rate * group.get("share", 1.0)
+            if pace.momentum is not None:
+                if "betas" in group:
+                    group["betas"] = (pace.momentum, *group["betas"][1:])
+                else:
+                    group["momentum"] = pace.momentum
+
+    def step(self, batch: Batch, number: int, seed: int) -> Tensor:
+        """Learn from one batch; the mean loss, a scalar left on the device.
+
+        Args:
+            batch: what to learn from.
+            number: of the step in the whole training, 0-based.
+            seed: of all that is random in this step: dropout, blends.
+        """
         # The copies are waited for: the input path fills this batch's memory again a few steps later.
         pictures, targets = batch.pictures.to(self.device), batch.targets.to(self.device)
-        self.optimizer.zero_grad(set_to_none=True)
-        with self.arithmetic.autocast(self.device):
-            loss: Tensor = self.learner(pictures, targets)[0]
-        torch.autograd.backward(self.scaler.scale(loss))
+        loss = self.gradient(pictures, targets, seed)
+        if isinstance(self.optimizer, Ascending):
+            self.optimizer.ascend()
+            self.gradient(pictures, targets, seed)
+        if self.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.learner.parameters(), self.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return loss.detach()
+        if self.average:
+            self.average.update(self.learner.network, number)
+        return loss
+
+    def gradient(self, pictures: Tensor, targets: Tensor, seed: int) -> Tensor:
+        """Leave the gradient of a batch's mean loss with the weights; that loss, a scalar left on the device.
+
+        Args:
+            pictures: uint8 [B, S, S, C], on the device.
+            targets: of each.
+            seed: see `step`.
+        """
+        torch.manual_seed(seed)
+        random = np.random.Generator(np.random.PCG64(seed))
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = zip(pictures.tensor_split(self.accumulation), targets.tensor_split(self.accumulation), strict=True)
+        losses = []
+        for some, theirs in parts:
+            with self.arithmetic.autocast(self.device):
+                loss: Tensor = self.module(*self.learner.prepared(some, theirs, random))[0]
+                if len(some) < len(pictures):
+                    loss = loss * (len(some) / len(pictures))
+            torch.autograd.backward(self.scaler.scale(loss))
+            losses.append(loss.detach())
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
 
 class Step(NamedTuple):
@@ -95,31 +196,40 @@ class Step(NamedTuple):
 
 
 def train_epoch(
-    machine: Machine, batches: Iterable[Batch], rates: Iterable[float], seed: int, epoch: int, first: int = 0
+    machine: Machine, batches: Iterable[Batch], paces: Sequence[Pace], seed: int, epoch: int, first: int = 0
 ) -> Iterator[Step]:
     """Learn from each batch, and yield after it.
 
     Args:
         machine: moved in place.
         batches: from step `first` of the epoch on.
-        rates: the learning rate of each.
+        paces: of every step of the epoch.
         seed: of the run; dropout is a function of (seed, epoch, step), so no generator has to be saved.
         epoch: 0-based.
         first: index of the first batch.
     """
     machine.learner.train()
-    for index, (batch, rate) in enumerate(zip(batches, rates, strict=False), start=first):
-        torch.manual_seed(counted(seed, "step", epoch, index))
-        for group in machine.optimizer.param_groups:
-            group["lr"] = rate
-        yield Step(index, machine.step(batch), rate)
+    for index, batch in enumerate(batches, start=first):
+        machine.set_pace(paces[index])
+        loss = machine.step(batch, epoch * len(paces) + index, counted(seed, "step", epoch, index))
+        yield Step(index, loss, paces[index].rate)
 
 
-def learning_rates(
-    schedule: ScheduleConfig, base: float, epoch: int, steps: int, epochs: int, first: int
-) -> list[float]:
-    """The learning rates of an epoch's steps from `first` on."""
-    return [base * schedule.factor(epoch * steps + index, steps, epochs) for index in range(first, steps)]
+def paces_of(
+    schedule: ScheduleConfig, base: float, epoch: int, steps: int, epochs: int, worths: Sequence[float]
+) -> list[Pace]:
+    """How the steps of an epoch are taken.
+
+    Args:
+        schedule: of the rates.
+        base: learning rate.
+        epoch: 0-based.
+        steps: of an epoch.
+        epochs: that there will be.
+        worths: see `Course.worths`.
+    """
+    courses = (Course(epoch * steps + index, steps, epochs, worths) for index in range(steps))
+    return [Pace(base * schedule.factor(at), schedule.momentum(at)) for at in courses]
 
 
 class Score(NamedTuple):

@@ -19,11 +19,13 @@ from pathlib import Path
 
 import torch
 
+from pipeline.errors import UserError
 from pipeline.files import write_json
-from pipeline.params import ComputeOptions, TrainParams, described
+from pipeline.params import TrainParams, described
 from pipeline.train.batches import Batch
-from pipeline.train.learner import Learner, parameter_groups
+from pipeline.train.learner import Learner
 from pipeline.train.loop import Arithmetic, Machine
+from pipeline.train_options import ComputeOptions
 
 BUDGET = 10.0
 """Seconds, at most, but for the one step of each candidate."""
@@ -78,14 +80,17 @@ def _race(
     """Median seconds of a step of each candidate; infinite where it fails."""
     machines, seconds = {}, {}
     for arithmetic in candidates:
-        rival = copy.deepcopy(learner).to(device)
-        machine = Machine.assemble(rival, params.optimizer.build(parameter_groups(rival)), device, arithmetic)
-        machine.learner.train()
         try:
+            machine = Machine.assemble(params, copy.deepcopy(learner).to(device), device, arithmetic, steps=1)
+            machine.learner.train()
             _timed(machine, batch)  # the first step allocates and picks kernels
             machines[arithmetic] = machine
             seconds[arithmetic] = [_timed(machine, batch)]
-        except (RuntimeError, NotImplementedError):  # no such kernel on this device
+        except (
+            RuntimeError,
+            NotImplementedError,
+            UserError,
+        ):  # no such kernel on this device, or an optimizer that objects
             seconds[arithmetic] = [float("inf")]
     ends = time.perf_counter() + BUDGET - sum(map(sum, (times for times in seconds.values() if times[0] < BUDGET)))
     for _ in range(ROUNDS - 1):  # in turn, so that a slow moment of the machine hits all alike
@@ -97,7 +102,7 @@ def _race(
 
 def _timed(machine: Machine, batch: Batch) -> float:
     start = time.perf_counter()
-    machine.step(batch).item()  # waits for the device
+    machine.step(batch, 0, 0).item()  # waits for the device
     return time.perf_counter() - start
 
 

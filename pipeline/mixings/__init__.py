@@ -1,0 +1,1 @@
+"""Blends of the pictures of a batch, one per file."""

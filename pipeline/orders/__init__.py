@@ -1,0 +1,1 @@
+"""Orders of the training pictures, one per file."""

@@ -1,0 +1,96 @@
+"""The sections of `params.yaml` about training that name no part: how long, which layers, how many, where."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.contracts import Options
+
+
+class TrainOptions(Options):
+    """How long and in what portions, and what becomes of a training that goes wrong."""
+
+    epochs: int = Field(10, ge=1)
+    """Passes over the training images."""
+    batch_size: int = Field(64, ge=1)
+    """Images behind one step."""
+    accumulation: int = Field(1, ge=1)
+    """A batch is computed in so many parts, whose gradients are added up: the same step in less memory. Batch
+    normalisation sees each part alone."""
+    clip_norm: float = Field(0, ge=0, allow_inf_nan=False)
+    """A gradient whose norm over all weights is larger is shrunk to this one; 0 clips nothing."""
+    recompute: bool = False
+    """Forget what the blocks of the network compute and compute it again for the gradient (activation checkpointing):
+    much less memory, up to a third more time."""
+    first_size: int = Field(0, ge=0, le=4096)
+    """Side of the pictures that training begins with; it grows to `augment.size` (progressive resizing). 0: all epochs
+    see pictures of that size."""
+    full_size_from: float = Field(0.7, gt=0, le=1)
+    """The share of the epochs after which pictures have grown to `augment.size`."""
+    patience: int = Field(0, ge=0)
+    """Stop after so many epochs without a better validation score; 0 never stops early."""
+    checkpoint_seconds: float = Field(30, ge=0)
+    """Time between checkpoints within an epoch; each epoch's end has one anyway."""
+    when_diverging: Literal["stop", "rollback"] = "stop"
+    """Of a loss that is no number: stop, or go back to the last good checkpoint and on with half the learning rate."""
+    when_out_of_memory: Literal["stop", "halve"] = "stop"
+    """Stop, or compute each batch in twice as many parts from there on."""
+
+
+class LayersOptions(Options):
+    """Which layers learn, when, and how fast: for networks that bring weights along."""
+
+    frozen_epochs: int = Field(0, ge=0)
+    """Epochs in which only the head, the last layer, learns; as many as `train.epochs`: nothing else ever does."""
+    thawing_epochs: int = Field(0, ge=0)
+    """Epochs after these in which the layers below follow one after the other, from the last to the first; 0: all at
+    once."""
+    rate_decay: float = Field(1.0, gt=0, le=1)
+    """The learning rate of each layer, as a share of that of the layer after it."""
+
+
+class EnsembleOptions(Options):
+    """Several trainings that make one model."""
+
+    members: int = Field(1, ge=1, le=100)
+    """How many; 1 is a single training."""
+    by: Literal["seeds", "folds"] = "seeds"
+    """What differs: seeds of first weights, order and augmentation; or, of so many folds of the training and validation
+    images, the one that each validates on (k-fold cross-validation)."""
+    join: Literal["average", "soup"] = "average"
+    """average: each answers, and the mean is told; soup: one network with the mean of their weights, which all start
+    from the same ones then."""
+
+
+class ComputeOptions(Options):
+    """Where and how the arithmetic is done. Nearly all of it changes the last bits of the weights."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    """`auto` takes the first GPU, or the processor where there is none."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the forward pass; `auto` measures and takes the fastest."""
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """`auto` measures and takes the faster."""
+    compile: Literal["auto", "off", "on"] = "auto"
+    """Compile the forward and backward pass; `auto` tries it where the run is long enough to win the time back."""
+    threads: int = Field(0, ge=0)
+    """Processor threads for computing; 0 takes every core."""
+    loader_threads: int = Field(0, ge=0)
+    """Threads that augment pictures; 0 takes every core. No result depends on it."""
+    pictures: Literal["auto", "host", "device"] = "auto"
+    """Where the training pictures lie and are augmented; `auto`: on a GPU that has room for all of them."""
+    processes: int = Field(1, ge=1, le=1024)
+    """That train together, each on a part of every batch, started by torchrun: one for each GPU."""
+    sharded: bool = False
+    """Share the weights and the optimizer's state out among the processes (FSDP2), for networks that do not fit into
+    one; else each has all (DDP)."""
+
+    @model_validator(mode="after")
+    def _has_processes_to_share(self) -> ComputeOptions:
+        if self.sharded and self.processes == 1:
+            raise ValueError(
+                "sharded shares weights out among processes, and there is one; set processes or turn it off"
+            )
+        return self
