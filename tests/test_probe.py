@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pipeline.plugin import config_class
 from pipeline.train import probe
 from pipeline.train.batches import Batch
 from pipeline.train.learner import Learner
-from pipeline.train.loop import Arithmetic
+from pipeline.train.machine import Arithmetic, Machine, Pace
 from pipeline.train_options import ComputeOptions
 
 SHIPPED = (Path(__file__).parents[1] / "params.yaml").read_text()
@@ -48,21 +49,21 @@ BATCH = Batch(torch.zeros(4, 8, 8, 1, dtype=torch.uint8), torch.tensor([0, 1, 2,
 
 def test_what_params_fix_is_not_measured(learner, memory):
     fixed = params(precision="bfloat16", memory_format="channels_last")
-    assert probe.choose(fixed, learner, BATCH, CPU) == Arithmetic("bfloat16", "channels_last")
+    assert probe.choose(fixed, learner, BATCH, CPU, 100) == Arithmetic("bfloat16", "channels_last")
     assert not memory.exists()
 
 
 def test_a_choice_is_measured_once_and_then_remembered(learner, memory):
-    chosen = probe.choose(params(), learner, BATCH, CPU)
+    chosen = probe.choose(params(), learner, BATCH, CPU, 100)
     (noted,) = memory.iterdir()
     found = json.loads(noted.read_text())
-    assert found.keys() == {"precision", "memory_format", "seconds"}
+    assert found.keys() == {"precision", "memory_format", "execution", "step", "compiling_tried", "seconds"}
     assert len(found["seconds"]) == 4
     other = "bfloat16" if chosen.precision == "float32" else "float32"
     noted.write_text(json.dumps(found | {"precision": other}))
-    assert probe.choose(params(loader_threads=3), learner, BATCH, CPU).precision == other
+    assert probe.choose(params(loader_threads=3), learner, BATCH, CPU, 100).precision == other
     noted.write_text("{")
-    assert probe.choose(params(), learner, BATCH, CPU) in [
+    assert probe.choose(params(), learner, BATCH, CPU, 100) in [
         Arithmetic(precision, layout)
         for precision in ("float32", "bfloat16")
         for layout in ("contiguous", "channels_last")
@@ -71,14 +72,64 @@ def test_a_choice_is_measured_once_and_then_remembered(learner, memory):
 
 def test_measuring_moves_no_weight(learner):
     before = {name: weights.clone() for name, weights in learner.state_dict().items()}
-    probe.choose(params(), learner, BATCH, CPU)
+    probe.choose(params(), learner, BATCH, CPU, 100)
     assert all(torch.equal(before[name], weights) for name, weights in learner.state_dict().items())
 
 
 def test_a_close_race_goes_to_the_plainer(learner, monkeypatch):
     plain, fancy = Arithmetic("float32", "contiguous"), Arithmetic("bfloat16", "channels_last")
-    for seconds, winner in ((1.10, plain), (1.20, fancy)):
+    for seconds, winner in ((1.02, plain), (1.05, fancy)):
         monkeypatch.setattr(probe, "_race", lambda *_, s=seconds: {plain: s, fancy: 1.0})
         monkeypatch.setattr(probe, "_candidates", lambda *_: [plain, fancy])
         monkeypatch.setattr(probe, "_recall", lambda _: None)
-        assert probe.choose(params(), learner, BATCH, CPU) == winner
+        assert probe.choose(params(), learner, BATCH, CPU, 100) == winner
+
+
+@pytest.mark.parametrize(("steps", "tried"), [(100, False), (100_000, True)])
+def test_compiling_is_tried_where_the_run_is_long_enough(learner, monkeypatch, memory, steps, tried):
+    raced = []
+
+    def race(params, learner, batch, device, candidates):
+        raced.append(candidates)
+        return {each: 0.05 if each.execution == "compiled" else 0.1 for each in candidates}
+
+    monkeypatch.setattr(probe, "_race", race)  # 100 steps of 0.1 s are 10 s, of which 2 % compile nothing
+    chosen = probe.choose(params(), learner, BATCH, CPU, steps)
+    assert chosen == Arithmetic("float32", "contiguous", "compiled" if tried else "eager")
+    assert len(raced) == 1 + tried
+    assert probe.choose(params(), learner, BATCH, CPU, steps) == chosen
+    assert len(raced) == 1 + tried  # remembered
+    assert probe.choose(params(), learner, BATCH, CPU, 100_000).execution == "compiled"  # a longer run tries it later
+
+
+def test_slow_steps_are_tried_on_a_part_of_the_batch():
+    batch = Batch(torch.zeros(64, 8, 8, 1, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64))
+    assert len(probe._affordable(batch, 0.01, 4).targets) == 64
+    assert len(probe._affordable(batch, 2.0, 4).targets) == 26  # 10 s / (3 x 4 x 2 s) of 64
+    assert len(probe._affordable(batch, 1000, 4).targets) == 8
+
+
+def test_what_a_recorded_run_chose_is_taken_again(learner, monkeypatch):
+    monkeypatch.setenv("CONVOY_PROBE_CHOSE", "bfloat16 channels_last compiled")
+    assert probe.choose(params(), learner, BATCH, CPU, 100) == Arithmetic("bfloat16", "channels_last", "compiled")
+    monkeypatch.setenv("CONVOY_PROBE_CHOSE", "bfloat16 channels_last ")  # by a version that knew no compiling
+    assert probe.choose(params(), learner, BATCH, CPU, 100) == Arithmetic("bfloat16", "channels_last", "eager")
+
+
+@pytest.mark.slow
+def test_a_compiled_step_is_the_eager_one(learner):
+    torch.set_num_threads(1)
+    torch.set_deterministic_debug_mode("error")
+    after = []
+    for execution in ("eager", "compiled", "compiled"):
+        machine = Machine.assemble(
+            params(), copy.deepcopy(learner), CPU, Arithmetic("float32", "contiguous", execution), steps=3
+        )
+        machine.learner.train()
+        for number in range(3):
+            machine.set_pace(Pace(0.01))
+            machine.step(BATCH, number, number)
+        after.append(torch.cat([weights.detach().flatten() for weights in machine.learner.parameters()]))
+    torch.set_deterministic_debug_mode("default")
+    assert torch.allclose(after[0], after[1], atol=1e-6)
+    assert torch.equal(after[1], after[2])

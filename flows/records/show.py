@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "torchvision", "timm", "albumentations", "numpy")
 PARTS = ("model", "data", "augment", "loss", "optimizer", "schedule", "task")
-CHOSEN = ("device", "threads", "precision", "memory_format")
+CHOSEN = ("device", "threads", "precision", "memory_format", "execution")
 
 
 def show(name: str, as_json: bool, patch: bool, params: bool) -> None:

@@ -97,7 +97,7 @@ def _clean_tree(project: Path, record: RunRecord) -> Iterator[Path]:
     chosen = record.environment.training
     given = {
         "CONVOY_FLOW_PID": str(os.getpid()),  # a stage ends itself when this process is gone
-        "CONVOY_PROBE_CHOSE": f"{chosen.get('precision', '')} {chosen.get('memory_format', '')}",
+        "CONVOY_PROBE_CHOSE": " ".join(chosen.get(key, "") for key in ("precision", "memory_format", "execution")),
     }
     before = {key: os.environ.get(key) for key in given}
     try:

@@ -27,7 +27,7 @@ class Environment(Options):
     cores: int
     """That this process may use."""
     training: dict[str, Any]
-    """As `train` noted it: device, threads, and the precision and memory format that the probe chose."""
+    """As `train` noted it: device, threads, and what the probe chose."""
 
 
 def current(training: dict[str, Any]) -> Environment:
@@ -36,7 +36,7 @@ def current(training: dict[str, Any]) -> Environment:
     Args:
         training: the notes of the stage `train`.
     """
-    chosen = ("device", "threads", "precision", "memory_format")
+    chosen = ("device", "threads", "precision", "memory_format", "execution")
     return Environment(
         requirements=sha256_of(REQUIREMENTS) if REQUIREMENTS.exists() else "",
         packages=_packages(),

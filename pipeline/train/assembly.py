@@ -18,7 +18,8 @@ from pipeline.policy import Policy
 from pipeline.train.batches import Material, TrainingBatches, mosaic_epochs, plain_batches
 from pipeline.train.checkpoint import Checkpoints, Progress, training_key
 from pipeline.train.learner import Learner, build_learner
-from pipeline.train.loop import Arithmetic, Machine, Score, Validation, validate
+from pipeline.train.loop import Score, Validation, validate
+from pipeline.train.machine import Arithmetic, Machine
 from pipeline.train.orders import epoch_order, known_of
 from pipeline.train.probe import choose
 from pipeline.training import Known
@@ -87,7 +88,7 @@ def _probe(
     params: TrainParams, learner: Learner, batches: TrainingBatches, known: Known, device: torch.device
 ) -> Arithmetic:
     first = batches.epoch(0, 0, epoch_order(params.order, params.seed, 0, params.train.epochs, known))
-    arithmetic = choose(params, learner, next(first), device)
+    arithmetic = choose(params, learner, next(first), device, batches.steps * params.train.epochs)
     first.close()  # type: ignore[attr-defined]
     return arithmetic
 

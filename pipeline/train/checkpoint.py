@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 
 from pipeline.files import code_digest, replacing, write_bytes
 from pipeline.journal import trainings
-from pipeline.train.loop import Arithmetic, Machine
+from pipeline.train.machine import Arithmetic, Machine
 
 GENERATIONS = ("checkpoint.pt", "checkpoint.old.pt")
 LOCK = "lock"

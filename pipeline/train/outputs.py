@@ -19,7 +19,7 @@ from pipeline.journal import read
 from pipeline.params import TrainParams, described
 from pipeline.policy import Policy
 from pipeline.train.checkpoint import Checkpoints, Progress
-from pipeline.train.loop import Machine
+from pipeline.train.machine import Machine
 
 NOTES = Path("out/training")
 

@@ -1,6 +1,7 @@
-"""Choose precision and memory format by trying them, because rules of thumb are wrong.
+"""Choose precision, memory format and compilation by trying them, because rules of thumb are wrong.
 
-(Measured on 2 AVX-512 cores: bfloat16 makes a ResNet-18 step 1.35 times slower than float32.)
+(Measured on 2 AVX-512 cores: bfloat16 makes a ResNet-18 step 1.35 times slower than float32. On 2 cores with matrix
+units, AMX, it makes one twice as fast, and compiling takes 42 s and makes it slower.)
 
 A choice changes the last bits of the weights, so it is remembered for this machine, and every later run of the same
 network on it uses the same one. To carry a choice to another machine, write it into `compute`.
@@ -16,6 +17,7 @@ import platform
 import statistics
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -24,80 +26,133 @@ from pipeline.files import write_json
 from pipeline.params import TrainParams, described
 from pipeline.train.batches import Batch
 from pipeline.train.learner import Learner
-from pipeline.train.loop import Arithmetic, Machine
+from pipeline.train.machine import Arithmetic, Machine
 from pipeline.train_options import ComputeOptions
 
 BUDGET = 10.0
-"""Seconds, at most, but for the one step of each candidate."""
-ROUNDS = 5
+"""Seconds of trying, at most, but for compiling."""
+SHARE = 0.02
+"""Of a run that may be spent on compiling, to see whether that is worth it."""
+COMPILING = 60.0
+"""Seconds that it takes, about: a ResNet-18 on two cores 42."""
+ROUNDS = 9
 CHOSEN = "CONVOY_PROBE_CHOSE"
-MARGIN = 1.15
-"""The plainer one wins unless another is faster by this factor: a close race is no reason to differ."""
+MARGIN = 1.03
+"""The plainer one wins unless another is faster by this factor: a closer race is decided by noise."""
+
+Seconds = dict[Arithmetic, float]
 
 
-def choose(params: TrainParams, learner: Learner, batch: Batch, device: torch.device) -> Arithmetic:
-    """The arithmetic that params fix, or the fastest of what they leave open."""
+class Remembered(NamedTuple):
+    """What an earlier run on this machine chose."""
+
+    arithmetic: Arithmetic
+    seconds: float
+    """Of its step."""
+    compiled: bool
+    """Whether compiling was tried."""
+
+
+def choose(params: TrainParams, learner: Learner, batch: Batch, device: torch.device, steps: int) -> Arithmetic:
+    """The arithmetic that params fix, or the fastest of what they leave open.
+
+    Args:
+        params: of the run.
+        learner: with fresh weights; they are not moved.
+        batch: to try it with.
+        device: to compute on.
+        steps: of the whole training; a long one may try more.
+    """
     candidates = _candidates(params.compute, device)
-    if len(candidates) == 1:
-        return candidates[0]
-    if (given := _given()) in candidates:
-        assert given is not None
+    given = _given()
+    if given is not None and given in [*candidates, *map(_compiled, candidates)]:
         return given
+    if len(candidates) == 1 and params.compute.compile != "auto":
+        return candidates[0]
     memory = _memory(params, batch, device)
-    remembered = _recall(memory)
-    if remembered in candidates:
-        assert remembered is not None
-        return remembered
-    seconds = _race(params, learner, batch, device, candidates)
-    chosen = candidates[0]
-    for arithmetic in candidates[1:]:
-        if seconds[chosen] > MARGIN * seconds[arithmetic]:
-            chosen = arithmetic
-    write_json(memory, {**chosen._asdict(), "seconds": {" ".join(key): value for key, value in seconds.items()}})
-    return chosen
+    known = _recall(memory)
+    if known is None:
+        if len(candidates) == 1 and not _worth_compiling(params, BUDGET / ROUNDS, steps):
+            return candidates[0]
+        seconds = _race(params, learner, batch, device, candidates)
+        known = Remembered(best := _fastest(candidates, seconds), seconds[best], compiled=False)
+        _remember(memory, known, seconds)
+    if params.compute.compile == "auto" and not known.compiled and _worth_compiling(params, known.seconds, steps):
+        pair = [known.arithmetic, _compiled(known.arithmetic)]
+        seconds = _race(params, learner, batch, device, pair)
+        known = Remembered(best := _fastest(pair, seconds), seconds[best], compiled=True)
+        _remember(memory, known, seconds)
+    return known.arithmetic
 
 
 def _given() -> Arithmetic | None:
-    """What whoever reruns a recorded run says that the probe chose then, as `bfloat16 channels_last`."""
+    """What whoever reruns a recorded run says that the probe chose then, as `bfloat16 channels_last eager`."""
     words = os.environ.get(CHOSEN, "").split()
-    return Arithmetic(*words) if len(words) == len(Arithmetic._fields) else None
+    return Arithmetic(*words) if 2 <= len(words) <= len(Arithmetic._fields) else None
 
 
 def _candidates(compute: ComputeOptions, device: torch.device) -> list[Arithmetic]:
-    """The plain one first."""
+    """The plain one first; all of them compiled, if params say so, and else none."""
     precisions = ["float32", "bfloat16"] + (["float16"] if device.type == "cuda" else [])
     formats = ["contiguous", "channels_last"]
     return [
-        Arithmetic(precision, memory_format)
+        Arithmetic(precision, memory_format, "compiled" if compute.compile == "on" else "eager")
         for precision in ([compute.precision] if compute.precision != "auto" else precisions)
         for memory_format in ([compute.memory_format] if compute.memory_format != "auto" else formats)
     ]
 
 
+def _compiled(arithmetic: Arithmetic) -> Arithmetic:
+    return arithmetic._replace(execution="compiled")
+
+
+def _worth_compiling(params: TrainParams, seconds: float, steps: int) -> bool:
+    """Whether compiling takes a small share only of a training whose steps take `seconds` each."""
+    return params.compute.compile == "auto" and SHARE * seconds * steps > COMPILING
+
+
+def _fastest(candidates: list[Arithmetic], seconds: Seconds) -> Arithmetic:
+    chosen = candidates[0]
+    for arithmetic in candidates[1:]:
+        if seconds[chosen] > MARGIN * seconds[arithmetic]:
+            chosen = arithmetic
+    return chosen
+
+
 def _race(
     params: TrainParams, learner: Learner, batch: Batch, device: torch.device, candidates: list[Arithmetic]
-) -> dict[Arithmetic, float]:
-    """Median seconds of a step of each candidate; infinite where it fails."""
-    machines, seconds = {}, {}
+) -> Seconds:
+    """Seconds of a step of each candidate, in the median; infinite where it fails.
+
+    Where steps are slow, all take a part of the batch, and the seconds are those of a whole one, estimated.
+    """
+    machines: dict[Arithmetic, Machine] = {}
+    spent: dict[Arithmetic, list[float]] = {}
+    part, began = batch, time.perf_counter()
     for arithmetic in candidates:
         try:
             machine = Machine.assemble(params, copy.deepcopy(learner).to(device), device, arithmetic, steps=1)
             machine.learner.train()
-            _timed(machine, batch)  # the first step allocates and picks kernels
-            machines[arithmetic] = machine
-            seconds[arithmetic] = [_timed(machine, batch)]
-        except (
-            RuntimeError,
-            NotImplementedError,
-            UserError,
-        ):  # no such kernel on this device, or an optimizer that objects
-            seconds[arithmetic] = [float("inf")]
-    ends = time.perf_counter() + BUDGET - sum(map(sum, (times for times in seconds.values() if times[0] < BUDGET)))
+            first = _timed(machine, part)  # allocates, picks kernels, compiles
+            if not machines and arithmetic.execution == "eager":
+                part = _affordable(batch, first, len(candidates))
+            machines[arithmetic], spent[arithmetic] = machine, [_timed(machine, part)]
+        except (RuntimeError, NotImplementedError, UserError):  # no such kernel here, or an optimizer that objects
+            spent[arithmetic] = [float("inf")]
+    ends = began + BUDGET if all(each.execution == "eager" for each in candidates) else time.perf_counter() + BUDGET
     for _ in range(ROUNDS - 1):  # in turn, so that a slow moment of the machine hits all alike
         for arithmetic, machine in machines.items():
-            if time.perf_counter() < ends and seconds[arithmetic][0] < 3 * min(map(min, seconds.values())):
-                seconds[arithmetic].append(_timed(machine, batch))
-    return {arithmetic: statistics.median(times) for arithmetic, times in seconds.items()}
+            if time.perf_counter() < ends and spent[arithmetic][0] < 3 * min(map(min, spent.values())):
+                spent[arithmetic].append(_timed(machine, part))
+    whole = len(batch.targets) / len(part.targets)
+    return {arithmetic: statistics.median(times) * whole for arithmetic, times in spent.items()}
+
+
+def _affordable(batch: Batch, seconds: float, candidates: int) -> Batch:
+    """As many pictures of a batch as can be tried three times with each candidate; a step of all takes `seconds`."""
+    share = min(1.0, BUDGET / (3 * candidates * seconds))
+    count = max(min(8, len(batch.targets)), int(share * len(batch.targets)))
+    return Batch(batch.pictures[:count], batch.targets[:count])
 
 
 def _timed(machine: Machine, batch: Batch) -> float:
@@ -122,9 +177,18 @@ def _memory(params: TrainParams, batch: Batch, device: torch.device) -> Path:
     return home / "convoy" / "probe" / f"{key}.json"
 
 
-def _recall(memory: Path) -> Arithmetic | None:
+def _remember(memory: Path, known: Remembered, seconds: Seconds) -> None:
+    tried = {" ".join(arithmetic): value for arithmetic, value in seconds.items()}
+    write_json(
+        memory,
+        {**known.arithmetic._asdict(), "step": known.seconds, "compiling_tried": known.compiled, "seconds": tried},
+    )
+
+
+def _recall(memory: Path) -> Remembered | None:
     try:
         noted = json.loads(memory.read_text())
-        return Arithmetic(noted["precision"], noted["memory_format"])
+        arithmetic = Arithmetic(*(str(noted[field]) for field in Arithmetic._fields))
+        return Remembered(arithmetic, float(noted["step"]), bool(noted["compiling_tried"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -46,5 +46,6 @@ def keep_best(training: Training, bundle: Path, notes: Path) -> None:
     write_notes(notes, training.checkpoints, progress, machine, params.task.score)
     print(
         f"train: kept epoch {progress.best_epoch + 1} of {progress.epoch}, {machine.parameters():,} parameters, "
-        f"{machine.arithmetic.precision}, {machine.arithmetic.memory_format}"
+        f"{machine.arithmetic.precision}, {machine.arithmetic.memory_format}, "
+        f"{machine.arithmetic.execution}"
     )
