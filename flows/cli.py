@@ -17,9 +17,12 @@ from flows.decisions import commands as decisions
 from flows.export import export
 from flows.faces import commands as faces
 from flows.inspect import inspect
+from flows.profile import profile
 from flows.records.commands import COMMANDS
 from flows.schedule import commands
+from flows.tune import app as tune
 from pipeline.errors import UserError
+from pipeline.files import full
 
 INTERRUPTED = 130
 
@@ -47,6 +50,7 @@ A run that is stopped or killed goes on where it was: `convoy run` again. When s
 
 app.add_typer(commands.app, name="schedule")
 app.add_typer(faces.app, name="faces")
+app.add_typer(tune, name="tune")
 
 
 @app.command()
@@ -68,6 +72,14 @@ def run(
         str, typer.Option("--ref", metavar="COMMIT", help="With --isolated: run this branch, tag or commit.")
     ] = "",
     push: Annotated[bool, typer.Option("--push", help="Push data and models to the DVC remote.")] = False,
+    resume: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            help="Of a training that was begun with other threads, libraries or device: `anyway`, go on; `anew`, start "
+            "over.",
+        ),
+    ] = "",
 ) -> None:
     """Bring everything up to date: the model, its record in MLflow, and the champion.
 
@@ -83,18 +95,20 @@ def run(
     root = settings.enter_project()
     if ref and not isolated:
         raise UserError("--ref says what to run in a tree of its own: add --isolated.")
+    if resume not in ("", "anyway", "anew"):
+        raise UserError(f"--resume {resume}: it is `anyway`, to go on with other bits, or `anew`, to start over.")
     from flows.edits import combinations
     from flows.isolated import Wish, run_isolated, run_queue
     from flows.schedule.request import Request
 
-    queue = combinations(assignments or [])
+    queue, wish = combinations(assignments or []), Wish(ref, params, push, resume)
     if len(queue) > 1:
-        raise typer.Exit(run_queue(root, Wish(ref, params, push), queue))
+        raise typer.Exit(run_queue(root, wish, queue))
     if isolated:
-        raise typer.Exit(run_isolated(root, Wish(ref, params, push), queue[0]))
+        raise typer.Exit(run_isolated(root, wish, queue[0]))
 
     try:
-        show(run_flow(root, Request.model_validate({"set": queue[0], "push": push}), params))
+        show(run_flow(root, Request.model_validate({"set": queue[0], "push": push, "resume": resume}), params))
     except KeyboardInterrupt:
         print("Stopped; nothing that was done is lost, and `convoy run` goes on from there.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
@@ -167,7 +181,7 @@ def predict(
     show_predictions(pictures, Asked(json, draw))
 
 
-for command in (*COMMANDS, *decisions.COMMANDS, account, inspect, export):
+for command in (*COMMANDS, *decisions.COMMANDS, account, inspect, export, profile):
     app.command()(command)
 
 
@@ -186,6 +200,11 @@ def main() -> None:
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(error.status)
+    except Exception as error:
+        if not (words := full(error)):
+            raise
+        print(f"Cannot write: {words}. Make room, then run the same command again; nothing is lost.", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,13 @@ class Wish:
     params: Path | None
     """A file whose text takes the place of params.yaml."""
     push: bool
+    resume: str = ""
+    """Of a training that was begun elsewhere, see `flows.schedule.request.Request`."""
+
+    @property
+    def options(self) -> list[str]:
+        """As `convoy run` takes them."""
+        return [*["--push"] * self.push, *(["--resume", self.resume] if self.resume else [])]
 
 
 def run_isolated(project: Path, wish: Wish, assignments: Sequence[str]) -> int:
@@ -40,7 +47,7 @@ def run_isolated(project: Path, wish: Wish, assignments: Sequence[str]) -> int:
     """
     patch = "" if wish.ref else _changes(project)
     return run_in_tree(
-        project, wish.ref or "HEAD", patch, lambda: change_params(assignments, wish.params), ["--push"] * wish.push
+        project, wish.ref or "HEAD", patch, lambda: change_params(assignments, wish.params), wish.options
     )
 
 

@@ -39,6 +39,7 @@ from pipeline.dataset import Dataset
 from pipeline.door import load
 from pipeline.errors import UserError
 from pipeline.files import DATASET, in_worktree
+from pipeline.host import RESUME
 from pipeline.params import Named, Params
 from pipeline.registry import attempts, champion, decisions, experiment, slices
 from pipeline.registry.cases import Case
@@ -71,6 +72,8 @@ def retrain(request: Request = BY_HAND) -> Any:
         Stopped: the run was interrupted.
     """
     os.environ["CONVOY_FLOW_PID"] = str(os.getpid())  # a stage ends itself when this process is gone
+    if request.resume:
+        os.environ[RESUME] = request.resume
     params = load(Params)
     with logs.kept(flow_run.id), beating(flow_run.id):
         try:

@@ -5,7 +5,6 @@ A mistake that the user can mend ends with its words and status 1; an interrupti
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import sys
@@ -16,12 +15,14 @@ from pathlib import Path
 
 from pipeline import interrupts
 from pipeline.errors import UserError
-from pipeline.files import DATASET, STATE
+from pipeline.files import DATASET, STATE, explained, full
 from pipeline.progress import copied
 
 EXIT_MISTAKE = 1
 DEVICE_LOCK = "CONVOY_DEVICE_LOCK"
 """Variable by which a flow names a lock file that its stages hold beside their own."""
+PROCESSES = ".processes"
+"""What the name of a lock ends with that the processes of a stage share, if it has several."""
 EXIT_DEFECT = 70
 """Neither a mistake of the user nor an interruption: whoever runs stages may try it again."""
 
@@ -45,15 +46,25 @@ def augment() -> None:
 
 
 def train() -> None:
-    from pipeline.bundle import BUNDLE
-    from pipeline.dataset import Dataset
     from pipeline.door import load
     from pipeline.params import TrainParams
+    from pipeline.train.processes.place import Place, place
+
+    params = load(TrainParams)
+    if params.compute.processes > 1 and not place():
+        from pipeline.train.processes.fitting import check
+        from pipeline.train.processes.launch import together
+
+        check(params, Place(0, params.compute.processes))
+        return together("train", params.compute.processes)
+
+    from pipeline.bundle import BUNDLE
+    from pipeline.dataset import Dataset
     from pipeline.policy import Policy
     from pipeline.train.outputs import NOTES
     from pipeline.train.stage import run
 
-    run(load(TrainParams), Dataset.open(), Policy.open(), BUNDLE, NOTES)
+    return run(params, Dataset.open(), Policy.open(), BUNDLE, NOTES)
 
 
 def evaluate() -> None:
@@ -76,43 +87,41 @@ STAGES: dict[str, Callable[[], object]] = {
 
 def main(arguments: list[str]) -> int:
     """Run one stage in the current folder; the exit status."""
+    from pipeline.train.processes.place import leave_word, place
+
     if len(arguments) != 1 or arguments[0] not in STAGES:
         print(f"Usage: python -m pipeline {{{'|'.join(STAGES)}}}", file=sys.stderr)
         return 2
     interrupts.listen()
     with copied():
-        return _run(arguments[0])
+        status, words = _ending(arguments[0])
+        if words and place():
+            leave_word(words)
+        elif words:
+            print(words, file=sys.stderr)
+    return status
 
 
-def _run(stage: str) -> int:
+def _ending(stage: str) -> tuple[int, str]:
+    """Run a stage; the exit status, and what there is to say about it."""
+    from pipeline.train.processes.place import EXIT_LEFT_ALONE, Ended, left_alone, place
+
     try:
-        with alone():
+        with beside() if place() else alone():
             STAGES[stage]()
     except UserError as error:
-        print(error, file=sys.stderr)
-        return EXIT_MISTAKE
+        return EXIT_MISTAKE, str(error)
     except interrupts.Interrupted as stopped:
-        print(stopped, file=sys.stderr)
-        return interrupts.EXIT_CODE
+        return interrupts.EXIT_CODE, str(stopped)
+    except Ended as ended:
+        return ended.status, str(ended)
     except KeyboardInterrupt:
-        print(f"{stage}: stopped; nothing half-written is left.", file=sys.stderr)
-        return interrupts.EXIT_CODE
+        return interrupts.EXIT_CODE, f"{stage}: stopped; nothing half-written is left."
     except Exception as error:
-        if full := _full(error):
-            print(f"{stage}: cannot write: {full}. Make room, then run again; nothing is lost.", file=sys.stderr)
-            return EXIT_MISTAKE
-        traceback.print_exc()
-        return EXIT_DEFECT
-    return interrupts.EXIT_CODE if interrupts.asked() else 0
-
-
-def _full(error: BaseException | None) -> str | None:
-    """The system's words where a full disk, a quota or a limit is behind an error, however it is wrapped."""
-    while error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
-            return os.strerror(error.errno)
-        error = error.__cause__ or error.__context__
-    return None
+        if words := full(error):
+            return EXIT_MISTAKE, f"{stage}: cannot write: {words}. Make room, then run again; nothing is lost."
+        return EXIT_LEFT_ALONE if left_alone() else EXIT_DEFECT, traceback.format_exc().rstrip()
+    return interrupts.EXIT_CODE if interrupts.asked() else 0, ""
 
 
 @contextmanager
@@ -120,12 +129,11 @@ def alone() -> Iterator[None]:
     """Let one stage at a time work in this folder; the kernel frees the lock of one that is killed.
 
     A flow names a second lock, of the device that it computes on: a stage that outlives its killed flow by a moment
-    holds it, and that of the next flow waits.
+    holds it, and that of the next flow waits. Likewise for the processes of a stage that outlive it: see `beside`.
     """
     STATE.mkdir(exist_ok=True)
-    of_device = os.environ.get(DEVICE_LOCK)
     with ExitStack() as held:
-        for path in (STATE / "stage.lock", *([Path(of_device)] if of_device else [])):
+        for path in _locks():
             lock = held.enter_context(path.open("a+"))
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -134,9 +142,28 @@ def alone() -> Iterator[None]:
                 print(f"Another stage is at work here (process {lock.read().strip()}); waiting for it.", flush=True)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+            process = str(os.getpid()).encode()
+            try:
+                os.write(lock.fileno(), process)
+            except OSError as error:
+                raise explained(error, path, len(process)) from error
+            with path.with_suffix(PROCESSES).open("a") as theirs:
+                fcntl.flock(theirs, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def beside() -> Iterator[None]:
+    """Work as one of the processes of a stage, which holds its locks for all of them as long as it lives itself."""
+    with ExitStack() as held:
+        for path in _locks():
+            fcntl.flock(held.enter_context(path.with_suffix(PROCESSES).open("a")), fcntl.LOCK_SH)
+        yield
+
+
+def _locks() -> list[Path]:
+    of_device = os.environ.get(DEVICE_LOCK)
+    return [STATE / "stage.lock", *([Path(of_device)] if of_device else [])]
 
 
 if __name__ == "__main__":

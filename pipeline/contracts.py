@@ -27,7 +27,7 @@ from pipeline.answering import Answers, Marks
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
 
 SPLITS = ("train", "val", "test")
 
@@ -50,6 +50,11 @@ class Target(StrEnum):
     def located(self) -> bool:
         """Whether it lies somewhere in the picture, moves with its pixels, and asks for all of them."""
         return self in (Target.POINTS, Target.OBJECTS, Target.INSTANCES, Target.MASK)
+
+    @property
+    def one_class(self) -> bool:
+        """Whether it is one class of each image."""
+        return self in (Target.LABEL, Target.GRADE, Target.IDENTITY)
 
     @property
     def named(self) -> tuple[str, str]:
@@ -312,6 +317,17 @@ class TaskConfig(Options):
         """The network with what else turns what it learns into what it answers, as part of it."""
         return network
 
+    pools: ClassVar[bool] = True
+    """Whether the answers of several networks have a mean."""
+
+    def pool(self, info: Any) -> Callable[[Tensor], Tensor]:
+        """From the answers of n networks, [n, B, ...], to one of them all, [B, ...]: see `pipeline.pooling`.
+
+        Args:
+            info: `dataset.DatasetInfo`.
+        """
+        raise NotImplementedError
+
     @property
     def undecided(self) -> bool:
         """Whether `tuned` has anything to choose; the validation split is answered once more for it."""
@@ -477,6 +493,11 @@ class PolicyConfig(Options):
     def mosaic(self) -> float:
         """The share of training pictures that are put together from four: see `pipeline.mosaics`."""
         return 0.0
+
+    @property
+    def alternates(self) -> bool:
+        """Whether pictures are mirrored left to right in every other epoch, and not by chance in each."""
+        return False
 
     @abstractmethod
     def transforms(self, located: bool) -> list[Transform]:

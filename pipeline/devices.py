@@ -7,6 +7,7 @@ import os
 import torch
 
 from pipeline.errors import UserError
+from pipeline.host import cores
 
 # cuBLAS reads this when it starts; without it, deterministic matrix products are refused.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -45,8 +46,7 @@ def set_up(wanted: str, threads: int) -> torch.device:
     this process may use.
     """
     device = pick(wanted)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or cores)
+    torch.set_num_threads(threads or cores())
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler first: 1.9 s
     torch.backends.cudnn.benchmark = False
     return device

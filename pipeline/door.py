@@ -5,6 +5,7 @@ Below the door nobody reads YAML or checks a range again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -180,4 +181,35 @@ def _clashes(params: Params) -> list[Problem]:
             f"task.score is {task.score!r}, but no metric of that name scores {task.learns}."
             f"{did_you_mean(task.score, valid)} pipeline/metrics/ has: {', '.join(valid)}."
         )
-    return [Problem("the parts together", text) for text in texts]
+    return [Problem("the parts together", text) for text in [*texts, *_clashes_of_training(params)]]
+
+
+def _clashes_of_training(params: Params) -> Iterator[str]:
+    """Where what is learnt does not fit the way in which it is trained."""
+    task, order, mixing, options, size = params.task, params.order, params.mixing, params.train, params.augment.size
+    if order.by_class and not task.learns.one_class:
+        yield (
+            f"order {part_name(order)!r} goes by the class of each picture, but task {part_name(task)!r} learns "
+            f"{task.learns}; set order to shuffled."
+        )
+    if task.learns not in mixing.takes:
+        fitting = [name for name in names("mixings") if task.learns in config_class("mixings", name).takes]  # type: ignore[attr-defined]
+        yield (
+            f"mixing {part_name(mixing)!r} does not blend {task.learns}, which task {part_name(task)!r} learns; set "
+            f"mixing to {' or '.join(fitting)}."
+        )
+    if options.first_size >= size:
+        yield (
+            f"train.first_size is {options.first_size}, but pictures grow to augment.size, which is {size}; set less, "
+            "or 0 to have all epochs see that size."
+        )
+    elif options.first_size and task.learns.located:
+        yield (
+            f"train.first_size is {options.first_size}, but task {part_name(task)!r} learns where things are, and "
+            "those places do not shrink with the picture; set it to 0."
+        )
+    if params.ensemble.members > 1 and params.ensemble.join == "average" and not task.pools:
+        yield (
+            f"ensemble.join is 'average', but answers of task {part_name(task)!r} have no mean: {task.needs[0]}. Set "
+            "ensemble.join to soup, or ensemble.members to 1."
+        )

@@ -2,17 +2,19 @@
 
 Register, gate, decide, promote and rollback write to several stores that no transaction spans. Each place where one
 has been written and the next has not is a point here; `tests/test_failpoints.py` ends a process by SIGKILL at every
-one and starts anew. Unset, the variable costs a look at the environment.
+one and starts anew. So are those of a training between its files, for `tests/test_resume.py`. Unset, the variable
+costs a look at the environment.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from enum import IntEnum, auto
 
 VARIABLE = "CONVOY_FAIL_POINT"
-"""Number of the point at which this process kills itself."""
+"""Number of the point at which this process kills itself: `3`; or, the fifth time that it comes there, `3:5`."""
 
 
 class Point(IntEnum):
@@ -60,7 +62,40 @@ class Point(IntEnum):
     """The attempt is not finished yet."""
 
 
-def passing(point: Point) -> None:
+class TrainingPoint(IntEnum):
+    """As `Point`, of a training."""
+
+    STEPS_NOTED = 101
+    """Journal and log of what was seen have steps that no checkpoint has."""
+    CHECKPOINT_BEGUN = auto()
+    """A checkpoint lies under its temporary name, not flushed."""
+    CHECKPOINT_WRITTEN = auto()
+    """It is whole, and the one before it has its name."""
+    CHECKPOINT_SHIFTED = auto()
+    """The one before it is the older one; none has the newer one's name."""
+    CHECKPOINT_NAMED = auto()
+    """Weights of epochs that are not the best any more are still there."""
+    BEST_KEPT = auto()
+    """No checkpoint says that this epoch is the best."""
+    EPOCH_NOTED = auto()
+    """The journal has an epoch that no checkpoint has."""
+    EPOCHS_DONE = auto()
+    """All is learnt, and no output is written."""
+    MODEL_WRITTEN = auto()
+    """The notes are not written."""
+    NOTES_WRITTEN = auto()
+    """The training's folder does not say that all is done."""
+
+
+_passed: Counter[IntEnum] = Counter()
+
+
+def passing(point: Point | TrainingPoint) -> None:
     """Die here if the environment says so."""
-    if os.environ.get(VARIABLE) == str(point.value):
+    wanted = os.environ.get(VARIABLE)
+    if not wanted:
+        return
+    _passed[point] += 1
+    number, _, time = wanted.partition(":")
+    if number == str(point.value) and _passed[point] >= int(time or 1):
         os.kill(os.getpid(), signal.SIGKILL)

@@ -6,13 +6,22 @@ import errno
 import hashlib
 import json
 import os
+import re
+import resource
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipeline.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk, a quota and a limit that leave no room."""
+
+TEMPORARY = re.compile(r"^\.(.+)\.tmp$")
+"""The name of a folder until it is whole; see `replacing_folder`."""
 
 DATASET = Path("out/dataset")
 """What `ingest` leaves. It stands here, so that finding nothing to do costs no import of pyarrow."""
@@ -43,8 +52,12 @@ def shared() -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, needed: int = 0) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; on success it is flushed to disk and takes that name.
+
+    Args:
+        path: of the file.
+        needed: bytes that it will have, if they are known.
 
     Raises:
         UserError: the disk is full; `path` is as it was.
@@ -59,14 +72,66 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise explained(error, path) from error
+        raise explained(error, path, needed) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def creating(path: Path, needed: int = 0) -> Iterator[BinaryIO]:
+    """Open a new file in a folder that is itself temporary, as `replacing_folder` gives it.
+
+    Args:
+        path: of the file.
+        needed: bytes that it will have, if they are known.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    try:
+        with path.open("wb") as file:
+            yield file
+    except OSError as error:
+        raise explained(error, path, needed) from error
+
+
+class Grown:
+    """A file that grows at its end: what is added is there whole, or not at all."""
+
+    def __init__(self, path: Path, end: int) -> None:
+        """Open it, and cut off what is after byte `end`."""
+        self._path, self._end = path, end
+        self._file = path.open("ab", buffering=0)
+        self._file.truncate(end)
+
+    def add(self, data: bytes) -> None:
+        """Append.
+
+        Raises:
+            UserError: the disk is full; the file is as it was.
+        """
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._file.write(left) or 0 :]
+        except OSError as error:
+            self._file.truncate(self._end)
+            raise explained(error, self._path, self._end + len(data)) from error
+        self._end += len(data)
+
+    def cut(self, end: int) -> None:
+        """Remove what is after byte `end`."""
+        self._file.truncate(end)
+        self._end = end
+
+    def close(self) -> None:
+        """Close it."""
+        self._file.close()
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Replace `path` by `data`."""
-    with replacing(path) as file:
+    with replacing(path, len(data)) as file:
         file.write(data)
 
 
@@ -122,6 +187,15 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sync_file(path: Path) -> None:
+    """Make what was written to a file survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
@@ -131,12 +205,47 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def explained(error: OSError, path: Path) -> Exception:
-    """A full disk in words that say where and what next; any other error as it is."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        free = shutil.disk_usage(path.parent).free
-        return UserError(
-            f"No room to write {path}: {free / 1e6:.0f} MB are free there. Nothing half-written is left; "
-            "free some space and run the same command again."
-        )
-    return error
+def explained(error: OSError, path: Path, needed: int = 0) -> Exception:
+    """A full disk in words that say where, how much and what next; any other error as it is.
+
+    Args:
+        error: of writing.
+        path: that was to be written.
+        needed: bytes of that file, if they are known.
+    """
+    if error.errno not in FULL:
+        return error
+    path = Path(*(TEMPORARY.sub(r"\1", part) for part in path.parts))
+    wanted = f"it needs {needed:,} bytes, and " if needed else ""
+    return UserError(
+        f"No room to write {path}: {wanted}{_room(error.errno, path)}. Nothing half-written is left; "
+        "make room and run the same command again."
+    )
+
+
+def full(error: BaseException | None) -> str:
+    """The system's words where a full disk, a quota or a limit is behind an error, however wrapped; else nothing."""
+    while error:
+        if isinstance(error, OSError) and error.errno in (*FULL, errno.EROFS):
+            return f"{os.strerror(error.errno)}{f': {error.filename}' if error.filename else ''}"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def explained_database(error: sqlite3.Error, path: Path) -> UserError | None:
+    """A full disk under a SQLite file in words, as `explained` has them; None: it is another error."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE):
+        return None
+    limited = resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
+    told = explained(OSError(errno.EFBIG if limited else errno.ENOSPC, ""), path)
+    assert isinstance(told, UserError)
+    return told
+
+
+def _room(number: int, path: Path) -> str:
+    if number == errno.EFBIG:
+        return f"no file may have more than {resource.getrlimit(resource.RLIMIT_FSIZE)[0]:,} bytes here (ulimit -f)"
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    free = f"{shutil.disk_usage(place).free:,} are free there"
+    return f"{free}, but your quota is used up" if number == errno.EDQUOT else free

@@ -35,8 +35,9 @@ def regions(frame: Frame, width: int, height: int, side: int) -> list[Region]:
         tile = frame.tile or side
         columns, rows = (_starts(length, tile, frame.overlap) for length in (width, height))
         return [Region(x, y, x + tile, y + tile) for y in rows for x in columns]
-    half = min(width, height) / 2
-    return [Region(width / 2 - half, height / 2 - half, width / 2 + half, height / 2 + half)]
+    shorter = min(width, height)
+    left, top = (width - shorter) // 2, (height - shorter) // 2
+    return [Region(left, top, left + shorter, top + shorter)]
 
 
 def views(frame: Frame, sizes: np.ndarray, side: int) -> Views:

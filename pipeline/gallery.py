@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.errors import UserError, did_you_mean
-from pipeline.files import shared
+from pipeline.files import explained_database, shared
 
 NAME = "faces.db"
 LONGEST = 100
@@ -192,6 +192,8 @@ def _open(make: bool = False) -> Iterator[sqlite3.Connection]:
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise UserError(f"Another command works on the gallery in {path}. Try again once it has ended.") from error
+        if full := explained_database(error, path):
+            raise full from error
         raise UserError(
             f"The gallery in {path} cannot be used: {error}. Put it back from a copy, or remove it and enrol anew."
         ) from error

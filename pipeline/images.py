@@ -8,16 +8,17 @@ resolved, transparency lies on white, CMYK becomes RGB, and of an animation the 
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import NamedTuple
 
 import numpy as np
 import PIL
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-PILLOW = PIL.__version__
 MAX_SIDE = 30_000
 MAX_PIXELS = 200_000_000
 MAX_SHOWN = 50_000_000
@@ -43,6 +44,11 @@ class Facts(NamedTuple):
     grey: bool
     look: bytes = b""
     """Its grey levels at 16 x 16, row by row: LOOK bytes."""
+
+
+def libraries() -> str:
+    """The versions of those that pixels come from."""
+    return " ".join([PIL.__version__, *(version(name) for name in ("opencv-python-headless", "torch"))])
 
 
 def examine(data: bytes) -> Facts:
@@ -73,6 +79,33 @@ def decode(data: bytes, channels: int) -> np.ndarray:
         ImageError: empty, no picture, damaged, truncated, or too large.
     """
     return _settled(_open(data), channels)
+
+
+def decode_accepted(data: bytes, channels: int) -> np.ndarray:
+    """The pixels of a picture that `examine` has accepted: those of `decode`, and of plain JPEG files in half the time.
+
+    OpenCV decodes these, by the same libjpeg-turbo, straight into RGB (500 x 375 pixels: 0.6 ms of a core instead of
+    1.2, as Pillow goes by four bytes a pixel). Of what nobody has examined it would read damaged files as well.
+
+    Args:
+        data: the encoded bytes.
+        channels: C, 1 for grey or 3 for RGB.
+
+    Returns:
+        uint8 [H, W, C].
+
+    Raises:
+        ImageError: as `decode`.
+    """
+    size = _plain_jpeg(data, channels)
+    if size:
+        import cv2
+
+        kind = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), kind | cv2.IMREAD_IGNORE_ORIENTATION)
+        if pixels is not None and pixels.shape[1::-1] == size:
+            return pixels.reshape(size[1], size[0], channels)
+    return decode(data, channels)
 
 
 def values(data: bytes) -> np.ndarray:
@@ -121,15 +154,39 @@ def cut(pixels: np.ndarray, region: Sequence[float], side: int) -> np.ndarray:
     # Whole pixels of the square only: the last one may lie in the picture by a part, and would shift all others.
     shown = (_whole((width - x1) * across, side), _whole((height - y1) * down, side))
     box = (x1, y1, min(x1 + shown[0] / across, float(width)), min(y1 + shown[1] / down, float(height)))
-    picture = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
-    resized = np.asarray(picture.resize(shown, Image.Resampling.BILINEAR, box=box)).reshape(
-        shown[1], shown[0], channels
-    )
+    whole = x1 == int(x1) and y1 == int(y1)
+    if whole and across == down == 1:
+        resized = pixels[int(y1) : int(y1) + shown[1], int(x1) : int(x1) + shown[0]]
+    elif whole and max(across, down) <= 1:
+        resized = _shrunk(pixels, box, shown)
+    else:
+        picture = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+        resized = np.asarray(picture.resize(shown, Image.Resampling.BILINEAR, box=box)).reshape(*shown[::-1], channels)
     if shown == (side, side):
         return resized
     square = np.full((side, side, channels), GREY, np.uint8)
     square[: shown[1], : shown[0]] = resized
     return square
+
+
+def _shrunk(pixels: np.ndarray, box: tuple[float, float, float, float], shown: tuple[int, int]) -> np.ndarray:
+    """A box that begins at a whole pixel, smaller: by torch's kernel for bytes, Pillow's method in vector instructions.
+
+    From 375 x 375 to 256 x 256 in colour it takes 0.4 ms of a core, and Pillow 1.0. Where there is nothing to gain,
+    because a small picture is enlarged, Pillow does it: importing torch takes a second.
+    """
+    import torch
+
+    left, top, right, bottom = (math.ceil(place - 1e-6) for place in box)
+    seen = torch.from_numpy(np.array(pixels[top:bottom, left:right], order="C")).permute(2, 0, 1)[None]
+    # A scale that falls short by rounding would lose the last pixel.
+    factors = tuple(
+        min(1.0, length / (end - start) * (1 + 1e-6))
+        for length, start, end in ((shown[1], box[1], box[3]), (shown[0], box[0], box[2]))
+    )
+    smaller = torch.nn.functional.interpolate(seen, scale_factor=factors, mode="bilinear", antialias=True)
+    kept: np.ndarray = smaller[0, :, : shown[1], : shown[0]].permute(1, 2, 0).numpy()
+    return kept
 
 
 def _whole(length: float, side: int) -> int:
@@ -177,6 +234,20 @@ def thumbnail(data: bytes, channels: int, side: int) -> tuple[bytes, str]:
     picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=3.0)
     picture.save(out, format="JPEG", quality=85)
     return out.getvalue(), "image/jpeg"
+
+
+def _plain_jpeg(data: bytes, channels: int) -> tuple[int, int] | None:
+    """Width and height of a JPEG file that is stored upright and either in grey or, if colours are wanted, in colour.
+
+    Of colours Pillow and OpenCV make different greys, and nothing but orientation and mode is settled for a JPEG file.
+    """
+    try:
+        picture = Image.open(io.BytesIO(data), formats=("JPEG",))  # the header alone
+        upright = picture.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    except Exception:  # `decode` says what is wrong
+        return None
+    plain = picture.format == "JPEG" and picture.mode in (("L",) if channels == 1 else ("L", "RGB"))
+    return picture.size if upright and plain else None
 
 
 def _open(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:

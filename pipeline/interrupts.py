@@ -15,6 +15,9 @@ EXIT_CODE = 130
 GRACE_SECONDS = 20.0
 """What an orphan gets to reach a safe point."""
 
+STAGE = "CONVOY_STAGE_PID"
+"""Variable by which a stage that starts processes of its own tells them who their parent is."""
+
 _asked: set[int] = set()
 _safe_points = threading.Event()
 
@@ -50,8 +53,9 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 def _parents() -> list[int]:
     """Processes without which this one is an orphan: its parent and the flow, which a shell may stand between."""
-    flow = os.environ.get("CONVOY_FLOW_PID", "")
-    return [os.getppid(), *([int(flow)] if flow.isdigit() else [])]
+    flow, stage = os.environ.get("CONVOY_FLOW_PID", ""), os.environ.get(STAGE, "")
+    parent = int(stage) if stage.isdigit() else os.getppid()  # which may have ended before this line
+    return [parent, *([int(flow)] if flow.isdigit() else [])]
 
 
 def _watch(parents: list[int]) -> None:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.files import STATE, shared, write_text
+from pipeline.files import STATE, Grown, shared, write_text
 
 POINTER = STATE / "train" / "current"
 """Names the folder in `trainings()` of the training that is at work in this tree, or was last."""
 
 JOURNAL = "journal.jsonl"
+ROLLBACK = "rollback"
+"""The series of rows that take others back: their values are, of some series, the first step that does not count."""
 CLOCK_STEP = 100
 """Milliseconds by which the time of a file may run behind."""
 
@@ -28,7 +31,7 @@ class Row(NamedTuple):
     time: int
     """Milliseconds since 1970."""
     series: str
-    """What `step` counts: `step` or `epoch`."""
+    """What `step` counts: `step`, `gradient` (steps too) or `epoch`; or `ROLLBACK`."""
     step: int
     values: dict[str, float]
 
@@ -61,32 +64,56 @@ def current_since(moment: int) -> Path | None:
 class Journal:
     """An open journal; lines are buffered until `flush`."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open the journal in `folder` and point to it; a line that a kill cut short is removed."""
+    def __init__(self, folder: Path, begins: Mapping[str, int] | None = None) -> None:
+        """Open the journal in `folder` and point to it; a line that a kill cut short is removed.
+
+        Args:
+            folder: of the training.
+            begins: by series, the step at which what is appended begins, where others come before it.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / JOURNAL
         rows, end = read(path, 0)
         self._last: dict[str, int] = {}
         for row in rows:
-            self._last[row.series] = max(row.step, self._last.get(row.series, -1))
-        self._file = path.open("a", encoding="utf-8")
-        self._file.truncate(end)
+            self._noted(row.series, row.step, row.values)
+        self._file = Grown(path, end)
+        self._unwritten: list[str] = []
+        self._begins = dict(begins or {})
         write_text(POINTER, folder.name)
 
     def append(self, series: str, step: int, values: dict[str, float]) -> None:
         """Note metrics, unless this step of the series is noted already."""
+        step += self._begins.get(series, 0)
+        if series == ROLLBACK:
+            values = {other: first + self._begins.get(other, 0) for other, first in values.items()}
         if step > self._last.get(series, -1):
-            self._last[series] = step
+            self._noted(series, step, values)
             line = {"time": time.time_ns() // 1_000_000, "series": series, "step": step, "values": values}
-            self._file.write(json.dumps(line) + "\n")
+            self._unwritten.append(json.dumps(line) + "\n")
 
     def flush(self) -> None:
-        """Let readers see every line so far."""
-        self._file.flush()
+        """Let readers see every line so far.
+
+        Raises:
+            UserError: the disk is full; the lines that were there still are, and no part of another one.
+        """
+        if self._unwritten:
+            self._file.add("".join(self._unwritten).encode())
+            self._unwritten = []
 
     def close(self) -> None:
         """Flush and close."""
-        self._file.close()
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+
+    def _noted(self, series: str, step: int, values: dict[str, float]) -> None:
+        self._last[series] = max(step, self._last.get(series, -1))
+        if series == ROLLBACK:
+            for other, first in values.items():
+                self._last[other] = min(self._last.get(other, -1), int(first) - 1)
 
 
 def read(path: Path, offset: int) -> tuple[list[Row], int]:
@@ -99,3 +126,15 @@ def read(path: Path, offset: int) -> tuple[list[Row], int]:
         return [], offset
     end = data.rfind(b"\n") + 1
     return [Row(**json.loads(line)) for line in data[:end].splitlines()], offset + end
+
+
+def standing(rows: Iterable[Row]) -> list[Row]:
+    """Those rows that no later one takes back, and none that takes back."""
+    kept: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.series == ROLLBACK:
+            for series, first in row.values.items():
+                kept[series] = [each for each in kept.get(series, []) if each.step < first]
+        else:
+            kept.setdefault(row.series, []).append(row)
+    return [row for of_series in kept.values() for row in of_series]

@@ -41,6 +41,14 @@ class Deciding(nn.Module):
         return self.answer(self.raw(pictures))
 
 
+class Informed(nn.Module):
+    """A part of a network whose first weights come from training pictures. It sees pictures as the network does."""
+
+    @abstractmethod
+    def learn_from(self, pictures: Tensor) -> None:
+        """Take first weights from some training pictures, float32 [N, C, S, S], normalised; on the processor."""
+
+
 def learnt_from(network: nn.Module, pictures: Tensor) -> Any:
     """What the loss takes: of most networks what they answer."""
     return network.raw(pictures) if isinstance(network, Deciding) else network(pictures)

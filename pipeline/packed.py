@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,6 +29,8 @@ KEPT = 8
 """Arrays kept; the ones longest unused beyond that are removed."""
 PADDING = -1.0
 """Class id of rows that hold no object."""
+Squares = Callable[[int, Sequence[int]], Iterator[np.ndarray]]
+"""From a picture and its rows to the squares of those rows, uint8 each."""
 
 
 def views(split: Split, frame: Frame, side: int) -> Views:
@@ -52,26 +54,26 @@ def packed(split: Split, frame: Frame, side: int) -> np.ndarray:
     """
     channels, seen = split.dataset.info.channels, views(split, frame, side)
 
-    def fill(array: np.ndarray, position: int, rows: Sequence[int]) -> None:
-        pixels = images.decode(split.read(position), channels)
-        for row in rows:
-            array[row] = images.cut(pixels, seen.regions[row], side)
+    def squares(position: int, rows: Sequence[int]) -> Iterator[np.ndarray]:
+        pixels = images.decode_accepted(split.read(position), channels)
+        return (images.cut(pixels, seen.regions[row], side) for row in rows)
 
-    key = _key(split.ids, f"pictures {channels} {images.PILLOW}", Path(images.__file__), frame, side)
-    return _cached(key, (len(seen.images), side, side, channels), seen, fill)
+    key = _key(split.ids, f"pictures {channels} {images.libraries()}", Path(images.__file__), frame, side)
+    return _cached(key, (len(seen.images), side, side, channels), seen, squares)
 
 
 def packed_masks(split: Split, frame: Frame, side: int) -> np.ndarray:
     """The masks of a split, as `packed` has its pictures: uint8 [V, P, P], 255 where nothing is said."""
     seen = views(split, frame, side)
 
-    def fill(array: np.ndarray, position: int, rows: Sequence[int]) -> None:
+    def squares(position: int, rows: Sequence[int]) -> Iterator[np.ndarray]:
         mask = masks.decode(split.mask(position))
-        for row in rows:
-            array[row] = frames.mask_into(mask, seen.regions[row], side, masks.VOID)
+        return (frames.mask_into(mask, seen.regions[row], side, masks.VOID) for row in rows)
 
     ids = split.samples.column("mask").to_pylist()
-    return _cached(_key(ids, "masks", Path(frames.__file__), frame, side), (len(seen.images), side, side), seen, fill)
+    return _cached(
+        _key(ids, "masks", Path(frames.__file__), frame, side), (len(seen.images), side, side), seen, squares
+    )
 
 
 def packed_objects(split: Split, frame: Frame, side: int) -> np.ndarray:
@@ -136,16 +138,16 @@ def packed_instances(split: Split, frame: Frame, side: int) -> np.ndarray:
     """
     seen = views(split, frame, side)
 
-    def fill(array: np.ndarray, position: int, rows: Sequence[int]) -> None:
+    def squares(position: int, rows: Sequence[int]) -> Iterator[np.ndarray]:
         painted, labels, areas = _painted(split, position)
         for row in rows:
             scale = float(np.prod(frames.scale(seen.regions[row], side)))
             shown = frames.mask_into(painted, seen.regions[row], side, 0)
-            array[row] = _numbered(shown, labels, areas * scale)
+            yield _numbered(shown, labels, areas * scale)
 
     about = f"instances {split.dataset.info.digest}"
     key = _key(split.ids, about, Path(__file__), frame, side)
-    return _cached(key, (len(seen.images), side, side, 3), seen, fill)
+    return _cached(key, (len(seen.images), side, side, 3), seen, squares)
 
 
 TARGETS: dict[Target, Callable[[Split, Frame, int], np.ndarray]] = {
@@ -212,49 +214,48 @@ def _key(ids: Sequence[str], about: str, code: Path, frame: Frame, side: int) ->
     return digest.hexdigest()[:24]
 
 
-def _cached(
-    key: str, shape: tuple[int, ...], seen: Views, fill: Callable[[np.ndarray, int, Sequence[int]], None]
-) -> np.ndarray:
+def _cached(key: str, shape: tuple[int, ...], seen: Views, squares: Squares) -> np.ndarray:
     """The array of that key; made picture by picture, if it is not there."""
     path = cache() / f"{key}.npy"
     if not path.exists():
-        _make(path, shape, seen, fill)
+        _make(path, shape, seen, squares)
     os.utime(path)
     array: np.ndarray = np.load(path, mmap_mode="r")
     return array
 
 
-def _make(
-    path: Path, shape: tuple[int, ...], seen: Views, fill: Callable[[np.ndarray, int, Sequence[int]], None]
-) -> None:
+def _make(path: Path, shape: tuple[int, ...], seen: Views, squares: Squares) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    size = int(np.prod(shape))
+    size, step = int(np.prod(shape)), int(np.prod(shape[1:]))
     _make_room(path.parent, size)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.npy")
     firsts = np.searchsorted(seen.images, np.arange(len(seen.sizes) + 1))
 
     def work(position: int) -> None:
-        fill(array, position, range(firsts[position], firsts[position + 1]))
+        rows = range(firsts[position], firsts[position + 1])
+        for row, square in zip(rows, squares(position, rows), strict=True):
+            # Written and not assigned in a memory map, whose new pages cost half as much as the decoding.
+            assert os.pwrite(file.fileno(), np.ascontiguousarray(square), start + row * step) == step
 
     try:
-        # Room is claimed first: a disk that fills up under a memory map kills the process with a bus error.
         header = np.lib.format.header_data_from_array_1_0(np.empty((0, *shape[1:]), np.uint8))
         header["shape"] = shape
         with temporary.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), file.tell(), max(1, size))
+            start = file.tell()
+            file.flush()
+            if hasattr(os, "posix_fallocate"):  # room is claimed first: a full disk is told at once
+                os.posix_fallocate(file.fileno(), start, max(1, size))
             else:
-                file.truncate(file.tell() + size)
-        array = np.load(temporary, mmap_mode="r+")
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            with track("packing", len(seen.sizes)) as advance:
-                for _ in pool.map(work, range(len(seen.sizes))):
-                    advance(1)
-        array.flush()
+                file.truncate(start + size)
+            with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+                with track("packing", len(seen.sizes)) as advance:
+                    for _ in pool.map(work, range(len(seen.sizes))):
+                        advance(1)
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise explained(error, path) from error
+        raise explained(error, path, size) from error
     finally:
         temporary.unlink(missing_ok=True)
 

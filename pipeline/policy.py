@@ -31,6 +31,8 @@ class Policy(Options):
     """In Albumentations' own serialised form."""
     mosaic: float = 0
     """Share of training pictures that are put together from four before that."""
+    alternates: bool = False
+    """Whether a picture that is mirrored left to right in an epoch is not in the next; else half are, by chance."""
 
     @property
     def plain(self) -> int:

@@ -73,7 +73,7 @@ class ComputeOptions(Options):
     """Of the forward pass; `auto` measures and takes the fastest."""
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     """`auto` measures and takes the faster."""
-    compile: Literal["auto", "off", "on"] = "auto"
+    compile: Literal["auto", "never", "always"] = "auto"
     """Compile the forward and backward pass; `auto` tries it where the run is long enough to win the time back."""
     threads: int = Field(0, ge=0)
     """Processor threads for computing; 0 takes every core."""

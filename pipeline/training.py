@@ -102,6 +102,8 @@ class MixingConfig(Options):
     """How the pictures of a batch are blended with each other: `pipeline/mixings/<name>.py`."""
 
     takes: ClassVar[frozenset[Target]]
+    blends: ClassVar[bool] = True
+    """Whether it changes any picture."""
 
     @abstractmethod
     def mixed(

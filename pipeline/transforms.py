@@ -31,6 +31,8 @@ cv2.setNumThreads(0)  # our own threads share the processor; OpenCV's would figh
 cv2.ocl.setUseOpenCL(False)
 
 MASK_64 = 2**64 - 1
+EVEN = 0.5
+"""The share of pictures that are mirrored, if mirrors alternate."""
 
 
 def resolve(transforms: Sequence[Transform], packed: int, size: int, channels: int, carries: Target) -> dict[str, Any]:
@@ -48,6 +50,7 @@ def resolve(transforms: Sequence[Transform], packed: int, size: int, channels: i
     """
     compose = albumentations.Compose([_build(transform) for transform in transforms])
     spec: dict[str, Any] = albumentations.to_dict(compose)
+    _forget_padding(spec["transform"])
     augmenter = Augmenter(spec, carries)
     for shade in (0, 128, 255):
         try:
@@ -81,6 +84,8 @@ class Augmenter:
         if carries in PARAMETERS and self._compose.transforms:
             self._compose = albumentations.Compose(self._compose.transforms, **PARAMETERS[carries])
         _resize_from_corners(self._compose)
+        flips = (each for each in self._compose.transforms if isinstance(each, albumentations.HorizontalFlip))
+        self._flips = [flip for flip in flips if flip.p == EVEN]
         self._carry = CARRIERS[carries]
         self._bits = np.random.PCG64(0)
         self._random = random.Random(0)  # noqa: S311 (augmentation, not secrets)
@@ -88,8 +93,22 @@ class Augmenter:
         # 8 us a picture, against 27 us for `set_random_seed`, which builds two generators and walks the transforms.
         self._compose.set_random_state(np.random.Generator(self._bits), self._random)
 
-    def __call__(self, pixels: np.ndarray, target: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 [P, P, C] and what is known of it to uint8 [S, S, C] and the same, moved alike, by the seed."""
+    def __call__(
+        self, pixels: np.ndarray, target: np.ndarray, seed: int, mirror: bool | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A picture and what is known of it, varied alike, by the seed.
+
+        Args:
+            pixels: uint8 [P, P, C].
+            target: what is known of it.
+            seed: 128 bits.
+            mirror: whether a mirror from left to right that shows half of all pictures shows this one; None: by chance.
+
+        Returns:
+            uint8 [S, S, C], and what is known of that.
+        """
+        for flip in self._flips:
+            flip.p = EVEN if mirror is None else float(mirror)
         self._random.seed(seed)
         self._bits.state = {
             "bit_generator": "PCG64",
@@ -225,6 +244,14 @@ def _build(transform: Transform) -> Any:
         raise UserError(
             f"params.yaml: augment: {transform.name} refuses {arguments}: {' '.join(str(error).split())}"
         ) from error
+
+
+def _forget_padding(spec: dict[str, Any]) -> None:
+    """Take out of a serialised transform what Albumentations puts in and warns of when it reads it again."""
+    if spec["__class_fullname__"] == "PadIfNeeded":
+        spec.pop("padding", None)
+    for inner in spec.get("transforms", ()):
+        _forget_padding(inner)
 
 
 def mirrors(transforms: Sequence[Transform]) -> bool:

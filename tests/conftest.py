@@ -40,14 +40,22 @@ LONGEST = (
 )
 
 
-def pytest_configure() -> None:
-    """Projects of other tests, and the user's own, do not take turns with ours on the processor."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Folders for this process and for the session.
+
+    Projects of other tests, and the user's own, do not take turns with ours on the processor. What is made once for
+    all is made in the folder of the session, which the first process makes and its workers inherit.
+    """
     os.environ["CONVOY_LOCKS"] = tempfile.mkdtemp(prefix="convoy-locks-")
+    if not hasattr(config, "workerinput"):
+        os.environ["CONVOY_TESTS"] = tempfile.mkdtemp(prefix="convoy-tests-")
 
 
-def pytest_unconfigure() -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing behind."""
     shutil.rmtree(os.environ["CONVOY_LOCKS"], ignore_errors=True)
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["CONVOY_TESTS"], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

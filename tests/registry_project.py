@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import io
 import json
-import os
 import shutil
-import tempfile
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import databases
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -179,27 +176,10 @@ def step_loss(step: int) -> float:
     return 1 / (step + 3)
 
 
-@cache
-def empty_store() -> Path:
-    """A fresh MLflow database: its migrations take seconds, so tests start from a copy."""
-    folder = Path(tempfile.mkdtemp())
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        tracking.connect()
-    finally:
-        os.chdir(before)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder / ".convoy" / tracking.DATABASE
-
-
 def enter_project(made: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     """Copy a project with an empty store beside it, go there, and connect."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    database = empty_store()
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copytree(made, target)
-    (target / ".convoy").mkdir()
-    shutil.copyfile(database, target / ".convoy" / tracking.DATABASE)
+    databases.give(target, tracking.DATABASE)
     monkeypatch.chdir(target)
     return tracking.connect()

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import databases
 import numpy as np
+from databases import clean_environment
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +42,7 @@ def make(folder: Path, pictures: Path) -> Path:
         text = text.replace(old, new)
     text = text.replace("  name: folder  ", f"  path: {pictures}\n  name: folder  ", 1)
     (folder / "params.yaml").write_text(text)
+    databases.give(folder)
     git(folder, "init", "-q", "-b", "main")
     commit(folder, "the project")
     return folder
@@ -59,9 +62,8 @@ def make_pictures(folder: Path) -> Path:
 
 def environment(**more: str) -> dict[str, str]:
     """Of a user's shell: nothing of Prefect, MLflow or DVC is set."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "DVC_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return clean | {"PATH": path, "DVC_NO_ANALYTICS": "1"} | more
+    return clean_environment() | {"PATH": path, "DVC_NO_ANALYTICS": "1"} | more
 
 
 def command(project: Path, *arguments: str, status: int = 0, **more: str) -> str:

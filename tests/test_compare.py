@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
+import databases
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -46,6 +47,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A project with two runs, both pushed: another seed, other pictures, a line of code that is not committed."""
     home = tmp_path_factory.mktemp("compare")
     project = make_project(home / "project")
+    databases.give(project)
     make_pictures(project / "pictures")
     text = (project / "params.yaml").read_text()
     assert SOURCE in text

@@ -21,12 +21,15 @@ from pipeline.door import parse
 from pipeline.errors import UserError
 from pipeline.evaluate import stage as evaluate
 from pipeline.ingest import stage as ingest
+from pipeline.orders.runs import Config as Runs
 from pipeline.params import Params
 from pipeline.policy import Policy
 from pipeline.tasks.face_recognition import Config
 from pipeline.train import stage as train
 from pipeline.train.batches import Material, TrainingBatches
-from pipeline.train.learner import build_learner, epoch_order, in_runs, parameter_groups
+from pipeline.train.learner import build_learner, parameter_groups
+from pipeline.train.orders import epoch_order
+from pipeline.training import Known
 
 ROOT = Path(__file__).parents[1]
 TASK = Config(embedding=2)
@@ -85,46 +88,16 @@ def test_a_threshold_is_tuned_unless_it_is_given():
 # --- the order of the pictures
 
 
-@pytest.mark.parametrize("length", [1, 2, 3, 50])
-def test_images_of_a_class_follow_each_other_in_runs(length: int) -> None:
-    classes = np.random.default_rng(0).integers(5, size=83)
-    order = in_runs(epoch_order(7, 3, 83), classes, length)
-    assert sorted(order.tolist()) == list(range(83))
-    rounds: list[list[tuple[int, int]]] = []
-    place = 0
-    left = np.bincount(classes).tolist()
-    while place < 83:  # each round gives a run of every class that has some left
-        seen = []
-        for _ in range(sum(count > 0 for count in left)):
-            label = int(classes[order[place]])
-            count = min(length, left[label])
-            assert (classes[order[place : place + count]] == label).all()
-            seen.append((label, count))
-            place += count
-        for label, count in seen:
-            left[label] -= count
-        assert len({label for label, _ in seen}) == len(seen)
-        rounds.append(seen)
-    assert left == [0] * 5
-    if length < 5:
-        assert len({tuple(label for label, _ in seen) for seen in rounds[:4]}) > 1  # not one order for all
-
-
-def test_another_epoch_has_other_runs_and_the_same_epoch_the_same():
-    classes = np.arange(60) % 6
-    first, again, other = (in_runs(epoch_order(7, epoch, 60), classes, 4) for epoch in (0, 0, 1))
-    assert (first == again).all() and (first != other).any()
-
-
 def test_a_batch_holds_pairs():
     targets = np.arange(40) % 10
     pictures = np.zeros((40, 8, 8, 1), np.uint8)
-    material = Material([f"{n:064x}" for n in range(40)], pictures, targets, Target.IDENTITY, images_per_class=4)
+    material = Material([f"{n:064x}" for n in range(40)], pictures, targets, Target.IDENTITY, np.arange(40))
     spec = augment.resolve([], 8, 8, 1, Target.IDENTITY)
     frame = Frame.model_validate("crop")
     policy = Policy(channels=1, frame=frame, packed=8, size=8, mean=[0.5], deviation=[0.2], transforms=spec)
     batches = TrainingBatches(material, policy, seed=1, batch_size=8, threads=1)
-    for batch in batches.epoch(0):
+    order = epoch_order(Runs(images_per_class=4), 1, 0, 1, Known(40, targets, dict[str, np.ndarray]().__getitem__))
+    for batch in batches.epoch(0, 0, order):
         assert sorted(np.unique(batch.targets.numpy(), return_counts=True)[1].tolist()) == [4, 4]
     batches.close()
 
@@ -142,7 +115,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     changes = (
         *(f"data.path={root / 'source'}", "augment.size=24", "augment.frame=stretch"),
         *("model={name: embedding, width: 8}", "task.embedding=16", "train.epochs=6", "train.batch_size=6"),
-        *("train.images_per_class=3", "compute.threads=1", "compute.loader_threads=1", "compute.device=cpu"),
+        *("order={name: runs, images_per_class: 3}", "compute.threads=1", "compute.loader_threads=1"),
+        "compute.device=cpu",
         *("compute.precision=float32", "compute.memory_format=contiguous", "evaluate.resamples=100"),
     )
     (root / "params.yaml").write_text(edited(text, list(changes)))
@@ -196,16 +170,8 @@ def test_the_weights_of_the_loss_learn_are_kept_in_checkpoints_and_not_in_the_mo
     state = torch.load(saved, weights_only=True)["state"]
     learnt = state["learner"]["loss.centres"]
     assert learnt.shape == (4, 16) and (learnt - before).abs().min() > 0
-    groups = parameter_groups(learner)
+    groups = parameter_groups(learner, {})
     assert any(weights is learner.loss.centres for weights in groups[0]["params"])
     moments = [one["exp_avg"].shape for one in state["optimizer"]["state"].values()]
     assert (4, 16) in [tuple(shape) for shape in moments]
     assert not [name for name in load_file("out/model/weights.safetensors") if "centres" in name]
-
-
-def test_images_per_class_needs_one_class_of_an_image(inside: Path) -> None:
-    split = Dataset.open().split("train")
-    info = split.dataset.info.model_copy(update={"learns": "MASK"})
-    masks = type(split)(type(split.dataset)(split.dataset.root, info, split.dataset.samples), split.samples)
-    with pytest.raises(UserError, match=r"train.images_per_class is 4, but what is learnt is one class per pixel"):
-        Material.of(masks, Frame.model_validate("stretch"), 24, 4)

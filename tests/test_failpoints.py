@@ -9,10 +9,11 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import databases
 import numpy as np
 import pytest
 import small_project
-from registry_project import empty_store, make_project, told
+from registry_project import make_project, told
 
 from pipeline.failpoints import VARIABLE, Point
 from pipeline.registry import attempts, cases, champion, decisions, ledger, tracking
@@ -97,8 +98,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = root / "params.yaml"  # dark and light are told apart by any means
     params.write_text(params.read_text().replace("baseline: class_means", "baseline: largest_class"))
     shutil.copy(small_project.ROOT / "requirements.lock", root)
-    (root / ".convoy").mkdir()
-    shutil.copyfile(empty_store(), root / ".convoy" / tracking.DATABASE)
+    databases.give(root, tracking.DATABASE)
     return root
 
 

@@ -12,9 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+import databases
 import pytest
 import yaml
 from PIL import Image
+from small_project import environment
 
 from pipeline.door import parse
 from pipeline.params import Params
@@ -50,11 +52,6 @@ def make_project(folder: Path) -> Path:
     parse(Params, text)
     (folder / "params.yaml").write_text(text)
     return folder
-
-
-def environment() -> dict[str, str]:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_", "DVC_"))}
-    return clean | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
 
 
 def command(project: Path, *arguments: str, status: int = 0) -> str:
@@ -127,6 +124,7 @@ def killed_and_finished(tmp_path_factory) -> tuple[Path, str]:
 def reproduced(tmp_path_factory) -> Path:
     """Another project, not in git, brought up to date by plain `dvc repro`."""
     project = make_project(tmp_path_factory.mktemp("plain") / "project")
+    databases.give(project)
     command(project, "-m", "dvc", "config", "core.no_scm", "true")
     command(project, "-m", "dvc", "repro")
     return project

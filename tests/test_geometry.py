@@ -36,7 +36,7 @@ SOLID = {"ColorJitter", "RandomBrightnessContrast", "GaussianBlur", "CoarseDropo
 
 def policy(name: str) -> PolicyConfig:
     options = {
-        "size": SIDE if name in ("light", "none", "mosaic") else 84 if name != "custom" else 80,
+        "size": SIDE if name in ("light", "none", "mosaic", "shifted") else 84 if name != "custom" else 80,
         "frame": "pad",
         **EVERY[name],
     }

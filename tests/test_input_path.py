@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from pipeline.augment.stage import moments
 from pipeline.contracts import Frame, Target, Transform
+from pipeline.door import parse
+from pipeline.errors import UserError
+from pipeline.params import TrainParams
 from pipeline.plugin import config_class
 from pipeline.policy import Policy
-from pipeline.train.batches import Material, TrainingBatches, plain_batches, steps_per_epoch
+from pipeline.train import resident as resident_module
+from pipeline.train.batches import Batch, Material, TrainingBatches, plain_batches, steps_per_epoch
 from pipeline.train.learner import counted
 from pipeline.train.orders import epoch_order
+from pipeline.train.resident import ResidentBatches, open_batches
+from pipeline.train.varied import Asked
+from pipeline.train_options import ComputeOptions
 from pipeline.training import Known
 from pipeline.transforms import resolve
+from pipeline.variations.plan import Plan
 
 COUNT, PACKED, SIZE, BATCH = 53, 20, 16, 8
 IMAGES = np.arange(COUNT)
@@ -25,12 +36,22 @@ def shuffled(number: int, seed: int = 7) -> np.ndarray:
     return epoch_order(config_class("orders", "shuffled")(), seed, number, 10, known)
 
 
-@pytest.fixture(scope="module")
-def policy() -> Policy:
-    crop = Transform(name="RandomCrop", arguments={"height": SIZE, "width": SIZE})
-    spec = resolve([crop, Transform(name="HorizontalFlip")], PACKED, SIZE, 1, Target.LABEL)
-    frame = Frame.model_validate("crop")
-    return Policy(channels=1, frame=frame, packed=PACKED, size=SIZE, mean=[0.5], deviation=[0.25], transforms=spec)
+CROP = Transform(name="RandomCrop", arguments={"height": SIZE, "width": SIZE})
+FLIP = Transform(name="HorizontalFlip")
+BLUR = Transform(name="GaussianBlur", arguments={"p": 1.0})
+
+
+def policy_of(*transforms: Transform, alternates: bool = False) -> Policy:
+    spec = resolve(transforms, PACKED, SIZE, 1, Target.LABEL)
+    moments = {"mean": [0.5], "deviation": [0.25]}
+    sides = {"frame": Frame.model_validate("crop"), "packed": PACKED, "size": SIZE}
+    return Policy(channels=1, transforms=spec, alternates=alternates, **sides, **moments)
+
+
+@pytest.fixture(scope="module", params=["in bulk", "one by one"])
+def policy(request) -> Policy:
+    """Transforms that are all known to `pipeline.variations`, and one more that is not."""
+    return policy_of(CROP, FLIP) if request.param == "in bulk" else policy_of(CROP, FLIP, BLUR)
 
 
 def targets_of(learns: Target) -> np.ndarray:
@@ -57,6 +78,7 @@ def targets_of(learns: Target) -> np.ndarray:
 @pytest.fixture(scope="module", params=list(Target), ids=lambda learns: learns.name)
 def material(request) -> Material:
     pictures = np.random.default_rng(0).integers(0, 256, (COUNT, PACKED, PACKED, 1), dtype=np.uint8)
+    pictures.setflags(write=False)  # as the packed cache is
     return Material([f"{i:064x}" for i in range(COUNT)], pictures, targets_of(request.param), request.param, IMAGES)
 
 
@@ -109,6 +131,107 @@ def test_a_caller_that_stops_early_leaves_no_thread_writing(material, policy):
     batches.close()
     for part, expected in zip(zip(*whole, strict=True), epoch(material, policy), strict=True):
         assert torch.equal(torch.cat(part), expected)
+
+
+PLAIN = Material([f"{i:064x}" for i in range(COUNT)], np.zeros(0), np.arange(COUNT), Target.LABEL, IMAGES)
+
+
+def labelled() -> Material:
+    pictures = np.random.default_rng(0).integers(0, 256, (COUNT, PACKED, PACKED, 1), dtype=np.uint8)
+    pictures.setflags(write=False)  # as the packed cache is
+    return dataclasses.replace(PLAIN, pictures=pictures)
+
+
+def resident(policy, number=3, first=0, batch=BATCH) -> list[Batch]:
+    material, device = labelled(), torch.device("cpu")
+    plan = Plan.read(policy.transforms, PACKED, 1, Target.LABEL, policy.alternates)
+    batches = ResidentBatches(material, policy, plan, 7, batch, device)
+    return list(batches.epoch(number, first, shuffled(number)))
+
+
+def test_pictures_on_the_device_are_those_of_the_host(monkeypatch):
+    light = Transform(name="RandomBrightnessContrast", arguments={"p": 0.5})
+    crop = Transform(name="RandomResizedCrop", arguments={"size": [SIZE, SIZE]})
+    policy = policy_of(crop, FLIP, light, alternates=True)
+    pictures, targets = epoch(labelled(), policy)
+    for portion in (1, 3 * BATCH * SIZE**2, 2**25):  # a batch at once, three, all
+        monkeypatch.setattr(resident_module, "PORTION", portion)
+        seen = resident(policy)
+        assert torch.equal(torch.cat([batch.pictures for batch in seen]), pictures)
+        assert torch.equal(torch.cat([batch.targets for batch in seen]), targets)
+        assert np.concatenate([batch.views for batch in seen]).tolist() == targets.tolist()
+        rest = resident(policy, first=4)
+        assert torch.equal(torch.cat([batch.pictures for batch in rest]), pictures[4 * BATCH :])
+    assert [len(batch.targets) for batch in resident(policy, batch=100)] == [COUNT]
+
+
+@pytest.mark.parametrize("transforms", [(CROP, FLIP), (CROP, FLIP, BLUR)], ids=["in bulk", "one by one"])
+def test_a_view_that_comes_again_is_varied_in_another_way_each_time(transforms):
+    policy, order = policy_of(*transforms), np.concatenate([np.repeat(IMAGES[:4], 4), IMAGES[:37]])
+    batches = TrainingBatches(labelled(), policy, 7, BATCH, 3)
+    pictures = torch.cat([batch.pictures.clone() for batch in batches.epoch(3, 0, order)])
+    rest = torch.cat([batch.pictures.clone() for batch in batches.epoch(3, 2, order)])
+    once = torch.cat([batch.pictures.clone() for batch in batches.epoch(3, 0, IMAGES)])
+    batches.close()
+    for view in range(4):
+        first, *others = pictures[4 * view : 4 * view + 4]
+        fifth = pictures[16 + view]
+        assert torch.equal(first, once[view])  # as if it came once
+        assert len({each.numpy().tobytes() for each in (first, *others, fifth)}) >= 4  # of 50 crops and mirrors
+    assert torch.equal(pictures[16 + 4 : 48], once[4:32]) and torch.equal(pictures[16:], rest)
+    if BLUR not in transforms:
+        plan = Plan.read(policy.transforms, PACKED, 1, Target.LABEL, policy.alternates)
+        on_device = ResidentBatches(labelled(), policy, plan, 7, BATCH, torch.device("cpu")).epoch(3, 0, order)
+        assert torch.equal(torch.cat([batch.pictures for batch in on_device]), pictures)
+
+
+def test_how_often_a_view_came_before_by_hand():
+    asked = Asked.all_of(2, np.array([4, 1, 4, 0, 1, 4]))
+    assert asked.turns.tolist() == [0, 0, 1, 0, 1, 2]
+    assert [each.tolist() for each in asked.at(slice(2, 4))[1:]] == [[4, 0], [1, 0]]
+
+
+@pytest.mark.parametrize("transforms", [(CROP, FLIP), (CROP, FLIP, BLUR)], ids=["in bulk", "one by one"])
+def test_a_picture_mirrored_in_one_epoch_is_not_in_the_next(transforms):
+    ramp = np.broadcast_to(np.arange(PACKED, dtype=np.uint8)[None, None, :, None], (COUNT, PACKED, PACKED, 1))
+    policy, material = policy_of(*transforms, alternates=True), dataclasses.replace(PLAIN, pictures=ramp)
+    mirrored = []
+    for number in range(3):
+        pictures, targets = epoch(material, policy, number=number, batch=COUNT)
+        turned = pictures[:, 0, 0, 0] > pictures[:, 0, -1, 0]
+        mirrored.append(turned[targets.argsort()])
+    assert torch.equal(mirrored[0], ~mirrored[1])
+    assert torch.equal(mirrored[0], mirrored[2])
+    assert 15 < mirrored[0].sum() < 38  # half of 53 +- 3 deviations
+
+
+PARAMS = parse(TrainParams, (Path(__file__).parents[1] / "params.yaml").read_text())
+
+
+def opened(where: str, device: str, policy: Policy, material: Material):
+    params = PARAMS.model_copy(update={"compute": ComputeOptions(pictures=where, loader_threads=1)})
+    batches = open_batches(params, material, policy, torch.device(device))
+    batches.close()
+    return batches
+
+
+def test_where_pictures_are_varied():
+    policy, material = policy_of(CROP, FLIP), labelled()
+    assert isinstance(opened("device", "cpu", policy, material), ResidentBatches)
+    assert isinstance(opened("auto", "cpu", policy, material), TrainingBatches)
+    assert isinstance(opened("host", "cpu", policy, material), TrainingBatches)
+
+
+def test_pictures_that_cannot_be_varied_on_the_device(monkeypatch):
+    policy, material = policy_of(CROP, FLIP), labelled()
+    with pytest.raises(UserError, match="'device', but the augmentation policy has transforms that are done on the ho"):
+        opened("device", "cpu", policy_of(CROP, FLIP, BLUR), material)
+    masks = dataclasses.replace(material, targets=targets_of(Target.MASK), learns=Target.MASK)
+    with pytest.raises(UserError, match="one class per pixel.*, moves with the pixels.*\nSet it to host or auto"):
+        opened("device", "cpu", policy, masks)
+    monkeypatch.setattr(resident_module, "SHARE", 2**40)
+    with pytest.raises(UserError, match="pictures take 0.0 GiB, and a third of the memory of cpu is"):
+        opened("device", "cpu", policy, material)
 
 
 def test_steps_by_hand():

@@ -25,7 +25,7 @@ from flows.worker import pool
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = int(os.environ.get("CONVOY_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("CONVOY_ROUNDS", "1"))
 EPOCHS = 40
 PATIENCE = 240
 

@@ -20,6 +20,7 @@ from pipeline.models.lenet5 import C3_INPUTS, LeNet5, Subsampling, squash
 from pipeline.plugin import config_class, names
 
 LIGHT: dict[str, dict[str, Any]] = {
+    "airbench": {"widths": (8, 16, 16)},
     "convnet": {"width": 8},
     "timm": {"architecture": "test_convnext2"},
     "torchvision": {"architecture": "shufflenet_v2_x0_5"},

@@ -141,10 +141,12 @@ def test_an_instance_of_which_too_little_is_seen_is_a_crowd() -> None:
 # --- in the input path
 
 
-@pytest.fixture(scope="module")
-def policy() -> Policy:
+@pytest.fixture(scope="module", params=["one by one", "in bulk"])
+def policy(request: pytest.FixtureRequest) -> Policy:
+    """As it is, and without its colours, which are not known to `pipeline.variations`."""
     options = config_class("policies", "mosaic").model_validate({"size": SIDE, "frame": "pad", "share": 0.6})
-    spec = resolve(options.transforms(located=True), SIDE, SIDE, 1, Target.OBJECTS)
+    transforms = options.transforms(located=True)[: 2 if request.param == "in bulk" else None]
+    spec = resolve(transforms, SIDE, SIDE, 1, Target.OBJECTS)
     frame = Frame.model_validate("pad")
     moments = {"mean": [0.5], "deviation": [0.25]}
     return Policy(channels=1, frame=frame, packed=SIDE, size=SIDE, transforms=spec, mosaic=options.mosaic, **moments)
@@ -152,14 +154,14 @@ def policy() -> Policy:
 
 def material(learns: Target, count: int = 24) -> Material:
     made = shapes(count)
-    return Material([f"{row:064x}" for row in range(count)], made[None], made[learns], learns)
+    return Material([f"{row:064x}" for row in range(count)], made[None], made[learns], learns, np.arange(count))
 
 
 def epoch(
     learns: Target, policy: Policy, threads: int = 1, first: int = 0, number: int = 2, until: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     batches = TrainingBatches(material(learns), policy, 7, 6, threads, until)
-    seen = [(got.pictures.clone(), got.targets.clone()) for got in batches.epoch(number, first)]
+    seen = [(got.pictures.clone(), got.targets.clone()) for got in batches.epoch(number, first, np.arange(24)[::-1])]
     batches.close()
     return torch.cat([pictures for pictures, _ in seen]), torch.cat([targets for _, targets in seen])
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import databases
 import httpx
 import page_project
 import pytest
@@ -32,6 +33,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[st
             patch.delenv(name)
         patch.setenv("PYTHONPATH", str(page_project.ROOT))
         root = page_project.make(tmp_path_factory.mktemp("up") / "project", 4).root
+        databases.give(root)
         try:
             yield root, dashboards.up(root)
         finally:

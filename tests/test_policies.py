@@ -146,6 +146,42 @@ def test_flip_false_never_mirrors(name: str) -> None:
         assert pixels[:, -8:].mean() > pixels[:, :8].mean()
 
 
+def test_shifted_moves_by_whole_pixels_and_continues_by_the_mirror_image() -> None:
+    pixels = picture(32, 3)
+    framed = np.pad(pixels, ((3, 3), (3, 3), (0, 0)), mode="reflect")
+    places = {framed[y : y + 32, x : x + 32].tobytes(): (y, x) for y in range(7) for x in range(7)}
+    seen = [places[shifted.tobytes()] for shifted in varied(policy("shifted", shift=3, flip=False), pixels, 300)]
+    assert set(seen) >= {(0, 0), (0, 6), (6, 0), (6, 6), (3, 3)}  # 300 of 49 places: one is left out 1 in 400 times
+    located = policy("shifted", shift=3).transforms(located=True)[0].arguments
+    assert located["border_mode"] == 0  # nothing may be shown twice where things have places
+
+
+def test_shifted_leaves_something_in_sight() -> None:
+    with pytest.raises(ValidationError, match="shift is 32, and a picture has only 32 pixels; lower it"):
+        policy("shifted", shift=32)
+
+
+@pytest.mark.parametrize("name", ["standard", "strong", "shifted", "mosaic"])
+def test_mirrors_are_by_chance_or_alternate_or_are_not(name: str) -> None:
+    def mirror(flip: object) -> tuple[bool, bool]:
+        made = policy(name, flip=flip)
+        return made.alternates, any(each.name == "HorizontalFlip" for each in made.transforms(located=False))
+
+    assert [mirror(flip) for flip in (True, "alternating", False)] == [(False, True), (True, True), (False, False)]
+    with pytest.raises(ValidationError, match="Input should be True, False or 'alternating'"):
+        policy(name, flip="sometimes")
+    assert not policy("none").alternates
+
+
+def test_erase_covers_a_rectangle_of_some_pictures() -> None:
+    grey = np.full((32, 32, 3), 60, np.uint8)
+    covered = np.stack(varied(policy("shifted", shift=0, erase=0.5), grey, 200)) != 60
+    shares = covered.any(axis=3).mean(axis=(1, 2))
+    assert 70 <= (shares > 0).sum() <= 130  # 100 +- 4 deviations of a fair coin
+    assert 0.015 < shares[shares > 0].min() < shares.max() < 0.32
+    assert not [each for each in policy("standard").transforms(located=False) if each.name == "Erasing"]
+
+
 def test_strong_leaves_grey_grey() -> None:
     pixels = np.repeat(picture(37, 1), 3, axis=2)
     for changed in varied(policy("strong", holes=False), pixels):

@@ -1,145 +1,237 @@
-"""A training that is killed at any point and started again ends with the weights of the one that nobody killed."""
+"""A training that is killed at any point and started again ends with the weights of the one that nobody killed.
+
+CONVOY_ROUNDS sets how many are killed at random.
+"""
 
 from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-
-from pipeline.bundle import digest_of
-from pipeline.door import parse
-from pipeline.journal import read
-from pipeline.params import Params
-
-ROOT = Path(__file__).parents[1]
-SMALL = (
-    ("name: convnet ", "name: lenet5 "),
-    ("epochs: 10", "epochs: 3"),
-    ("checkpoint_seconds: 30", "checkpoint_seconds: 0"),
-    ("precision: auto", "precision: float32"),
-    ("memory_format: auto", "memory_format: contiguous"),
-    ("  threads: 0", "  threads: 1"),
-    ("loader_threads: 0", "loader_threads: 2"),
+from trained import (
+    EPOCHS,
+    IMAGES,
+    STEPS,
+    change,
+    copy,
+    die,
+    dying,
+    finish,
+    folder,
+    learnt,
+    outputs,
+    prepare,
+    same,
+    state,
+    train,
 )
-STEPS = 3 * (1177 // 64)
 
+from pipeline.failpoints import TrainingPoint
+from pipeline.journal import read
+from pipeline.train import seen
+from pipeline.train.checkpoint import CURRENT, FINISHED, LOCK, OLD
 
-def stage(name: str, project: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipeline", name],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(name: str, project: Path) -> str:
-    process = stage(name, project)
-    words, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, words
-    return words
-
-
-def steps_done(project: Path) -> int:
-    return sum(row.series == "step" for path in journals(project) for row in read(path, 0)[0])
-
-
-def journals(project: Path) -> list[Path]:
-    return list(project.glob(".convoy/train/*/journal.jsonl"))
-
-
-def outputs(project: Path) -> tuple[str, dict[str, bytes]]:
-    notes = {path.name: path.read_bytes() for path in sorted((project / "out/training").iterdir())}
-    return digest_of(project / "out/model"), notes
+LONGEST = 2.0
+"""Seconds of life before a kill, about what the whole training takes."""
+ROUNDS = int(os.environ.get("CONVOY_ROUNDS", "4"))
+IN_CHECKPOINTS = (
+    TrainingPoint.STEPS_NOTED,
+    TrainingPoint.CHECKPOINT_BEGUN,
+    TrainingPoint.CHECKPOINT_WRITTEN,
+    TrainingPoint.CHECKPOINT_SHIFTED,
+    TrainingPoint.CHECKPOINT_NAMED,
+)
+DEATHS = (
+    (TrainingPoint.CHECKPOINT_BEGUN, 1, ""),  # the one before the first step
+    (TrainingPoint.CHECKPOINT_NAMED, 1, "epoch 1, step 0"),
+    (TrainingPoint.STEPS_NOTED, 1, "epoch 1, step 0"),
+    (TrainingPoint.CHECKPOINT_NAMED, 1, "epoch 1, step 1"),
+    (TrainingPoint.CHECKPOINT_BEGUN, 3, "epoch 1, step 3"),
+    (TrainingPoint.CHECKPOINT_WRITTEN, 2, "epoch 1, step 5"),
+    (TrainingPoint.CHECKPOINT_SHIFTED, 1, "epoch 1, step 5"),  # while it is taken up: it says nothing
+    (TrainingPoint.CHECKPOINT_SHIFTED, 4, "epoch 1, step 9"),
+    (TrainingPoint.CHECKPOINT_NAMED, 2, "epoch 1, step 11"),
+    (TrainingPoint.BEST_KEPT, 1, "epoch 1, step 11"),
+    (TrainingPoint.EPOCH_NOTED, 1, "epoch 1, step 11"),
+    (TrainingPoint.CHECKPOINT_NAMED, 1, "epoch 2, step 0"),
+    (TrainingPoint.EPOCHS_DONE, 1, "epoch 4, step 0"),
+    (TrainingPoint.MODEL_WRITTEN, 1, "epoch 4, step 0"),
+    (TrainingPoint.NOTES_WRITTEN, 1, "epoch 4, step 0"),
+)
+"""Where it dies, the how manieth time that it comes there, and from where it then goes on."""
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Path:
-    """A project whose training is due."""
-    project = tmp_path_factory.mktemp("prepared")
-    text = (ROOT / "params.yaml").read_text()
-    for old, new in SMALL:
-        assert old in text
-        text = text.replace(old, new)
-    parse(Params, text)
-    (project / "params.yaml").write_text(text)
-    finish("ingest", project)
-    finish("augment", project)
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(tmp_path_factory.mktemp("prepared") / "project")
+
+
+@pytest.fixture(scope="module")
+def unharmed(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy that nobody killed."""
+    project = copy(prepared, tmp_path_factory.mktemp("unharmed") / "project")
+    assert "goes on" not in finish(project)
     return project
 
 
-@pytest.fixture(scope="module")
-def unharmed(prepared, tmp_path_factory):
-    project = tmp_path_factory.mktemp("unharmed") / "project"
-    shutil.copytree(prepared, project)
-    finish("train", project)
-    assert steps_done(project) == STEPS
-    return outputs(project)
+def steps_noted(project: Path) -> list[int]:
+    return [row.step for row in read(folder(project) / "journal.jsonl", 0)[0] if row.series == "step"]
 
 
-def test_killed_and_started_again(prepared, unharmed, tmp_path):
-    project = tmp_path / "project"
-    shutil.copytree(prepared, project)
-    text = (project / "params.yaml").read_text()  # another number of loader threads gives the same pixels
-    (project / "params.yaml").write_text(text.replace("loader_threads: 2", "loader_threads: 4"))
-    chance = random.Random(0)
-    for kill_at in sorted(chance.sample(range(1, STEPS - 2), 2)):
-        process = stage("train", project)
-        while steps_done(project) < kill_at:
-            assert process.poll() is None, process.stdout.read()
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    last = steps_done(project)
-    assert last < STEPS
-    assert "train: goes on from epoch" in finish("train", project)
-    assert outputs(project) == unharmed
-    (journal,) = journals(project)
-    rows = [row for row in read(journal, 0)[0] if row.series == "step"]
-    assert [row.step for row in rows] == list(range(STEPS))  # each once
+def is_as(project: Path, unharmed: Path) -> None:
+    """The same outputs, every picture learnt from once an epoch, and nothing left lying about."""
+    assert outputs(project) == outputs(unharmed)
+    assert learnt(project) == learnt(unharmed)
+    assert steps_noted(project) == list(range(EPOCHS * STEPS))
+    names = {path.name for path in folder(project).iterdir()}
+    weights = {name for name in names if name.startswith("best-")}
+    assert 1 <= len(weights) <= 2
+    assert names - weights == {CURRENT, OLD, FINISHED, LOCK, "journal.jsonl", seen.SEEN}
 
 
-def test_interrupted_and_started_again(prepared, unharmed, tmp_path):
-    project = tmp_path / "project"
-    shutil.copytree(prepared, project)
-    process = stage("train", project)
-    while steps_done(project) < 5:
+def test_every_picture_is_learnt_from_once_an_epoch(unharmed: Path) -> None:
+    steps, views = zip(*learnt(unharmed), strict=True)
+    assert steps == tuple(range(EPOCHS * STEPS))
+    for epoch in range(EPOCHS):
+        seen_then = np.concatenate(views[epoch * STEPS : (epoch + 1) * STEPS])
+        assert len(seen_then) == len(set(seen_then)) == 64 * STEPS
+        assert seen_then.min() >= 0 and seen_then.max() < IMAGES
+
+
+@pytest.mark.slow
+def test_killed_between_any_two_writes(prepared: Path, unharmed: Path, tmp_path: Path) -> None:
+    project = copy(prepared, tmp_path / "project")
+    going_on = ""
+    for point, time_, then in DEATHS:
+        words = die(project, point, time_)
+        while_taken_up = not words and point is TrainingPoint.CHECKPOINT_SHIFTED
+        assert (f"train: goes on from {going_on} of 11\n" if going_on else "") in words or while_taken_up
+        assert going_on or "goes on" not in words
+        going_on = then
+    assert f"goes on from {going_on} of 11" in finish(project)
+    is_as(project, unharmed)
+    assert "goes on from epoch 4, step 0 of 11" in finish(project)  # once more, when all is done
+    is_as(project, unharmed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_killed_at_random(prepared: Path, unharmed: Path, tmp_path: Path, number: int) -> None:
+    """Twice: in the middle of a checkpoint, and at any moment; each time with other threads that load pictures."""
+    chance = random.Random(number)
+    project = copy(prepared, tmp_path / "project")
+    for in_checkpoint in chance.sample((True, False), 2):
+        change(project, compute={"loader_threads": chance.randrange(1, 6)})
+        if in_checkpoint:
+            ended = dying(project, chance.choice(IN_CHECKPOINTS), chance.randrange(1, EPOCHS * STEPS)).ended()
+        else:
+            ended = train(project).killed_after(chance.uniform(0, LONGEST))
+        assert ended.status in (-signal.SIGKILL, 0), ended.words
+        assert "cannot be" not in ended.words  # every checkpoint loads
+    change(project, compute={"loader_threads": 2})
+    assert "cannot be" not in finish(project)
+    is_as(project, unharmed)
+
+
+def test_interrupted_and_started_again(prepared: Path, unharmed: Path, tmp_path: Path) -> None:
+    project = copy(prepared, tmp_path / "project")
+    training = train(project)
+    while not any((project / ".convoy/train").glob("*/checkpoint.old.pt")):
+        assert training.process.exitcode is None
         time.sleep(0.01)
-    start = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    words, _ = process.communicate(timeout=30)
-    assert time.monotonic() - start < 10
-    assert process.returncode == 130
-    assert "a checkpoint is kept, and the next run goes on from there." in words
+    assert training.process.pid
+    os.kill(training.process.pid, signal.SIGINT)
+    ended = training.ended()
+    assert ended.status == 130
+    assert "a checkpoint is kept, and the next run goes on from there." in ended.words
     assert not (project / "out/model").exists()
-    finish("train", project)
-    assert outputs(project) == unharmed
+    position = ended.words.partition("stopped in ")[2].partition(";")[0].replace(" after", ",")
+    assert f"goes on from {position}" in finish(project)
+    is_as(project, unharmed)
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(prepared, unharmed, tmp_path):
-    project = tmp_path / "project"
-    shutil.copytree(prepared, project)
-    process = stage("train", project)
-    while steps_done(project) < STEPS // 2:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    (journal,) = journals(project)
-    folder = journal.parent
-    newest = folder / "checkpoint.pt"
-    if (written := folder / "checkpoint.new.pt").exists():  # killed before it got its name
-        written.replace(newest)
+@pytest.mark.slow
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(prepared: Path, unharmed: Path, tmp_path: Path) -> None:
+    project = copy(prepared, tmp_path / "project")
+    die(project, TrainingPoint.CHECKPOINT_NAMED, 16)  # the beginning, 11 steps, the epoch's end, 3 steps
+    newest = folder(project) / CURRENT
     newest.write_bytes(newest.read_bytes()[:1000])
-    words = finish("train", project)
-    assert "checkpoint.pt cannot be read" in words
-    assert "goes on from epoch" in words
-    assert outputs(project) == unharmed
+    words = finish(project)
+    assert "train: checkpoint.pt cannot be read" in words
+    assert "goes on from epoch 2, step 2 of 11" in words
+    is_as(project, unharmed)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_is_ahead_of_what_is_noted_gives_way(prepared: Path, unharmed: Path, tmp_path: Path) -> None:
+    """As a power cut may leave it, on a disk that loses what was not flushed."""
+    project = copy(prepared, tmp_path / "project")
+    die(project, TrainingPoint.CHECKPOINT_NAMED, 5)
+    log = folder(project) / seen.SEEN
+    log.write_bytes(log.read_bytes()[: 4 * (3 * 66 + 30)])  # three steps, and half of the fourth
+    words = finish(project)
+    assert "train: checkpoint.pt cannot be used without the log of what its steps have seen" in words
+    assert "goes on from epoch 1, step 3 of 11" in words
+    is_as(project, unharmed)
+
+
+ENGINES: dict[str, dict[str, dict[str, Any]]] = {
+    "lookahead, one cycle, mixup, runs": {
+        "average": {"name": "lookahead"},
+        "schedule": {"name": "one_cycle"},
+        "mixing": {"name": "mixup"},
+        "order": {"name": "runs"},
+        "optimizer": {"name": "sgd", "lr": 0.05},
+        "augment": {"name": "strong", "size": 32},
+    },
+    "ema, plateau, cutmix, balanced": {
+        "average": {"name": "ema"},
+        "schedule": {"name": "plateau", "patience": 1},
+        "mixing": {"name": "cutmix"},
+        "order": {"name": "balanced"},
+        "train": {"accumulation": 2, "clip_norm": 1.0, "patience": 2},
+    },
+    "swa, step, both, curriculum by loss": {
+        "average": {"name": "swa"},
+        "schedule": {"name": "step"},
+        "mixing": {"name": "both"},
+        "order": {"name": "curriculum"},
+        "optimizer": {"name": "sam", "lr": 0.01},
+    },
+    "muon, polynomial, weighted, growing pictures, layers that thaw": {
+        "model": {"name": "convnet"},
+        "optimizer": {"name": "muon"},
+        "schedule": {"name": "polynomial"},
+        "order": {"name": "weighted"},
+        "train": {"first_size": 16},
+        "layers": {"frozen_epochs": 1, "thawing_epochs": 1, "rate_decay": 0.9},
+    },
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_whatever_the_engine_does(prepared: Path, tmp_path: Path, engine: str) -> None:
+    """Killed early and late in the first two epochs: the same state of everything after the last one."""
+    whole, killed = copy(prepared, tmp_path / "whole"), copy(prepared, tmp_path / "killed")
+    for project in (whole, killed):
+        change(project, **ENGINES[engine])
+        change(project, train={"batch_size": 128})
+    steps = IMAGES // 128
+    die(whole, TrainingPoint.EPOCHS_DONE)
+    die(killed, TrainingPoint.CHECKPOINT_NAMED, 4)  # the beginning and 3 steps
+    die(killed, TrainingPoint.CHECKPOINT_NAMED, steps - 3 + 1 + 2)
+    assert f"goes on from epoch 2, step 2 of {steps}" in die(killed, TrainingPoint.EPOCHS_DONE)
+    one, other = state(whole), state(killed)
+    assert same(one, other)
+    assert one["progress"]["worths"] == other["progress"]["worths"]
+    assert learnt(whole) == learnt(killed)
+    assert {path.name: path.read_bytes() for path in folder(whole).glob("best-*")} == {
+        path.name: path.read_bytes() for path in folder(killed).glob("best-*")
+    }

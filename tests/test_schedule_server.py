@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import databases
 import pytest
 
 from flows import settings
@@ -34,6 +35,7 @@ HOUR = timedelta(hours=1)
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Prefect server of this file's own."""
     root = tmp_path_factory.mktemp("server")
+    databases.give(root, "prefect.db")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("PREFECT_", "MLFLOW_"))]:
             patch.delenv(name)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 from torch import nn
-from torch.optim import SGD
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, PolynomialLR, ReduceLROnPlateau, StepLR
 
 from pipeline.plugin import config_class, names
 from pipeline.training import Course, ScheduleConfig
@@ -64,12 +67,120 @@ def test_cosine_is_at_its_final_rate_after_the_last_step_and_stays_there() -> No
     assert part.factor(Course(80, 10, 5)) == pytest.approx(0.25)
 
 
-def test_cosine_is_that_of_torch() -> None:
-    optimizer = SGD(nn.Linear(1, 1).parameters(), lr=1.0)
-    reference = CosineAnnealingLR(optimizer, T_max=30, eta_min=0.05)
-    expected = []
-    for _ in range(30):
-        expected.append(optimizer.param_groups[0]["lr"])
+def rates(reference: Callable[[Optimizer], Any], steps: int, key: str = "lr") -> list[float]:
+    """What a schedule of torch sets over so many steps, from a rate of 1."""
+    optimizer = SGD(nn.Linear(1, 1).parameters(), lr=1.0, momentum=0.9)
+    scheduler, found = reference(optimizer), []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0][key])
         optimizer.step()
-        reference.step()
-    assert factors(schedule("cosine", warmup_epochs=0, final=0.05), 10, 3) == pytest.approx(expected)
+        scheduler.step()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("part", "reference"),
+    [
+        (schedule("cosine", warmup_epochs=0, final=0.05), lambda it: CosineAnnealingLR(it, T_max=30, eta_min=0.05)),
+        (schedule("step", warmup_epochs=0, drops=(1 / 3, 2 / 3), leaves=0.2), lambda it: StepLR(it, 10, gamma=0.2)),
+        (schedule("polynomial", warmup_epochs=0, power=0.9), lambda it: PolynomialLR(it, total_iters=30, power=0.9)),
+        (
+            schedule("one_cycle", first=0.1, last=0.002),
+            lambda it: OneCycleLR(it, 1.0, total_steps=30, div_factor=10, final_div_factor=50),
+        ),
+    ],
+    ids=["cosine", "step", "polynomial", "one_cycle"],
+)
+def test_the_rates_are_those_of_torch(part: ScheduleConfig, reference: Callable[[Optimizer], Any]) -> None:
+    assert factors(part, 10, 3) == pytest.approx(rates(reference, 30))
+
+
+# --- step
+
+
+def test_step_by_hand() -> None:
+    # 2 steps of warm-up; of 8 steps half and three quarters are behind it from the 4th and the 6th on
+    course = factors(schedule("step", warmup_epochs=1, leaves=0.5), 2, 4)
+    assert course == pytest.approx([1 / 3, 2 / 3, 1, 1, 0.5, 0.5, 0.25, 0.25])
+
+
+# --- polynomial
+
+
+def test_polynomial_by_hand() -> None:
+    # 2 steps up to 1, then 8 steps down to 0.1: step 4 has 2 of 8 behind it
+    course = factors(schedule("polynomial", warmup_epochs=1, power=2, final=0.1), 2, 5)
+    assert course[:3] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert course[4] == pytest.approx(0.1 + 0.9 * 0.75**2)
+    assert course[9] == pytest.approx(0.1 + 0.9 * 0.125**2)
+
+
+# --- one cycle
+
+
+def test_one_cycle_by_hand() -> None:
+    # of 11 steps the first 5 climb: step 2 is half way up, step 4 the crest, step 7 half way down, step 10 the end
+    part = schedule("one_cycle", warmup_epochs=5, first=0.2, last=0.1, momenta=(0.8, 0.9))
+    course = [Course(step, 1, 11) for step in range(11)]
+    assert [part.factor(course[step]) for step in (0, 2, 4, 7, 10)] == pytest.approx([0.2, 0.6, 1, 0.55, 0.1])
+    assert [part.momentum(course[step]) for step in (0, 2, 4, 7, 10)] == pytest.approx([0.9, 0.85, 0.8, 0.85, 0.9])
+
+
+def test_the_momentum_of_one_cycle_is_that_of_torch() -> None:
+    part = schedule("one_cycle", momenta=(0.7, 0.98))
+    momenta = [part.momentum(Course(step, 10, 3)) for step in range(30)]
+    expected = rates(
+        lambda it: OneCycleLR(it, 1.0, total_steps=30, base_momentum=0.7, max_momentum=0.98), 30, "momentum"
+    )
+    assert momenta == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", [name for name in names("schedules") if name != "one_cycle"])
+def test_other_schedules_leave_the_momentum_alone(name: str) -> None:
+    assert schedule(name).momentum(Course(3, 10, 3)) is None
+
+
+def test_one_cycle_may_leave_it_alone_too() -> None:
+    assert schedule("one_cycle", momenta=None).momentum(Course(3, 10, 3)) is None
+
+
+# --- plateau
+
+
+def heights(part: ScheduleConfig, worths: list[float]) -> list[float]:
+    """The factor of the epoch after each of these, and of the first one before."""
+    return [part.factor(Course(10 * epoch, 10, 99, worths[:epoch])) for epoch in range(len(worths) + 1)]
+
+
+def test_plateau_by_hand() -> None:
+    # patience 1: 0.6 after 0.7 is let pass, the second one drops; 0.7 again is no better, and drops after one more
+    part = schedule("plateau", warmup_epochs=0, patience=1, leaves=0.5, final=0.2)
+    worths = [0.5, 0.7, 0.6, 0.6, 0.7, 0.7, 0.8, 0.8, 0.8]
+    assert heights(part, worths) == [1, 1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0.2]
+
+
+def test_plateau_before_the_first_validation_is_a_warm_up() -> None:
+    assert factors(schedule("plateau", warmup_epochs=1), 4, 1) == pytest.approx([0.2, 0.4, 0.6, 0.8])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("patience", "cooldown", "better_by"), [(0, 0, 0.0), (2, 0, 0.05), (1, 3, 0.0), (3, 1, 0.1)])
+def test_plateau_drops_where_torch_does(seed: int, patience: int, cooldown: int, better_by: float) -> None:
+    worths = np.random.default_rng(seed).random(60).cumsum().clip(0, 5 + seed).tolist() + [4.0, 9.0, 9.02, 9.3] * 5
+    part = schedule(
+        "plateau", warmup_epochs=0, patience=patience, cooldown=cooldown, better_by=better_by, leaves=0.5, final=0.01
+    )
+    optimizer = SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+    reference = ReduceLROnPlateau(
+        optimizer, "max", 0.5, patience, better_by, "abs", cooldown=cooldown, min_lr=0.01, eps=0
+    )
+    expected = [1.0]
+    for worth in worths:
+        reference.step(worth)
+        expected.append(optimizer.param_groups[0]["lr"])
+    assert heights(part, worths) == pytest.approx(expected)
+
+
+def test_plateau_takes_an_epoch_without_a_score_for_no_better() -> None:
+    part = schedule("plateau", warmup_epochs=0, patience=0, leaves=0.5)
+    assert heights(part, [-math.inf, 0.1, -math.inf]) == [1, 0.5, 0.5, 0.25]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import databases
 import pytest
 from decision_project import MODEL, make_case, make_version
 from faulty_proxy import FaultyProxy, Mode
@@ -112,6 +113,7 @@ def has_finished(flow_run_id: UUID | str) -> None:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """The server has a password and checks for forged requests, as that of `convoy up`."""
     root = tmp_path_factory.mktemp("scene")
+    databases.give(root)
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("PREFECT_", "MLFLOW_"))]:
             patch.delenv(name)

@@ -1,5 +1,6 @@
 """The augmentation backend: randomness is a function of (seed, epoch, sample), whatever ran before and wherever."""
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -81,3 +82,22 @@ def test_sample_seeds_are_spread():
 def test_what_cannot_work_is_said_at_once(transforms, words):
     with pytest.raises(UserError, match=words.replace("{", r"\{").replace("}", r"\}").replace("?", r"\?")):
         resolve(transforms, packed=24, size=24, channels=3, carries=Target.LABEL)
+
+
+def test_a_mirror_can_be_said_from_outside():
+    spec = resolve([Transform(name="HorizontalFlip")], packed=24, size=24, channels=1, carries=Target.LABEL)
+    pixels, known, augment = np.arange(576, dtype=np.uint8).reshape(24, 24, 1), np.array(0), Augmenter(spec)
+    for seed in range(5):
+        assert np.array_equal(augment(pixels, known, seed, mirror=True)[0], pixels[:, ::-1])
+        assert np.array_equal(augment(pixels, known, seed, mirror=False)[0], pixels)
+    by_chance = [np.array_equal(augment(pixels, known, seed)[0], pixels) for seed in range(40)]
+    assert 8 <= sum(by_chance) <= 32  # and half again, when nobody says
+
+
+def test_what_albumentations_would_warn_of_is_not_written_down():
+    framed = {"name": "PadIfNeeded", "arguments": {"min_height": 24, "min_width": 24}}
+    outer = Transform(name="Sequential", arguments={"transforms": [framed], "p": 1.0})
+    spec = resolve([outer], packed=24, size=24, channels=1, carries=Target.LABEL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Augmenter(spec)

@@ -88,26 +88,21 @@ def test_a_run_whose_code_is_commits_old_and_was_dirty_is_identical(project: Pat
     ]
 
 
-def test_one_changed_pixel_is_found_in_ingest(project: Path) -> None:
+def test_one_changed_pixel_and_one_changed_label_are_found_in_ingest(project: Path) -> None:
     path = project.parent / "pictures/dark/00.png"
     kept = path.read_bytes()
     image = Image.open(path)
     image.putpixel((3, 3), image.getpixel((3, 3)) ^ 1)
     image.save(path)
-    words = verified(project, identical=False)
-    path.write_bytes(kept)
-    assert "different, from the stage `ingest` on." in words
-    assert "  content of dark/00.png: " in words
-    assert "The source of the data is not what it was; code and params are." in words
-
-
-def test_one_changed_label_is_found_in_ingest(project: Path) -> None:
     right, wrong = (project.parent / "pictures" / label / "02.png" for label in ("dark", "light"))
     right.rename(wrong)
     words = verified(project, identical=False)
+    path.write_bytes(kept)
     wrong.rename(right)
     assert "different, from the stage `ingest` on." in words
+    assert "  content of dark/00.png: " in words
     assert "  label of light/02.png: dark -> light" in words
+    assert "The source of the data is not what it was; code and params are." in words
 
 
 def test_one_changed_param_is_found_in_the_stage_that_reads_it(project: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
+import databases
 import psutil
 import pytest
 
@@ -190,6 +191,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             patch.delenv(name)
         patch.setenv("PYTHONPATH", str(REPOSITORY))
         root = tmp_path_factory.mktemp("scene")
+        databases.give(root)
         for name, value in settings.environment(root).items():
             patch.setenv(name, value)
         with listen(0) as door:  # a server that comes back has the port that it had, whatever others start and stop

@@ -313,6 +313,7 @@ def lists(root: Path) -> None:
 
 
 SOURCES: dict[str, Callable[[Path], None]] = {
+    "cifar10-speedrun": cifar,
     "counting": coco,
     "keypoints-table": table_of_points,
     "keypoints-vector": table_of_points,

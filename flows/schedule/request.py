@@ -6,7 +6,7 @@ import difflib
 import re
 import zoneinfo
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cronsim import CronSim, CronSimError
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -83,6 +83,9 @@ class Request(Options):
     """Changes to params.yaml for this run, as in `train.epochs=5`."""
     push: bool = False
     """Whether data and models go to the DVC remote."""
+    resume: Literal["", "anyway", "anew"] = ""
+    """Of a training that was begun on another machine, or with other libraries or threads: go on, to other bits, or
+    start over. By default that is refused."""
     cooldown_minutes: float = Field(default=0, ge=0, allow_inf_nan=False)
     """A run is skipped while the last one of its deployment began less than so long ago."""
     trigger: Trigger = Trigger()

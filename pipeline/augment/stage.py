@@ -50,6 +50,7 @@ def run(params: AugmentParams, dataset: Dataset, out: Path) -> Policy:
         deviation=deviation,
         transforms=spec,
         mosaic=options.mosaic,
+        alternates=options.alternates,
     )
     with replacing_folder(out) as folder:
         write_json(folder / "policy.json", policy.model_dump(mode="json"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -58,9 +57,9 @@ class Slow(Average):
 
     def state_dict(self) -> dict[str, Any]:
         """See `Average.state_dict`."""
-        return {"copies": self.copies.state_dict(), "moved": torch.tensor(self.moved)}
+        return {"copies": self.copies.state_dict(), "moved": self.moved}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Average.load_state_dict`."""
         self.copies.load_state_dict(state["copies"])
-        self.moved = bool(state["moved"])
+        self.moved = state["moved"]

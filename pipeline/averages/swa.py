@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -60,9 +59,9 @@ class Mean(Average):
 
     def state_dict(self) -> dict[str, Any]:
         """See `Average.state_dict`."""
-        return {"copies": self.copies.state_dict(), "count": torch.tensor(self.count)}
+        return {"copies": self.copies.state_dict(), "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Average.load_state_dict`."""
         self.copies.load_state_dict(state["copies"])
-        self.count = int(state["count"])
+        self.count = state["count"]

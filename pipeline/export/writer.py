@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pipeline.contracts import Target
+from pipeline.files import creating
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,7 +113,8 @@ class Writer(ABC):
         """A file below the folder."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        with creating(path, len(data)) as file:
+            file.write(data)
 
 
 def rows(dataset: Dataset) -> Iterator[Row]:

@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Self
 
-from pipeline.files import explained
+from pipeline.files import creating, explained
 
 SHARD_BYTES = 128_000_000
 """Of a shard on average, at most; half of it at least, where there are several."""
@@ -54,7 +54,7 @@ class Spool:
         try:
             self._file.write(data)
         except OSError as error:
-            raise explained(error, self._folder / "spool") from error
+            raise explained(error, self._folder / "spool", self._end + len(data)) from error
         self._places[content] = (self._end, len(data))
         self._end += len(data)
 
@@ -63,10 +63,20 @@ class Spool:
         return self._places[content][1]
 
     def read(self, content: str) -> bytes:
-        """One picture."""
-        self._file.flush()
+        """One picture.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        self._flush()
         offset, size = self._places[content]
         return os.pread(self._file.fileno(), size, offset)
+
+    def _flush(self) -> None:
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise explained(error, self._folder / "spool", self._end) from error
 
 
 def shard_bits(total: int) -> int:
@@ -98,8 +108,8 @@ def write_shards(spool: Spool, ids: Sequence[str], folder: Path) -> list[tuple[i
     places = []
     for shard in range(2**bits):
         members = shards.get(shard, [])
-        path, schema = str(folder / f"{shard:05}.arrow"), pa.schema(SHARD_COLUMNS)
-        with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        path, schema = folder / f"{shard:05}.arrow", pa.schema(SHARD_COLUMNS)
+        with creating(path, sum(map(spool.size, members))) as file, pa.ipc.new_file(file, schema) as writer:
             for batch in _batches(spool, members):
                 columns = [batch, [spool.read(content) for content in batch]]
                 arrays = [pa.array(values, kind) for values, kind in zip(columns, SHARD_COLUMNS.values(), strict=True)]

@@ -24,7 +24,7 @@ from pipeline.dataset import (
     SAMPLE_COLUMNS,
     DatasetInfo,
 )
-from pipeline.files import write_json
+from pipeline.files import creating, write_json
 from pipeline.ingest.metadata import Columns, columns
 from pipeline.ingest.shards import Spool, write_shards
 from pipeline.ingest.sifting import Picture, Sifted
@@ -56,11 +56,9 @@ def write(folder: Path, params: IngestParams, sifted: Sifted, spool: Spool) -> N
     taken = {*SAMPLE_COLUMNS, *task.fields, *(MASK_COLUMNS if painted else ())}
     metadata = columns(pictures, taken=taken)
     places = write_shards(spool, [picture.id for picture in pictures], folder / "shards")
-    pq.write_table(
-        _samples(pictures, places, _annotations(targets, task), metadata),
-        folder / "samples.parquet",
-        row_group_size=ROWS,  # the page reads one row of a million without the rest
-    )
+    with creating(folder / "samples.parquet") as file:
+        samples = _samples(pictures, places, _annotations(targets, task), metadata)
+        pq.write_table(samples, file, row_group_size=ROWS)  # the page reads one row of a million without the rest
     _write_rows(folder / "rejected.parquet", sifted.rejected, REJECTED_COLUMNS)
     _write_rows(folder / "problems.parquet", sifted.problems, PROBLEM_COLUMNS)
     counts = {split: Counter[str](dict.fromkeys(classes, 0)) for split in SPLITS}
@@ -116,7 +114,8 @@ def _annotations(targets: Sequence[dict[str, Any]], task: TaskConfig) -> dict[st
 
 def _write_rows(path: Path, rows: Sequence[Any], schema: dict[str, pa.DataType]) -> None:
     values = {name: [getattr(row, name) for row in rows] for name in schema}
-    pq.write_table(pa.table(values, schema=pa.schema(schema)), path)
+    with creating(path) as file:
+        pq.write_table(pa.table(values, schema=pa.schema(schema)), file)
 
 
 def _samples(

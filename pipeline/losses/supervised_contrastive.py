@@ -18,7 +18,7 @@ from pipeline.losses._directions import OfDirections
 class Config(LossConfig):
     """The mean over the images of a batch of whose person it holds another one, in nats.
 
-    A batch needs several images of a person: see `train.images_per_class`. One without such costs 0, and likewise one
+    A batch needs several images of a person: see the order `runs`. One without such costs 0, and likewise one
     that shows a single person.
     """
 

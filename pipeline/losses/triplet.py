@@ -20,7 +20,7 @@ from pipeline.losses._directions import OfDirections
 class Config(LossConfig):
     """Of distances that are 1 minus the cosine; the mean over the triplets of a batch that cost anything.
 
-    A batch needs several images of a person: see `train.images_per_class`. One without such costs 0.
+    A batch needs several images of a person: see the order `runs`. One without such costs 0.
     """
 
     takes: ClassVar[frozenset[tuple[Output, Target]]] = frozenset({(Output.EMBEDDING, Target.IDENTITY)})

@@ -15,6 +15,7 @@ class Config(MixingConfig):
     """Nothing to choose."""
 
     takes: ClassVar[frozenset[Target]] = frozenset(Target)
+    blends: ClassVar[bool] = False
 
     def mixed(
         self, pictures: Tensor, targets: Tensor, random: np.random.Generator

@@ -11,11 +11,12 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import nn
 
-from pipeline.contracts import ModelConfig, Output
-from pipeline.models._convnet import convnet
+from pipeline.contracts import Output
+from pipeline.models._convnet import Layout, convnet
+from pipeline.models._weights import Weighted
 
 
-class Config(ModelConfig):
+class Config(Weighted):
     """Pictures are halved, and seen through twice as many filters, until 4 pixels a side are left."""
 
     gives: ClassVar[Output] = Output.VECTOR
@@ -30,8 +31,14 @@ class Config(ModelConfig):
     """Average over the last maps, so that it does not matter where something is; off for points, where it does."""
     stride: Literal[1, 2] = 2
     """Of the first layer: 2 halves pictures of more than 16 pixels at once; 1 sees finer detail at 4 times the cost."""
+    blur: bool = False
+    """Blur maps before they are halved (BlurPool), so that a picture moved by a pixel is answered alike; layers that
+    halve cost 4 times as much."""
+    whitened: bool = False
+    """Begin with a layer that is not learnt, but taken from how small patches of the training pictures vary."""
 
     def build(self, channels: int, outputs: int, size: int) -> nn.Module:
         """See `ModelConfig.build`. Any size will do; it decides how often the picture is halved."""
-        layers, features = convnet(channels, size, self.width, self.depth, self.stride, self.pooled)
-        return nn.Sequential(*layers, nn.Dropout(self.dropout), nn.Linear(features, outputs))
+        layout = Layout(self.width, self.depth, self.stride, self.pooled, self.blur, self.whitened)
+        layers, features = convnet(channels, size, layout)
+        return self.started(nn.Sequential(*layers, nn.Dropout(self.dropout), nn.Linear(features, outputs)))

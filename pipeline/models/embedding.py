@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.contracts import ModelConfig, Output
-from pipeline.models._convnet import convnet
+from pipeline.models._convnet import Layout, convnet
 from pipeline.models._library import known_timm, known_torchvision, of_timm, of_torchvision
 from pipeline.networks import Deciding
 
@@ -62,7 +62,7 @@ class Config(ModelConfig):
         if library == "torchvision":
             return Embedding(of_torchvision(architecture, channels, outputs, size), outputs)
         width, depth = self.width or 32, 1 if self.depth is None else self.depth
-        layers, features = convnet(channels, size, width, depth, stride=2)
+        layers, features = convnet(channels, size, Layout(width, depth))
         # The normalisation after it has the bias.
         return Embedding(nn.Sequential(*layers, nn.Linear(features, outputs, bias=False)), outputs)
 

@@ -10,19 +10,23 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator
 from torch import nn
 
-from pipeline.contracts import ModelConfig, Output
+from pipeline.contracts import Output
 from pipeline.errors import UserError, did_you_mean
 from pipeline.models._detection.weights import COUNTER, fitted, read
 from pipeline.models._library import refused
+from pipeline.models._weights import Weighted
 
 ENCODER, LAST = "encoder.", "segmentation_head."
 
 
-class Config(ModelConfig):
-    """One architecture over one encoder, which is a classifier without its end."""
+class Config(Weighted):
+    """One architecture over one encoder, which is a classifier without its end.
+
+    The weights of a file may be those of the whole network or of the encoder alone.
+    """
 
     gives: ClassVar[Output] = Output.MAP
 
@@ -33,11 +37,6 @@ class Config(ModelConfig):
     encoder: str = "resnet18"
     """`resnet18`, `mobilenet_v2`, `efficientnet-b0`, `mit_b0` (which SegFormer was made with), or one of timm's as
     `tu-convnext_atto`."""
-    weights: str = ""
-    """A file of weights to start from, safetensors or torch's, of the whole network or of the encoder alone; the last
-    layer stays fresh where its classes are others. A relative path is the project's, `~` is your home."""
-    weights_sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
-    """The digest of that file, as `sha256sum` prints it: a run is what params say, and a path does not say it."""
 
     @field_validator("architecture")
     @classmethod
@@ -55,12 +54,6 @@ class Config(ModelConfig):
         # Those that begin with `timm-` are old names of some of timm's.
         own = [name for name in library.encoders.get_encoder_names() if not name.startswith("timm-")]
         return _known("encoder", encoder, [*own, *(f"tu-{name}" for name in timm.list_models())])
-
-    @model_validator(mode="after")
-    def _says_which_weights(self) -> Config:
-        if bool(self.weights) != bool(self.weights_sha256):
-            raise ValueError("weights and weights_sha256 go together: `sha256sum FILE` prints the second; give both")
-        return self
 
     def build(self, channels: int, outputs: int, size: int) -> nn.Module:
         """See `ModelConfig.build`.

@@ -1,4 +1,4 @@
-"""The classification architectures of torchvision, 80 of them, always with fresh weights.
+"""The classification architectures of torchvision, 80 of them, with fresh weights or those of a file.
 
 Source: https://docs.pytorch.org/vision/stable/models.html, which lists the names. Nothing is ever downloaded.
 """
@@ -10,11 +10,12 @@ from typing import ClassVar
 from pydantic import field_validator
 from torch import nn
 
-from pipeline.contracts import ModelConfig, Output
+from pipeline.contracts import Output
 from pipeline.models._library import known_torchvision, of_torchvision
+from pipeline.models._weights import Weighted
 
 
-class Config(ModelConfig):
+class Config(Weighted):
     """One of torchvision's architectures."""
 
     gives: ClassVar[Output] = Output.VECTOR
@@ -31,6 +32,7 @@ class Config(ModelConfig):
         """See `ModelConfig.build`.
 
         Raises:
-            UserError: the architecture does not take pictures of this size.
+            UserError: the architecture does not take pictures of this size; or the weights of the file cannot
+                another one, or is of another network.
         """
-        return of_torchvision(self.architecture, channels, outputs, size)
+        return self.started(of_torchvision(self.architecture, channels, outputs, size))

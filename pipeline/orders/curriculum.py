@@ -25,7 +25,7 @@ class Config(OrderConfig):
     by: Literal["loss", "column"] = "loss"
     """What is easy: what the network has a small loss on, measured anew every few epochs, or a column says it."""
     column: str = ""
-    """Of `samples.parquet`, with how hard each picture is; one of which that is not known counts as the hardest."""
+    """Of `samples.parquet`, with how hard each picture is."""
     first: Literal["lowest", "highest"] = "lowest"
     """Which end of the losses, or of the column, is seen first."""
     start: float = Field(0.3, gt=0, le=1)
@@ -36,7 +36,7 @@ class Config(OrderConfig):
     """By loss: epochs that show all pictures before it begins, as losses mean nothing before anything is learnt; 0 is
     for networks that bring weights along."""
     every: int = Field(1, ge=1)
-    """By loss: epochs after which losses are measured anew, each time with a forward pass over the training pictures."""
+    """By loss: epochs after which losses are measured anew; each time all training pictures go through the network."""
 
     @model_validator(mode="after")
     def _goes_by_one_thing(self) -> Config:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pipeline.contracts import PolicyConfig, Transform
+from pipeline.contracts import Transform
+from pipeline.policies._covered import Covered
 
 
-class Cropped(PolicyConfig):
+class Cropped(Covered):
     """Pictures are kept an eighth larger than the network sees them, as 256 pixels are for 224."""
 
     smallest_crop: float = Field(0.35, gt=0, le=1)
     """The smallest part of the picture, as a share of its area, that a training picture may show."""
-    flip: bool = True
-    """Mirror half of the pictures left to right. Turn it off where left and right differ, as in writing."""
     brightness: float = Field(0.2, ge=0, le=1)
     """Largest change of brightness, as a share of full white."""
     contrast: float = Field(0.2, ge=0, le=1)
@@ -31,8 +30,7 @@ class Cropped(PolicyConfig):
     def framed(self) -> list[Transform]:
         """The random part, at the network's size, and the mirror."""
         crop = {"size": [self.size, self.size], "scale": [self.smallest_crop, 1.0]}
-        flips = [Transform(name="HorizontalFlip", arguments={"p": 0.5})] if self.flip else []
-        return [Transform(name="RandomResizedCrop", arguments=crop), *flips]
+        return [Transform(name="RandomResizedCrop", arguments=crop), *self.mirrors()]
 
     def lit(self) -> Transform:
         """Another light: brighter or darker, harder or softer."""

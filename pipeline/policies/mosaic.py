@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pipeline.contracts import PolicyConfig, Transform
+from pipeline.contracts import Transform
+from pipeline.policies._mirrored import Mirrored
 
 CONSTANT = 0  # OpenCV's BORDER_CONSTANT: where things have places, nothing may be shown twice
 GREY = 114
 
 
-class Config(PolicyConfig):
+class Config(Mirrored):
     """Mosaics end after nine tenths of the epochs: the last are spent on pictures as they will come."""
 
     share: float = Field(0.5, ge=0, le=1)
@@ -26,8 +27,6 @@ class Config(PolicyConfig):
     rotate: float = Field(0, ge=0, le=180)
     """Largest turn either way, in degrees. Of a box that turns the box around it is learnt, which is larger than the
     object's."""
-    flip: bool = True
-    """Mirror half of the pictures left to right. Turn it off where left and right differ, as in writing."""
     brightness: float = Field(0.2, ge=0, le=1)
     """Largest change of brightness, as a share of what it was."""
     contrast: float = Field(0.2, ge=0, le=1)
@@ -67,6 +66,6 @@ class Config(PolicyConfig):
         }
         return [
             Transform(name="Affine", arguments=moved),
-            *([Transform(name="HorizontalFlip", arguments={"p": 0.5})] if self.flip else []),
+            *self.mirrors(),
             Transform(name="ColorJitter", arguments=lit),
         ]

@@ -10,5 +10,5 @@ class Config(Cropped):
     """Like the recipes for ImageNet."""
 
     def transforms(self, located: bool) -> list[Transform]:
-        """Crop, mirror, light."""
-        return [*self.framed(), self.lit()]
+        """Crop, mirror, light, cover."""
+        return [*self.framed(), self.lit(), *self.covers()]

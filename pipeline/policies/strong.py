@@ -26,7 +26,7 @@ class Config(Cropped):
     """Cover up to four patches of some pictures, so that no single part decides."""
 
     def transforms(self, located: bool) -> list[Transform]:
-        """Turn, crop, mirror, light, colour, blur, holes."""
+        """Turn, crop, mirror, light, colour, blur, holes, cover."""
         turn = {"limit": [-self.rotate, self.rotate], "border_mode": CONSTANT if located else REFLECT, "p": 0.5}
         colour = {
             "brightness": [1.0, 1.0],
@@ -50,4 +50,5 @@ class Config(Cropped):
             Transform(name="ColorJitter", arguments=colour),
             Transform(name="GaussianBlur", arguments=blur),
             *([Transform(name="CoarseDropout", arguments=holes)] if self.holes else []),
+            *self.covers(),
         ]

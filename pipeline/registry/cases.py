@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from pipeline.contracts import Options
 from pipeline.errors import UserError
 from pipeline.failpoints import Point, passing
-from pipeline.files import replacing_folder, sha256_of, shared, write_json
+from pipeline.files import creating, replacing_folder, sha256_of, shared, write_json
 from pipeline.registry import ledger
 from pipeline.registry.champion import Version
 from pipeline.registry.ledger import Act, Entry
@@ -112,7 +112,8 @@ def open_case(case: Case, images: pa.Table, who: str) -> Case:
     if opened and opened.case_digest == _digest(case.id):
         return read(case.id)
     with replacing_folder(folder(case.id)) as home:
-        pq.write_table(images, home / IMAGES)
+        with creating(home / IMAGES) as file:
+            pq.write_table(images, file)
         passing(Point.CASE_IMAGES_WRITTEN)
         write_json(home / CASE, case.model_dump(mode="json"))
     passing(Point.CASE_WRITTEN)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import distributions
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from pipeline.contracts import Options
 from pipeline.files import sha256_of
+from pipeline.host import cores, processor
 
 REQUIREMENTS = Path("requirements.lock")
 
@@ -27,7 +27,7 @@ class Environment(Options):
     cores: int
     """That this process may use."""
     training: dict[str, Any]
-    """As `train` noted it: device, threads, and what the probe chose."""
+    """As `train` noted it: device, threads, what the probe chose, and where it was taken up elsewhere."""
 
 
 def current(training: dict[str, Any]) -> Environment:
@@ -36,14 +36,14 @@ def current(training: dict[str, Any]) -> Environment:
     Args:
         training: the notes of the stage `train`.
     """
-    chosen = ("device", "threads", "precision", "memory_format", "execution")
+    chosen = ("device", "threads", "precision", "memory_format", "execution", "moves")
     return Environment(
         requirements=sha256_of(REQUIREMENTS) if REQUIREMENTS.exists() else "",
         packages=_packages(),
         python=platform.python_version(),
         system=platform.platform(),
-        processor=_processor(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        processor=processor(),
+        cores=cores(),
         training={key: training[key] for key in chosen if key in training},
     )
 
@@ -54,11 +54,3 @@ def _packages() -> dict[str, str]:
         if distribution.name:
             found.setdefault(distribution.name.lower(), distribution.version)  # of two, an import takes the first
     return dict(sorted(found.items()))
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

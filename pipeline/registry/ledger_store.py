@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
+from pipeline.files import explained_database
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -113,6 +114,8 @@ def _in_sqlite(path: Path, write: bool) -> Iterator[Ask]:
         if write:
             ask("COMMIT")
     except sqlite3.DatabaseError as error:
+        if full := explained_database(error, path):
+            raise full from error
         raise UserError(
             f"The ledger {path} cannot be used: {error}. Put back a copy of it, or move it away to start anew."
         ) from error

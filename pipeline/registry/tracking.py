@@ -116,6 +116,11 @@ def reaching(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, requests.RequestException) as error:  # the latter from its stores of files
+        if "database or disk is full" in str(error):
+            raise UserError(
+                f"No room to write {uri}: the disk is full. Nothing half-written is left; make room and run the same "
+                "command again: the run goes on where it stopped."
+            ) from error
         if "out-of-date database schema" in str(error):
             raise UserError(
                 f"{uri} was made by another version of MLflow. Copy it, then: .venv/bin/mlflow db upgrade {uri}"

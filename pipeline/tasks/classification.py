@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from pipeline.answering import Marks
 from pipeline.answers.labels import LabelAnswers
@@ -13,6 +14,11 @@ from pipeline.contracts import AnnotationRules, Output, Settled, Target, TaskCon
 from pipeline.errors import UserError
 from pipeline.tasks._names import natural_order
 from pipeline.tasks._views import mean_of_views, softmax
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pipeline.pooling import Pool
 
 NAMED = 3
 """Classes that the words of an answer name."""
@@ -29,6 +35,11 @@ class Config(TaskConfig):
 
     score: str = "accuracy"
     """The metric that decides, of `pipeline/metrics/`: on the epoch to keep and on the gate's verdict."""
+    unsure_below: float = Field(0.0, ge=0, le=1)
+    """Pictures whose answer is less sure than this are looked at again, moved by a pixel, and the mean is told; 0 looks
+    once, 1 always again."""
+    unsure_mirrored: bool = True
+    """Whether such pictures are looked at in a mirror too. Turn it off where left and right differ, as in writing."""
 
     def settle(self, annotation: str, width: int, height: int, rules: AnnotationRules) -> Settled:
         """A name is a name."""
@@ -60,6 +71,20 @@ class Config(TaskConfig):
     def columns(self, annotation: str, classes: Sequence[str]) -> dict[str, int]:
         """`label`: the position of the image's class in `classes`."""
         return {"label": classes.index(annotation)}
+
+    def answering(self, network: nn.Module, info: Any) -> nn.Module:
+        """With second looks, where any are asked for."""
+        if not self.unsure_below:
+            return network
+        from pipeline.tasks._second_looks import SecondLooks
+
+        return SecondLooks(network, self.unsure_below, self.unsure_mirrored)
+
+    def pool(self, info: Any) -> Pool:
+        """The mean of the probabilities."""
+        from pipeline.pooling import softmaxes  # late: torch
+
+        return softmaxes
 
     def told(self, outputs: np.ndarray, views: Views) -> list[np.ndarray]:
         """Probabilities float64 [K] of each image, rows that sum to 1: the mean over its views of the softmax."""

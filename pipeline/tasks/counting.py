@@ -22,6 +22,8 @@ from pipeline.tasks._views import mean_of_views
 if TYPE_CHECKING:
     from torch import nn
 
+    from pipeline.pooling import Pool
+
 
 class Config(TaskConfig):
     """How many there are of each class, from boxes or from numbers; where they are is not learnt.
@@ -92,6 +94,12 @@ class Config(TaskConfig):
         from pipeline.networks import Counting
 
         return Counting(network, [scale.mean for scale in info.scales])
+
+    def pool(self, info: Any) -> Pool:
+        """The mean of the expected counts."""
+        from pipeline.pooling import values  # late: torch
+
+        return values
 
     def told(self, outputs: np.ndarray, views: Views) -> list[np.ndarray]:
         """The expected counts of each image, float64 [K]: the mean over its views, each of which tells of all of it."""

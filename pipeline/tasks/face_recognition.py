@@ -6,7 +6,7 @@ The people of validation and test are never learnt from: what is scored is wheth
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -21,6 +21,9 @@ from pipeline.tasks._views import mean_of_views
 
 SHOWN = 4
 """Numbers of an embedding that its words name."""
+
+if TYPE_CHECKING:
+    from pipeline.pooling import Pool
 
 
 class Config(TaskConfig):
@@ -91,6 +94,12 @@ class Config(TaskConfig):
     def outputs(self, info: Any, gives: Output) -> int:
         """E, however many people there are."""
         return self.embedding
+
+    def pool(self, info: Any) -> Pool:
+        """All embeddings beside each other: cosines of several networks have a mean, their directions none."""
+        from pipeline.pooling import directions  # late: torch
+
+        return directions
 
     @property
     def undecided(self) -> bool:

@@ -27,6 +27,7 @@ class Config(TaskConfig):
     reads: ClassVar[tuple[Target, ...]] = (Target.INSTANCES,)
     needs: ClassVar[tuple[Output, ...]] = (Output.INSTANCES,)
     unit: ClassVar[str] = "objects"
+    pools: ClassVar[bool] = False
     fields: ClassVar[Mapping[str, str]] = {"objects": "instances"}
     nothing: ClassVar[Objects] = Objects(())
 

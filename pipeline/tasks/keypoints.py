@@ -21,6 +21,8 @@ from pipeline.tasks._names import natural_order
 if TYPE_CHECKING:
     from torch import nn
 
+    from pipeline.pooling import Pool
+
 BEYOND = 0.25
 """Of the width or the height of a picture: further outside of it, a point is no more where it is said to be."""
 
@@ -144,6 +146,12 @@ class Config(TaskConfig):
         from pipeline.tasks._placing import Placing
 
         return network if isinstance(network, Deciding) else Placing(network)
+
+    def pool(self, info: Any) -> Pool:
+        """The mean of the places and of the scores."""
+        from pipeline.pooling import values  # late: torch
+
+        return values
 
     def told(self, outputs: np.ndarray, views: Views) -> list[np.ndarray]:
         """x, y, score of each point in pixels of the picture, float64 [J, 3]; of several views that with the best."""

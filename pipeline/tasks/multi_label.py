@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -17,6 +17,9 @@ from pipeline.tasks._names import natural_order
 from pipeline.tasks._views import mean_of_views, sigmoid
 
 Threshold = Annotated[float, Field(ge=0, le=1)]
+
+if TYPE_CHECKING:
+    from pipeline.pooling import Pool
 
 
 class Config(TaskConfig):
@@ -76,6 +79,12 @@ class Config(TaskConfig):
     def columns(self, annotation: frozenset[str], classes: Sequence[str]) -> dict[str, list[int]]:
         """`labels`: the positions of the image's classes in `classes`, ascending."""
         return {"labels": [place for place, name in enumerate(classes) if name in annotation]}
+
+    def pool(self, info: Any) -> Pool:
+        """The mean of the probabilities, class by class."""
+        from pipeline.pooling import sigmoids  # late: torch
+
+        return sigmoids
 
     @property
     def undecided(self) -> bool:

@@ -29,6 +29,7 @@ class Config(TaskConfig):
     reads: ClassVar[tuple[Target, ...]] = (Target.OBJECTS,)
     needs: ClassVar[tuple[Output, ...]] = (Output.BOXES,)
     unit: ClassVar[str] = "objects"
+    pools: ClassVar[bool] = False
     fields: ClassVar[Mapping[str, str]] = {"objects": "objects"}
     nothing: ClassVar[Objects] = Objects(())
 

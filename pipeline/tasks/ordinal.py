@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import field_validator, model_validator
@@ -19,6 +19,9 @@ from pipeline.tasks._names import natural_order
 from pipeline.tasks._views import mean_of_views, softmax
 
 NUMBER = re.compile(r"[+-]?[0-9]{1,15}([.][0-9]{1,15})?")
+
+if TYPE_CHECKING:
+    from pipeline.pooling import Pool
 
 
 class Config(TaskConfig):
@@ -114,6 +117,12 @@ class Config(TaskConfig):
     def columns(self, annotation: str, classes: Sequence[str]) -> dict[str, int]:
         """`label`: the position of the image's class in `classes`."""
         return {"label": classes.index(annotation)}
+
+    def pool(self, info: Any) -> Pool:
+        """The mean of the probabilities."""
+        from pipeline.pooling import softmaxes  # late: torch
+
+        return softmaxes
 
     def told(self, outputs: np.ndarray, views: Views) -> list[np.ndarray]:
         """Probabilities float64 [K] of each image, rows that sum to 1: the mean over its views of the softmax."""

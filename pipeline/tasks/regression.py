@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -20,6 +21,8 @@ from pipeline.tasks._numbers import mean, middle, of_images, places
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from pipeline.pooling import Pool
 
 
 class Config(TaskConfig):
@@ -130,6 +133,12 @@ class Config(TaskConfig):
         from pipeline.networks import Measuring
 
         return Measuring(network, info.scales)
+
+    def pool(self, info: Any) -> Pool:
+        """The mean of each number; of one that begins again after a period the mean direction."""
+        from pipeline.pooling import numbers  # late: torch
+
+        return functools.partial(numbers, scales=info.scales)
 
     def told(self, outputs: np.ndarray, views: Views) -> list[np.ndarray]:
         """The numbers of each view of each image, float64 [v, T]."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from pipeline.contracts import AnnotationRules, Output, Settled, Target, TaskCon
 from pipeline.errors import UserError
 from pipeline.tasks._names import natural_order
 from pipeline.tasks._outlines import of_other_size, pixels
+
+if TYPE_CHECKING:
+    from pipeline.pooling import Pool
 
 
 class Told(NamedTuple):
@@ -76,6 +79,12 @@ class Config(TaskConfig):
     def columns(self, annotation: Canvas, classes: Sequence[str]) -> dict[str, Any]:
         """None beside those of the mask."""
         return {}
+
+    def pool(self, info: Any) -> Pool:
+        """The mean of the probabilities, pixel by pixel."""
+        from pipeline.pooling import softmaxes  # late: torch
+
+        return softmaxes
 
     def told(self, outputs: np.ndarray, views: Views) -> list[Told]:
         """The most probable class of each pixel of the pictures, each from the view that shows it best."""

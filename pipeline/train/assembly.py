@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 
 import torch
 
 from pipeline.dataset import Dataset
-from pipeline.devices import set_up
-from pipeline.journal import Journal, read
+from pipeline.journal import Journal
 from pipeline.packed import views
-from pipeline.params import TrainParams, described
+from pipeline.params import TrainParams, described, part_name
 from pipeline.plugin import metric_named
 from pipeline.policy import Policy
-from pipeline.train.batches import Material, TrainingBatches, mosaic_epochs, plain_batches
-from pipeline.train.checkpoint import Checkpoints, Progress, training_key
+from pipeline.train.batches import Material, TrainingBatches, plain_batches
+from pipeline.train.checkpoint import Checkpoints, Progress, Saved, training_key
+from pipeline.train.environment import WHERE, differences, environment, way
+from pipeline.train.frozen import Features
+from pipeline.train.informing import inform
 from pipeline.train.learner import Learner, build_learner
 from pipeline.train.loop import Score, Validation, validate
 from pipeline.train.machine import Arithmetic, Machine
+from pipeline.train.members import Member, begins_of, members_of
 from pipeline.train.orders import epoch_order, known_of
 from pipeline.train.probe import choose
+from pipeline.train.processes.fitting import check_average, joined, unmeasured
+from pipeline.train.processes.followers import UnwrittenJournal, UnwrittenLog, followed
+from pipeline.train.processes.ranks import Ranks
+from pipeline.train.processes.sharing import sharing_of
+from pipeline.train.resident import ResidentBatches, open_batches
+from pipeline.train.seen import SeenLog
+from pipeline.train.sizes import check_sides
 from pipeline.training import Known
 
 
@@ -32,82 +41,143 @@ class Training:
     params: TrainParams
     dataset: Dataset
     policy: Policy
+    member: Member
     train: Material
     known: Known
     val: Material
-    batches: TrainingBatches
+    batches: TrainingBatches | ResidentBatches
     machine: Machine
     checkpoints: Checkpoints
     progress: Progress
     journal: Journal
+    seen: SeenLog
+    features: Features | None = None
+    """What the head learns from where it alone does, in place of pictures."""
+    unkept: str = ""
+    """Why features cannot be kept."""
 
     def validated(self) -> Validation:
         """What the network is worth on the validation split, with the weights that are kept."""
-        params, policy, split = self.params, self.policy, self.dataset.split("val")
-        batches = plain_batches(self.val, policy, params.train.batch_size)
+        params, policy, split = self.params, self.policy, self.member.val
+        batches = self.features.val.plain() if self.features else None
+        batches = batches or plain_batches(self.val, policy, params.train.batch_size)
         seen = views(split, policy.frame, policy.plain)
         with self.machine.averaged():
             return validate(self.machine, batches, split, seen, Score(params.task, metric_named(params.task.score)))
 
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that train together."""
+        return self.machine.sharing.ranks
+
+    def flush(self) -> None:
+        """Let readers see all that it noted.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        self.journal.flush()
+        self.seen.flush()
+
     def close(self) -> None:
-        """End its threads, and let readers see all that it noted."""
-        self.journal.close()
+        """End its threads, once what was saved is on disk, and let readers see all that it noted."""
+        self.checkpoints.close()
         self.batches.close()
+        self.seen.close()
+        self.journal.close()
 
 
-def assemble(params: TrainParams, dataset: Dataset, policy: Policy) -> Training:
-    """Build everything, and go back to the latest checkpoint if this training has one."""
-    device = set_up(params.compute.device, params.compute.threads)
-    learner = build_learner(params, dataset, policy)
-    split = dataset.split("train")
-    train = Material.of(split, policy.frame, policy.packed)
-    known = known_of(split, train)
-    val = Material.of(dataset.split("val"), policy.frame, policy.plain)
-    threads = params.compute.loader_threads or os.cpu_count() or 1
-    batches = TrainingBatches(
-        train, policy, params.seed, params.train.batch_size, threads, mosaic_epochs(params.train.epochs)
-    )
-    checkpoints = Checkpoints(_key(params, dataset, policy, device))
-    saved = checkpoints.latest()
-    if saved and not _journal_reaches(checkpoints, batches.steps * saved.progress.epoch + saved.progress.step):
-        saved = None
+def assemble(params: TrainParams, dataset: Dataset, policy: Policy, member: Member | None = None) -> Training:
+    """Build everything, and go back to the latest checkpoint if this training has one.
+
+    Args:
+        params: of the run.
+        dataset: to learn from.
+        policy: by which pictures are varied.
+        member: of an ensemble; None: the first one, or the only one.
+
+    Raises:
+        UserError: params do not fit this machine, or each other; or the training was begun elsewhere.
+    """
+    member = member or members_of(params, dataset)[0]
+    key = _key(params, dataset, policy)
+    ranks, device = joined(params)
+    learner = build_learner(params.model_copy(update={"seed": member.weights_seed}), dataset, policy)
+    params = params.model_copy(update={"seed": member.seed})
+    check_sides(learner.network, policy.channels, policy.size, params.train, part_name(params.model))
+    # What is packed for the first time is packed by one process, and read by the others.
+    train = ranks.in_turn(lambda: Material.of(member.train, policy.frame, policy.packed))
+    known = known_of(member.train, train)
+    val = ranks.in_turn(lambda: Material.of(member.val, policy.frame, policy.plain))
+    batches = open_batches(params, train, policy, device, ranks)
+    begins = begins_of(member, batches.steps, params.train.epochs)
+    where = environment(device, params.compute)
+    checkpoints = followed(ranks, lambda: Checkpoints(key, where, member.number, begins["step"]), where)
+    saved = ranks.in_turn(lambda: _taken_up(checkpoints, batches.steps))
     if saved is None:
-        checkpoints.clear()
-    arithmetic = saved.arithmetic if saved else _probe(params, learner, batches, known, device)
+        inform(learner, train, policy)
+    arithmetic = saved.arithmetic if saved else ranks.found(lambda: _probe(params, learner, batches, known, device))
     learner.to(device)
-    machine = Machine.assemble(params, learner, device, arithmetic, batches.steps * params.train.epochs)
+    sharing = sharing_of(params.compute, ranks)
+    machine = Machine.assemble(params, learner, device, arithmetic, batches.steps * params.train.epochs, sharing)
+    check_average(params, machine.average)
     progress = saved.progress if saved else Progress()
     if saved:
         machine.restore(saved.state)
         print(f"train: goes on from epoch {progress.epoch + 1}, step {progress.step} of {batches.steps}", flush=True)
-    journal = Journal(checkpoints.folder)
-    return Training(params, dataset, policy, train, known, val, batches, machine, checkpoints, progress, journal)
+    journal = Journal(checkpoints.home, begins) if ranks.first else UnwrittenJournal()
+    done = batches.steps * progress.epoch + progress.step
+    seen = SeenLog(checkpoints.seen, done) if ranks.first else UnwrittenLog()
+    if saved and saved.environment != checkpoints.environment:
+        checkpoints.save(machine, progress)  # what was allowed once need not be allowed again
+    return Training(
+        params, dataset, policy, member, train, known, val, batches, machine, checkpoints, progress, journal, seen
+    )
+
+
+def _taken_up(checkpoints: Checkpoints, steps: int) -> Saved | None:
+    """The latest checkpoint if the training goes on from there; else it starts over.
+
+    Args:
+        checkpoints: of the training.
+        steps: of an epoch.
+
+    Raises:
+        UserError: the training was begun elsewhere, and nobody has allowed to go on here.
+    """
+    saved = checkpoints.latest(steps)
+    if saved:
+        progress, differing = saved.progress, differences(saved.environment, checkpoints.environment)
+        at = f"epoch {progress.epoch}"
+        if progress.step:
+            at = f"epoch {progress.epoch + 1}, step {progress.step} of {steps}"
+        if way(at, differing, checkpoints.finished) == "go on":
+            progress.moves += [f"after {at}: {name}: {words}" for name, words in differing.items()]
+            return saved
+    checkpoints.clear()
+    return None
 
 
 def _probe(
-    params: TrainParams, learner: Learner, batches: TrainingBatches, known: Known, device: torch.device
+    params: TrainParams,
+    learner: Learner,
+    batches: TrainingBatches | ResidentBatches,
+    known: Known,
+    device: torch.device,
 ) -> Arithmetic:
+    """How to compute: what params fix, or what this process finds to be fastest by itself."""
+    if params.compute.sharded:
+        return unmeasured(params.compute, device)
     first = batches.epoch(0, 0, epoch_order(params.order, params.seed, 0, params.train.epochs, known))
     arithmetic = choose(params, learner, next(first), device, batches.steps * params.train.epochs)
     first.close()  # type: ignore[attr-defined]
     return arithmetic
 
 
-def _key(params: TrainParams, dataset: Dataset, policy: Policy, device: torch.device) -> str:
+def _key(params: TrainParams, dataset: Dataset, policy: Policy) -> str:
+    """What is learnt, and not where: see `pipeline.train.environment`."""
     about = described(params)
     about["train"].pop("checkpoint_seconds")
-    about["compute"].pop("loader_threads")
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return training_key(
-        json.dumps(about, sort_keys=True),
-        dataset.info.digest,
-        policy.model_dump_json(),
-        where,
-        str(torch.get_num_threads()),
-    )
-
-
-def _journal_reaches(checkpoints: Checkpoints, steps: int) -> bool:
-    """Whether the journal has every step that the checkpoint has: the curves are written from it."""
-    rows, _ = read(checkpoints.journal, 0)
-    return sum(row.series == "step" for row in rows) >= steps
+    for name in WHERE:
+        about["compute"].pop(name)
+    return training_key(json.dumps(about, sort_keys=True), dataset.info.digest, policy.model_dump_json())

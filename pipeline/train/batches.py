@@ -20,10 +20,11 @@ from torch import Tensor
 from pipeline.contracts import Frame, Target
 from pipeline.dataset import Split
 from pipeline.images import center_crop
-from pipeline.mosaics import Mosaics, rows
+from pipeline.mosaics import rows
 from pipeline.packed import TARGETS, packed, views
 from pipeline.policy import Policy
-from pipeline.transforms import Augmenter, sample_seed
+from pipeline.train.processes.ranks import Ranks
+from pipeline.train.varied import Asked, Recipe, varied
 
 AHEAD = 3
 """Batches that are filled while the network works on one."""
@@ -36,6 +37,8 @@ class Batch(NamedTuple):
     """uint8 [B, S, S, C]; valid until the next batch is asked for."""
     targets: Tensor
     """What the task learns, B entries, as `contracts.Target` says; valid as long."""
+    views: np.ndarray | None = None
+    """Which they are: positions in the training split, int64 [B]; None of others."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +87,24 @@ class TrainingBatches:
         batch_size: int,
         threads: int,
         mosaic_epochs: int | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
-        """`mosaic_epochs`: the first ones, which see mosaics if the policy has any; None: all do."""
+        """Of all batches, or the part of each that falls to this one of several processes.
+
+        Args:
+            material: the split.
+            policy: by which its pictures are varied.
+            seed: of the run.
+            batch_size: of whole batches.
+            threads: that fill them.
+            mosaic_epochs: the first ones, which see mosaics if the policy has any; None: all do.
+            ranks: the processes; None: there is one.
+        """
         self._material = material
-        self._policy = policy
-        self._seed = seed
-        self._mosaic_epochs = mosaic_epochs
-        self._mosaics = Mosaics(material.pictures, material.targets, material.learns, policy.mosaic)
-        self._size = min(batch_size, len(material))
+        self._recipe = recipe_of(material, policy, seed, mosaic_epochs)
+        self._whole = min(batch_size, len(material))
+        self._share = (ranks or Ranks()).share(self._whole)
+        self._size = self._share.stop - self._share.start
         self.steps = steps_per_epoch(len(material), batch_size)
         self._threads = threads
         self._local = threading.local()
@@ -101,11 +114,12 @@ class TrainingBatches:
 
     def epoch(self, epoch: int, first: int, order: np.ndarray) -> Iterator[Batch]:
         """The batches of an epoch from step `first` on, of the views in that order, int64 [V]."""
-        waiting: deque[tuple[int, list[Future[None]]]] = deque()
+        asked = Asked.all_of(epoch, order)
+        waiting: deque[tuple[Batch, list[Future[None]]]] = deque()
         upcoming = iter(range(first, self.steps))
         try:
             for step in upcoming:
-                waiting.append((step, self._start(epoch, order, step)))
+                waiting.append(self._start(asked, step))
                 if len(waiting) > AHEAD:
                     yield self._finished(*waiting.popleft())
             while waiting:
@@ -125,7 +139,7 @@ class TrainingBatches:
 
     def _empty(self) -> Batch:
         """Room for a batch; the shape of a target is that which a picture has once it is varied."""
-        material, policy, pinned = self._material, self._policy, torch.cuda.is_available()
+        material, policy, pinned = self._material, self._recipe.policy, torch.cuda.is_available()
         pictures = torch.empty(
             (self._size, policy.size, policy.size, policy.channels), dtype=torch.uint8, pin_memory=pinned
         )
@@ -138,32 +152,34 @@ class TrainingBatches:
         targets = torch.empty((self._size, *shape), dtype=kind, pin_memory=pinned)
         return Batch(pictures, targets)
 
-    def _positions(self, order: np.ndarray, step: int) -> np.ndarray:
-        return order[step * self._size : (step + 1) * self._size]
-
-    def _start(self, epoch: int, order: np.ndarray, step: int) -> list[Future[None]]:
-        batch = self._ring[step % len(self._ring)]
-        positions = self._positions(order, step)
-        return [
-            self._pool.submit(self._fill, batch, positions, epoch, part)
-            for part in np.array_split(np.arange(self._size), self._threads)
+    def _start(self, asked: Asked, step: int) -> tuple[Batch, list[Future[None]]]:
+        mine = asked.at(slice(step * self._whole, (step + 1) * self._whole)).at(self._share)
+        batch = self._ring[step % len(self._ring)]._replace(views=mine.positions)
+        return batch, [
+            self._pool.submit(self._fill, batch, mine, part)
+            for part in slices(self._size, -(-self._size // self._threads))
         ]
 
-    def _fill(self, batch: Batch, positions: np.ndarray, epoch: int, part: np.ndarray) -> None:
-        material, augment = self._material, getattr(self._local, "augment", None)
-        if augment is None:
-            augment = self._local.augment = Augmenter(self._policy.transforms, material.learns)
-        pictures, targets = batch.pictures.numpy(), batch.targets.numpy()
-        plain = self._mosaic_epochs is not None and epoch >= self._mosaic_epochs
-        for row in part:
-            position = positions[row]
-            seed = sample_seed(self._seed, epoch, material.ids[position])
-            pictures[row], targets[row] = augment(*self._mosaics.seen(position, None if plain else seed), seed)
+    def _fill(self, batch: Batch, asked: Asked, part: slice) -> None:
+        if not hasattr(self._local, "varied"):
+            self._local.varied = varied(self._recipe)
+        pictures, targets = batch.pictures.numpy()[part], batch.targets.numpy()[part]
+        self._local.varied.fill(asked.at(part), pictures, targets)
 
-    def _finished(self, step: int, parts: list[Future[None]]) -> Batch:
+    def _finished(self, batch: Batch, parts: list[Future[None]]) -> Batch:
         for part in parts:
             part.result()
-        return self._ring[step % len(self._ring)]
+        return batch
+
+
+def recipe_of(material: Material, policy: Policy, seed: int, mosaic_epochs: int | None) -> Recipe:
+    """How the pictures of a training split are varied: see `TrainingBatches`."""
+    return Recipe(material.pictures, material.targets, material.learns, material.ids, policy, seed, mosaic_epochs)
+
+
+def slices(count: int, length: int) -> list[slice]:
+    """0..count-1 in parts of that length; the last may be shorter."""
+    return [slice(start, min(start + length, count)) for start in range(0, count, length)]
 
 
 def mosaic_epochs(epochs: int) -> int:

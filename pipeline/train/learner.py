@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import Parameter
 
 from pipeline.bundle import normaliser
 from pipeline.dataset import Dataset
 from pipeline.networks import answered, learnt_from
 from pipeline.params import TrainParams
 from pipeline.policy import Policy
+from pipeline.train.recompute import recompute
+from pipeline.train.sizes import smaller
 from pipeline.training import MixingConfig
 
 
@@ -28,6 +32,8 @@ class Learner(nn.Module):
         self.loss = loss
         self.mixing = mixing
         self.memory_format = torch.contiguous_format
+        self.side: int | None = None
+        """Of the pictures that are learnt from; None: as they come."""
 
     def prepared(
         self, pictures: Tensor, targets: Tensor, random: np.random.Generator | None = None
@@ -37,14 +43,14 @@ class Learner(nn.Module):
         Args:
             pictures: uint8 [B, S, S, C].
             targets: of each.
-            random: seeded for this step, to blend the pictures by; None: each is taken as it is.
+            random: seeded for this step, to blend the pictures by; None: each is taken as it is, at full size.
 
         Returns:
-            float32 [B, C, S, S], and targets with shares that add up to 1.
+            float32 [B, C, S, S], of another S if `side` is set, and targets with shares that add up to 1.
         """
         seen, compared = self.normalise(pictures), [(targets, 1.0)]
         if random is not None:
-            seen, compared = self.mixing.mixed(seen, targets, random)
+            seen, compared = self.mixing.mixed(smaller(seen, self.side), targets, random)
         return seen.contiguous(memory_format=self.memory_format), compared
 
     def forward(self, seen: Tensor, compared: list[tuple[Tensor, float]]) -> tuple[Tensor, Any]:
@@ -76,19 +82,29 @@ def build_learner(params: TrainParams, dataset: Dataset, policy: Policy) -> Lear
     counts = [info.counts["train"].get(name, 0) for name in info.classes]
     outputs = params.task.outputs(info, params.model.gives)
     network = params.task.answering(params.model.build(info.channels, outputs, policy.size), info)
+    if params.train.recompute:
+        recompute(network)
     return Learner(
         normaliser(policy.mean, policy.deviation), network, params.loss.build(counts, outputs), params.mixing
     )
 
 
-def parameter_groups(learner: Learner) -> list[dict[str, Any]]:
-    """Filters and matrices, which weight decay shrinks, and norms and biases, which it leaves alone."""
-    trained = [weights for weights in learner.parameters() if weights.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [weights for weights in trained if weights.ndim > 1]},
-        {"params": [weights for weights in trained if weights.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+def parameter_groups(learner: Learner, rates: Mapping[Parameter, float]) -> list[dict[str, Any]]:
+    """Filters and matrices, which weight decay shrinks, and norms and biases, which it leaves alone.
+
+    Args:
+        learner: whose weights.
+        rates: by what the learning rate of some of them is multiplied; weights of one rate are in one group.
+    """
+    groups: dict[tuple[float, bool], dict[str, Any]] = {}
+    for weights in learner.parameters():
+        if weights.requires_grad:
+            share, decays = rates.get(weights, 1.0), weights.ndim > 1
+            group = groups.setdefault((-share, not decays), {"params": [], "share": share})
+            group["params"].append(weights)
+            if not decays:
+                group["weight_decay"] = 0.0
+    return [groups[key] for key in sorted(groups)]
 
 
 def counted(seed: int, *position: object) -> int:

@@ -16,6 +16,7 @@ from pipeline.telling import Held
 from pipeline.train.batches import Batch
 from pipeline.train.learner import counted
 from pipeline.train.machine import Machine, Pace
+from pipeline.train.norms import EVERY, Norms, gradient_norms
 from pipeline.training import Course, ScheduleConfig
 
 
@@ -27,6 +28,10 @@ class Step(NamedTuple):
     loss: Tensor
     """Mean over the batch, a scalar left on the device: reading it waits for the device."""
     learning_rate: float
+    views: np.ndarray
+    """What was learnt from: positions in the training split, int64 [B]."""
+    norms: Norms | None
+    """Of its gradient, of some steps."""
 
 
 def train_epoch(
@@ -42,11 +47,14 @@ def train_epoch(
         epoch: 0-based.
         first: index of the first batch.
     """
-    machine.learner.train()
+    machine.learn()
     for index, batch in enumerate(batches, start=first):
         machine.set_pace(paces[index])
-        loss = machine.step(batch, epoch * len(paces) + index, counted(seed, "step", epoch, index))
-        yield Step(index, loss, paces[index].rate)
+        loss = machine.backward(batch, counted(seed, "step", epoch, index))
+        norms = gradient_norms(machine.learner) if index % EVERY == 0 else None
+        machine.move(epoch * len(paces) + index)
+        assert batch.views is not None
+        yield Step(index, loss, paces[index].rate, batch.views, norms)
 
 
 def paces_of(
@@ -78,11 +86,12 @@ class Validation(NamedTuple):
 
     loss: float
     score: float
-    answers: Answers
+    answers: Answers | None
+    """Of several processes the first one has them."""
 
 
 def validate(machine: Machine, batches: Iterable[Batch], split: Split, seen: Views, score: Score) -> Validation:
-    """Score the network as it stands on the validation split.
+    """Score the network as it stands on the validation split; several processes answer it in turn.
 
     Args:
         machine: with the network.
@@ -91,16 +100,23 @@ def validate(machine: Machine, batches: Iterable[Batch], split: Split, seen: Vie
         seen: the views.
         score: from answers to what they are worth.
     """
+    ranks = machine.sharing.ranks
+    ranks.give_buffers(machine.learner)
     machine.learner.eval()
     total, count, outputs = torch.zeros((), dtype=torch.float64), 0, Held(score.task, seen)
     with torch.inference_mode():
-        for batch in batches:
+        for batch, counts in ranks.dealt(batches):
             with machine.arithmetic.autocast(machine.device):
                 pictures, targets = batch.pictures.to(machine.device), batch.targets.to(machine.device)
-                loss, answers = machine.learner.validate(pictures, targets)
-            total += loss.double().cpu() * len(batch.targets)
-            count += len(batch.targets)
-            outputs.add(answers.float().cpu().numpy())
+                loss, answers = machine.feed.validate(pictures, targets)
+            found = loss.double().cpu(), answers.float().cpu().numpy()
+            for cost, told in ranks.gathered(found if counts else None):
+                total += cost * len(told)
+                count += len(told)
+                outputs.add(told)
+    machine.sharing.let_go(machine.learner)
+    if not ranks.first:
+        return Validation(*ranks.agreed((0.0, 0.0)), answers=None)
     answered = score.task.answers(split, outputs.told)
     worth = score.metric.score(answered, np.ones((1, len(split))))[0]
-    return Validation(loss=total.item() / count, score=float(worth), answers=answered)
+    return Validation(*ranks.agreed((total.item() / count, float(worth))), answers=answered)

@@ -16,7 +16,10 @@ from pipeline.errors import UserError
 from pipeline.params import TrainParams, part_name
 from pipeline.train.batches import Batch
 from pipeline.train.compilation import Compiled
-from pipeline.train.learner import Learner, parameter_groups
+from pipeline.train.layers import Freezer, shares
+from pipeline.train.learner import Learner, counted, parameter_groups
+from pipeline.train.processes.ranks import Ranks
+from pipeline.train.processes.sharing import Sharing
 from pipeline.training import Ascending, Average
 
 MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -52,8 +55,11 @@ class Machine:
     """What a step moves: the weights, their average, the optimizer and its loss scale, on one device."""
 
     learner: Learner
+    feed: Learner
+    """What makes of a batch what `module` takes: the learner, or, of cached features, their head."""
     module: nn.Module
-    """What a step calls: the learner, or the same as several processes share it or a compiler has made it."""
+    """What a step calls: `feed`, or the same as several processes share it or a compiler has made it."""
+    freezer: Freezer
     optimizer: Optimizer
     average: Average | None
     device: torch.device
@@ -63,56 +69,101 @@ class Machine:
     """Parts in which a batch is computed."""
     clip_norm: float
     """Of the gradient over all weights, at most; 0: any."""
+    sharing: Sharing
+    """With the processes that it learns with."""
 
     @classmethod
     def assemble(
-        cls, params: TrainParams, learner: Learner, device: torch.device, arithmetic: Arithmetic, steps: int
+        cls,
+        params: TrainParams,
+        learner: Learner,
+        device: torch.device,
+        arithmetic: Arithmetic,
+        steps: int,
+        sharing: Sharing | None = None,
     ) -> Machine:
         """Lay the learner out as `arithmetic` says, and put beside it what a training of so many steps needs.
+
+        Args:
+            params: of the training.
+            learner: on the device.
+            device: to compute on.
+            arithmetic: how.
+            steps: of the training.
+            sharing: with the processes that do the same; None: it learns alone.
 
         Raises:
             UserError: the optimizer needs to know every gradient, which half precision may overflow.
         """
-        learner.arrange(MEMORY_FORMATS[arithmetic.memory_format])
-        optimizer = params.optimizer.build(parameter_groups(learner))
+        sharing = sharing or Sharing(Ranks())
+        arithmetic = sharing.able(arithmetic)
+        sharing.arrange(learner, MEMORY_FORMATS[arithmetic.memory_format], device)
+        rates = shares(learner.network, params.layers.rate_decay)
+        freezer = Freezer(learner.network, params.layers)
+        if params.layers.frozen_epochs >= params.train.epochs:
+            freezer.enter(0)  # what never learns needs no room in the optimizer
+        optimizer = params.optimizer.build(parameter_groups(learner, rates))
         scaler = torch.amp.GradScaler(device.type, enabled=arithmetic.precision == "float16")
         if scaler.is_enabled() and isinstance(optimizer, Ascending):
             raise UserError(
                 f"params.yaml: optimizer {part_name(params.optimizer)!r} cannot skip a step, as float16 asks of one "
                 "whose gradient overflows. Set compute.precision to bfloat16 or float32."
             )
-        module = Compiled(learner, device) if arithmetic.execution == "compiled" else learner
+        module = sharing.called(Compiled(learner, device) if arithmetic.execution == "compiled" else learner, device)
         average = params.average.build(learner.network, steps)
         options = params.train
         return cls(
-            learner, module, optimizer, average, device, arithmetic, scaler, options.accumulation, options.clip_norm
+            learner,
+            learner,
+            module,
+            freezer,
+            optimizer,
+            average,
+            device,
+            arithmetic,
+            scaler,
+            options.accumulation,
+            options.clip_norm,
+            sharing,
         )
 
     def parameters(self) -> int:
-        """Weights that training moves."""
-        return sum(weights.numel() for weights in self.learner.network.parameters() if weights.requires_grad)
+        """Weights of the network that training moves."""
+        moved = {weights for group in self.optimizer.param_groups for weights in group["params"]}
+        return sum(weights.numel() for weights in self.learner.network.parameters() if weights in moved)
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on, but for the position."""
         return {
-            "learner": self.learner.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "learner": self.sharing.whole(self.learner.state_dict()),
+            "optimizer": self.sharing.whole(self.optimizer.state_dict()),
             "scaler": self.scaler.state_dict(),
-            "average": self.average.state_dict() if self.average else {},
+            "average": self.sharing.whole(self.average.state_dict()) if self.average else {},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a state."""
-        self.learner.load_state_dict(state["learner"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        share_out = self.sharing.shared_out
+        self.learner.load_state_dict(share_out(state["learner"], self.learner.state_dict()))
+        self.optimizer.load_state_dict(self.sharing.optimizer_shared_out(state["optimizer"], self.optimizer))
+        # A new one: the old one may have been left in the middle of a step.
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.scaler.is_enabled())
         self.scaler.load_state_dict(state["scaler"])
         if self.average:
-            self.average.load_state_dict(state["average"])
+            self.average.load_state_dict(share_out(state["average"], self.average.state_dict()))
 
     def weights(self) -> dict[str, Tensor]:
         """The network's state that is validated and kept: averaged, where there is an average."""
         averaged = self.average.weights() if self.average else None
-        return self.learner.network.state_dict() if averaged is None else averaged
+        kept: dict[str, Tensor] = self.sharing.whole(
+            self.learner.network.state_dict() if averaged is None else averaged
+        )
+        return kept
+
+    def take(self, weights: dict[str, Tensor]) -> None:
+        """Let the network have such weights."""
+        network = self.learner.network
+        network.load_state_dict(self.sharing.shared_out(weights, network.state_dict()))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -128,6 +179,15 @@ class Machine:
             yield
         finally:
             network.load_state_dict(own)
+
+    def enter(self, epoch: int) -> bool:
+        """Let those layers learn that do in this epoch (0-based); whether these are others than before."""
+        return self.freezer.enter(epoch)
+
+    def learn(self) -> None:
+        """Go from answering to learning; layers that rest do not."""
+        self.learner.train()
+        self.freezer.rest()
 
     def set_pace(self, pace: Pace) -> None:
         """Have the next step taken so."""
@@ -147,20 +207,29 @@ class Machine:
             number: of the step in the whole training, 0-based.
             seed: of all that is random in this step: dropout, blends.
         """
+        loss = self.backward(batch, seed)
+        self.move(number)
+        return loss
+
+    def backward(self, batch: Batch, seed: int) -> Tensor:
+        """The first half of a step: leave the gradient that it follows with the weights; the mean loss."""
         # The copies are waited for: the input path fills this batch's memory again a few steps later.
         pictures, targets = batch.pictures.to(self.device), batch.targets.to(self.device)
         loss = self.gradient(pictures, targets, seed)
         if isinstance(self.optimizer, Ascending):
             self.optimizer.ascend()
             self.gradient(pictures, targets, seed)
+        self.scaler.unscale_(self.optimizer)
+        return loss
+
+    def move(self, number: int) -> None:
+        """The second half: move the weights along the gradient."""
         if self.clip_norm:
-            self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.learner.parameters(), self.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
             self.average.update(self.learner.network, number)
-        return loss
 
     def gradient(self, pictures: Tensor, targets: Tensor, seed: int) -> Tensor:
         """Leave the gradient of a batch's mean loss with the weights; that loss, a scalar left on the device.
@@ -170,16 +239,19 @@ class Machine:
             targets: of each.
             seed: see `step`.
         """
-        torch.manual_seed(seed)
+        rank = self.sharing.ranks.rank
+        torch.manual_seed(counted(seed, "process", rank) if rank else seed)  # dropout differs between the processes
         random = np.random.Generator(np.random.PCG64(seed))
         self.optimizer.zero_grad(set_to_none=True)
         parts = zip(pictures.tensor_split(self.accumulation), targets.tensor_split(self.accumulation), strict=True)
         losses = []
-        for some, theirs in parts:
-            with self.arithmetic.autocast(self.device):
-                loss: Tensor = self.module(*self.learner.prepared(some, theirs, random))[0]
-                if len(some) < len(pictures):
-                    loss = loss * (len(some) / len(pictures))
-            torch.autograd.backward(self.scaler.scale(loss))
+        for number, (some, theirs) in enumerate(parts, start=1):
+            last = number == self.accumulation
+            with self.sharing.part(self.module, last):
+                with self.arithmetic.autocast(self.device):
+                    loss: Tensor = self.module(*self.feed.prepared(some, theirs, random))[0]
+                    if len(some) < len(pictures):
+                        loss = loss * (len(some) / len(pictures))
+                torch.autograd.backward(self.scaler.scale(loss))
             losses.append(loss.detach())
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()

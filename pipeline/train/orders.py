@@ -7,15 +7,11 @@ import functools
 import numpy as np
 import pyarrow as pa
 
-from pipeline.contracts import Target
 from pipeline.dataset import Split
 from pipeline.errors import UserError, did_you_mean
 from pipeline.train.batches import Material
 from pipeline.train.learner import counted
 from pipeline.training import Known, OrderConfig
-
-ONE_CLASS = (Target.LABEL, Target.GRADE, Target.IDENTITY)
-"""Kinds of targets that are one class of an image."""
 
 
 def known_of(split: Split, material: Material) -> Known:
@@ -25,7 +21,7 @@ def known_of(split: Split, material: Material) -> Known:
         split: the training split.
         material: the same, as the loop reads it.
     """
-    classes = material.targets if material.learns in ONE_CLASS else None
+    classes = material.targets if material.learns.one_class else None
     return Known(len(material), classes, functools.partial(column_of, split, material.images))
 
 

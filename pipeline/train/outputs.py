@@ -7,25 +7,38 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from pipeline.bundle import BundleInfo, write
 from pipeline.dataset import Dataset
 from pipeline.files import replacing_folder, write_json, write_text
-from pipeline.journal import read
+from pipeline.journal import Row, read, standing
 from pipeline.params import TrainParams, described
 from pipeline.policy import Policy
-from pipeline.train.checkpoint import Checkpoints, Progress
-from pipeline.train.machine import Machine
+from pipeline.train.assembly import Training
+from pipeline.train.checkpoint import Progress
 
 NOTES = Path("out/training")
 
 
-def write_bundle(root: Path, params: TrainParams, dataset: Dataset, policy: Policy, machine: Machine) -> None:
-    """The network as it stands, with all that it needs to answer; `params.task` is tuned to it."""
+def write_bundle(
+    root: Path, params: TrainParams, dataset: Dataset, policy: Policy, network: nn.Module, parameters: int
+) -> None:
+    """A network with all that it needs to answer; `params.task` is tuned to it.
+
+    Args:
+        root: of the bundle.
+        params: of the run.
+        dataset: that it learnt from.
+        policy: by which pictures were prepared.
+        network: as it stands.
+        parameters: weights of it that training moved.
+    """
     parts = described(params)
     info = BundleInfo(
         task=parts["task"],
@@ -37,38 +50,67 @@ def write_bundle(root: Path, params: TrainParams, dataset: Dataset, policy: Poli
         mean=policy.mean,
         deviation=policy.deviation,
         model=parts["model"],
-        parameters=machine.parameters(),
+        parameters=parameters,
         dataset=dataset.info.digest,
     )
     with replacing_folder(root) as folder:
-        write(folder, info, machine.learner.network)
+        write(folder, info, network)
 
 
-def write_notes(root: Path, checkpoints: Checkpoints, progress: Progress, machine: Machine, score: str) -> None:
-    """`steps.csv` and `epochs.csv` for `dvc plots`, and `training.json` with the facts."""
-    rows, _ = read(checkpoints.journal, 0)
+def write_notes(root: Path, journal: Path, score: str, facts: Mapping[str, Any]) -> None:
+    """`steps.csv`, `gradients.csv` and `epochs.csv` for `dvc plots`, and `training.json` with the facts.
+
+    Args:
+        root: of the notes.
+        journal: of the training.
+        score: the metric that decides.
+        facts: see `facts_of`.
+    """
+    rows = standing(read(journal, 0)[0])
     steps = [
         (row.step, row.values["train/loss"], row.values["train/learning_rate"]) for row in rows if row.series == "step"
     ]
     columns = ["train_loss", "val_loss", f"val_{score}"]
     epochs = [(row.step, *(row.values[f"epoch/{name}"] for name in columns)) for row in rows if row.series == "epoch"]
     write_text(root / "steps.csv", _csv(["step", "loss", "learning_rate"], steps))
+    write_text(root / "gradients.csv", _gradients(rows))
     write_text(root / "epochs.csv", _csv(["epoch", *columns], epochs))
-    write_json(
-        root / "training.json",
-        {
-            **machine.arithmetic._asdict(),
-            "device": machine.device.type,
-            "threads": torch.get_num_threads(),
-            "parameters": machine.parameters(),
-            "epochs": progress.epoch,
-            "best_epoch": progress.best_epoch,
-            "steps": len(steps),
-        },
+    write_json(root / "training.json", {**facts, "steps": len(steps)})
+
+
+def facts_of(training: Training) -> dict[str, Any]:
+    """What is to be known of one training: how it was computed, how long, which epoch was kept, what went otherwise."""
+    machine, progress = training.machine, training.progress
+    return {
+        **machine.arithmetic._asdict(),
+        "device": machine.device.type,
+        "threads": torch.get_num_threads(),
+        **({"processes": training.ranks.count} if training.ranks.count > 1 else {}),
+        "parameters": machine.parameters(),
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        **({"moves": progress.moves} if progress.moves else {}),
+        **({"accumulation": progress.accumulation} if progress.accumulation else {}),
+        **(_went_back(progress) if progress.rollbacks else {}),
+    }
+
+
+def _gradients(rows: Sequence[Row]) -> str:
+    """The norm of each layer's gradient at the steps that were measured; nothing where a layer rested."""
+    measured = [row for row in rows if row.series == "gradient"]
+    layers = list(dict.fromkeys(layer for row in measured for layer in row.values))
+    return _csv(
+        ["step", *(layer.partition("/")[2] for layer in layers)],
+        [(row.step, *(row.values.get(layer, "") for layer in layers)) for row in measured],
     )
 
 
-def _csv(header: list[str], rows: Sequence[tuple[float, ...]]) -> str:
+def _went_back(progress: Progress) -> dict[str, Any]:
+    places = [{"epoch": epoch + 1, "step": step + 1} for epoch, step in progress.rollbacks]
+    return {"diverged": places, "rate_scale": progress.rate_scale}
+
+
+def _csv(header: list[str], rows: Sequence[tuple[float | str, ...]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

@@ -96,7 +96,7 @@ def _candidates(compute: ComputeOptions, device: torch.device) -> list[Arithmeti
     precisions = ["float32", "bfloat16"] + (["float16"] if device.type == "cuda" else [])
     formats = ["contiguous", "channels_last"]
     return [
-        Arithmetic(precision, memory_format, "compiled" if compute.compile == "on" else "eager")
+        Arithmetic(precision, memory_format, "compiled" if compute.compile == "always" else "eager")
         for precision in ([compute.precision] if compute.precision != "auto" else precisions)
         for memory_format in ([compute.memory_format] if compute.memory_format != "auto" else formats)
     ]
@@ -132,7 +132,7 @@ def _race(
     for arithmetic in candidates:
         try:
             machine = Machine.assemble(params, copy.deepcopy(learner).to(device), device, arithmetic, steps=1)
-            machine.learner.train()
+            machine.learn()
             first = _timed(machine, part)  # allocates, picks kernels, compiles
             if not machines and arithmetic.execution == "eager":
                 part = _affordable(batch, first, len(candidates))

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from pipeline import interrupts
 from pipeline.dataset import Dataset
+from pipeline.failpoints import TrainingPoint, passing
 from pipeline.params import TrainParams
 from pipeline.policy import Policy
-from pipeline.train.assembly import Training, assemble
+from pipeline.train.assembly import assemble
 from pipeline.train.checkpoint import remove_old_trainings
+from pipeline.train.ensemble import Trained, kept, whole
 from pipeline.train.epochs import finish_epochs
+from pipeline.train.members import Member, members_of
 from pipeline.train.outputs import write_bundle, write_notes
 
 
@@ -24,28 +27,50 @@ def run(params: TrainParams, dataset: Dataset, policy: Policy, bundle: Path, not
         Interrupted: the run was asked to stop; a checkpoint holds all that is done.
     """
     interrupts.at_safe_points()
-    training = assemble(params, dataset, policy)
+    trained = [train(params, dataset, policy, member) for member in members_of(params, dataset)]
+    if not trained[0].training.ranks.first:
+        return  # of several processes one writes
+    passing(TrainingPoint.EPOCHS_DONE)
+    write(params, trained, bundle, notes)
+    passing(TrainingPoint.NOTES_WRITTEN)
+    trained[0].training.checkpoints.finish()
+    remove_old_trainings()
+
+
+def train(params: TrainParams, dataset: Dataset, policy: Policy, member: Member) -> Trained:
+    """One training from where it stands to its end."""
+    if member.title:
+        print(f"train: {member.title}learns from {len(member.train):,} images", flush=True)
+    training = assemble(params, dataset, policy, member)
     try:
         finish_epochs(training)
     finally:
         training.close()
-    if interrupts.asked():
-        raise interrupts.Interrupted("train: stopped after the last epoch; the next run writes the model.")
-    keep_best(training, bundle, notes)
-    remove_old_trainings()
+    if any(training.ranks.most(interrupts.asked())):
+        raise interrupts.Interrupted("train: stopped after the last epoch; the next run goes on from there.")
+    return kept(training)
 
 
-def keep_best(training: Training, bundle: Path, notes: Path) -> None:
-    """Write the stage's outputs: the model of the best epoch, and the course of the training."""
-    params, machine, progress = training.params, training.machine, training.progress
-    machine.learner.network.load_state_dict(training.checkpoints.best(progress.best_epoch))
-    machine.average = None  # these are the weights that it kept
-    if params.task.undecided:
-        params = params.model_copy(update={"task": params.task.tuned(training.validated().answers)})
-    write_bundle(bundle, params, training.dataset, training.policy, machine)
-    write_notes(notes, training.checkpoints, progress, machine, params.task.score)
-    print(
-        f"train: kept epoch {progress.best_epoch + 1} of {progress.epoch}, {machine.parameters():,} parameters, "
-        f"{machine.arithmetic.precision}, {machine.arithmetic.memory_format}, "
-        f"{machine.arithmetic.execution}"
-    )
+def write(params: TrainParams, trained: list[Trained], bundle: Path, notes: Path) -> None:
+    """Write the stage's outputs: the model, and the course of the training."""
+    first = trained[0].training
+    network, facts, answers = trained[0].network, trained[0].facts, None
+    if len(trained) > 1:
+        together = whole(params, trained)
+        network, facts, answers = together.network, together.facts, together.answers
+    task = params.task
+    if task.undecided:
+        answers = answers or first.validated().answers
+        assert answers is not None
+        task = task.tuned(answers)
+    params = params.model_copy(update={"task": task})
+    write_bundle(bundle, params, first.dataset, first.policy, network, facts["parameters"])
+    passing(TrainingPoint.MODEL_WRITTEN)
+    write_notes(notes, first.checkpoints.journal, params.task.score, facts)
+    arithmetic = ", ".join(first.machine.arithmetic)
+    print(f"train: kept {_which(trained)}, {facts['parameters']:,} parameters, {arithmetic}", flush=True)
+
+
+def _which(trained: list[Trained]) -> str:
+    epochs = [f"epoch {one.facts['best_epoch'] + 1} of {one.facts['epochs']}" for one in trained]
+    return epochs[0] if len(epochs) == 1 else f"of {len(epochs)} members {', '.join(epochs)}"

@@ -1,0 +1,30 @@
+"""Steps: the rate stays as it is for long, and drops at once, some times, after a warm-up.
+
+Source: He, Zhang, Ren, Sun. Deep Residual Learning for Image Recognition, 2015, section 4.2, where it drops after half
+and after three quarters of the training.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.schedules._warmup import warmup
+from pipeline.training import Course, ScheduleConfig
+
+
+class Config(ScheduleConfig):
+    """Where it drops is said in shares of the training, so that another number of epochs needs no other options."""
+
+    warmup_epochs: float = Field(1.0, ge=0, allow_inf_nan=False)
+    """Epochs, or a part of one, in which the rate climbs evenly to its full height."""
+    drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
+    """The shares of the training after which it drops."""
+    leaves: float = Field(0.1, gt=0, lt=1)
+    """What each drop leaves of the rate, as a share of what it was."""
+
+    def factor(self, at: Course) -> float:
+        """See `ScheduleConfig.factor`."""
+        passed = sum(at.step >= max(1, round(share * at.steps_per_epoch * at.epochs)) for share in self.drops)
+        return warmup(at.step, round(self.warmup_epochs * at.steps_per_epoch)) * self.leaves**passed

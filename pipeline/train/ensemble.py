@@ -1,0 +1,144 @@
+"""One model of several trainings: what each has kept, put together, and what that is worth on validation."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from torch import nn
+
+from pipeline.answering import Answers
+from pipeline.dataset import Split
+from pipeline.networks import learnt_from
+from pipeline.packed import views
+from pipeline.params import TrainParams
+from pipeline.plugin import metric_named
+from pipeline.pooling import Pooled
+from pipeline.telling import Held
+from pipeline.train.assembly import Training
+from pipeline.train.batches import Material, plain_batches
+from pipeline.train.machine import MEMORY_FORMATS
+from pipeline.train.members import soup
+from pipeline.train.outputs import facts_of
+from pipeline.train.processes.alone import go_on_alone
+from pipeline.train.refreshing import MOST, refreshed
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one training has come to."""
+
+    training: Training
+    """Closed."""
+    network: nn.Module
+    """With the weights of its best epoch, on the device."""
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The model that all of them make."""
+
+    network: nn.Module
+    answers: Answers
+    """To images that they validated on: of folds each by the member that has not learnt from it."""
+    facts: dict[str, Any]
+
+
+def kept(training: Training) -> Trained:
+    """The network of the best epoch of a training that has ended."""
+    machine = training.machine
+    machine.feed = machine.learner
+    facts = facts_of(training)
+    if not training.ranks.first:
+        return Trained(training, machine.learner.network, facts)
+    if training.ranks.count > 1:
+        go_on_alone(training)
+    machine.learner.network.load_state_dict(training.checkpoints.best(training.progress.best_epoch))
+    machine.average = None  # these are the weights that it kept
+    return Trained(training, machine.learner.network, facts)
+
+
+def whole(params: TrainParams, members: Sequence[Trained]) -> Whole:
+    """Put the members of an ensemble together."""
+    first = members[0].training
+    if params.ensemble.join == "soup":
+        network = _stirred(members)
+    else:
+        network = Pooled([one.network for one in members], params.task.pool(first.dataset.info))
+    if params.ensemble.by == "folds":
+        answers = _out_of_fold(params, members)
+    else:
+        answers = _answers(params, first, network, first.member.val, first.val)
+    name = params.task.score
+    score = float(metric_named(name).score(answers, np.ones((1, len(answers))))[0])
+    worths = [abs(one.training.progress.best_score) for one in members]
+    facts = {
+        **members[0].facts,
+        "epochs": sum(one.facts["epochs"] for one in members),
+        "parameters": members[0].facts["parameters"] * (1 if params.ensemble.join == "soup" else len(members)),
+        f"val_{name}": score,
+        "members": [
+            {"epochs": one.facts["epochs"], "best_epoch": one.facts["best_epoch"], f"val_{name}": worth}
+            for one, worth in zip(members, worths, strict=True)
+        ],
+    }
+    spread = f"{statistics.fmean(worths):.4f} +- {statistics.stdev(worths):.4f}"
+    unseen = "each fold by the member that has not seen it" if params.ensemble.by == "folds" else "together"
+    print(f"train: {len(members)} members, val {name} {spread} each; {unseen}: {score:.4f}", flush=True)
+    return Whole(network, answers, facts)
+
+
+def _stirred(members: Sequence[Trained]) -> nn.Module:
+    """One network with the mean of their weights, and statistics of batch normalisation measured anew for them."""
+    training = members[0].training
+    network = copy.deepcopy(members[0].network)
+    network.load_state_dict(soup([one.network.state_dict() for one in members]))
+    learner, device = training.machine.learner, training.machine.device
+
+    def see() -> None:
+        batches = plain_batches(training.train, training.policy, training.params.train.batch_size)
+        for batch in islice(batches, MOST):
+            learnt_from(network, learner.prepared(batch.pictures.to(device), batch.targets.to(device))[0])
+
+    torch.manual_seed(training.params.seed)
+    with training.machine.arithmetic.autocast(device):
+        refreshed(network.train(), see)
+    return network.eval()
+
+
+def _out_of_fold(params: TrainParams, members: Sequence[Trained]) -> Answers:
+    """The answers to all images of training and validation, each by the member that validated on it."""
+    told: dict[str, Any] = {}
+    for one in members:
+        member, training = one.training.member, one.training
+        said = _told(params, training, one.network, member.val, training.val)
+        told |= dict(zip(member.val.ids, said, strict=True))
+    dataset = members[0].training.dataset
+    both = Split(dataset, dataset.samples.filter(pc.field("split") != "test"))
+    return params.task.answers(both, [told[identity] for identity in both.ids])
+
+
+def _answers(params: TrainParams, training: Training, network: nn.Module, split: Split, material: Material) -> Answers:
+    return params.task.answers(split, _told(params, training, network, split, material))
+
+
+def _told(params: TrainParams, training: Training, network: nn.Module, split: Split, material: Material) -> list[Any]:
+    """What a network says of a split, as the task reads it; it is computed as the training was."""
+    machine, policy = training.machine, training.policy
+    held = Held(params.task, views(split, policy.frame, policy.plain))
+    network.eval()
+    layout = MEMORY_FORMATS[machine.arithmetic.memory_format]
+    with torch.inference_mode():
+        for batch in plain_batches(material, policy, params.train.batch_size):
+            with machine.arithmetic.autocast(machine.device):
+                seen = machine.learner.normalise(batch.pictures.to(machine.device)).contiguous(memory_format=layout)
+                held.add(network(seen).float().cpu().numpy())
+    return held.told

@@ -1,0 +1,113 @@
+"""The trainings that make one model: one, or the members of an ensemble, which differ in seeds or in folds.
+
+Source of the soup: Wortsman et al. Model soups: averaging weights of multiple fine-tuned models improves accuracy
+without increasing inference time, 2022.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from pipeline.dataset import Dataset, Split
+from pipeline.errors import UserError
+from pipeline.journal import ROLLBACK
+from pipeline.params import TrainParams
+from pipeline.train.learner import counted
+
+
+@dataclass(frozen=True)
+class Member:
+    """One training: what it learns from, and the seeds of all that is random in it."""
+
+    number: int
+    """0-based."""
+    of: int
+    seed: int
+    """Of order, augmentation, dropout and blends."""
+    weights_seed: int
+    """Of the first weights."""
+    train: Split
+    val: Split
+
+    @property
+    def title(self) -> str:
+        """In words, empty if it is the only one: `member 2 of 5: `."""
+        return f"member {self.number + 1} of {self.of}: " if self.of > 1 else ""
+
+
+def members_of(params: TrainParams, dataset: Dataset) -> list[Member]:
+    """The trainings that params ask for, one after the other.
+
+    Raises:
+        UserError: there are fewer groups of images than folds.
+    """
+    options, train, val = params.ensemble, dataset.split("train"), dataset.split("val")
+    parts = [(train, val)] * options.members
+    if options.by == "folds" and options.members > 1:
+        parts = folded(train, val, options.members)
+    seeds = [params.seed, *(counted(params.seed, "member", number) % 2**32 for number in range(1, options.members))]
+    return [
+        Member(number, options.members, seed, params.seed if options.join == "soup" else seed, *part)
+        for number, (seed, part) in enumerate(zip(seeds, parts, strict=True))
+    ]
+
+
+def begins_of(member: Member, steps: int, epochs: int) -> dict[str, int]:
+    """Where the rows of a member begin in the journal of all, by series: they follow each other.
+
+    Args:
+        member: of an ensemble.
+        steps: of an epoch.
+        epochs: of a training.
+    """
+    first = member.number * epochs
+    return {"step": first * steps, "gradient": first * steps, "epoch": first, ROLLBACK: member.number * epochs}
+
+
+def folded(train: Split, val: Split, count: int) -> list[tuple[Split, Split]]:
+    """Of so many folds, each once for validation, and the others to learn from.
+
+    The images of a group are in one fold, and an image is in the same one whatever others there are: a hash of its
+    group, or of its id, orders them, and they are dealt out in turn.
+
+    Args:
+        train: the training split.
+        val: the validation split.
+        count: of folds, 2 at least.
+
+    Raises:
+        UserError: there are fewer groups than folds.
+    """
+    both = Split(train.dataset, pa.concat_tables([train.samples, val.samples]).sort_by("id"))
+    names = [group or identity for group, identity in zip(both.groups, both.ids, strict=True)]
+    ordered = sorted(set(names), key=lambda name: hashlib.blake2b(name.encode()).digest())
+    if len(ordered) < count:
+        raise UserError(
+            f"params.yaml: ensemble.members is {count}, but train and val hold {len(ordered)} images or groups of them "
+            "that are never parted: there is nothing to put into each fold. Set fewer members."
+        )
+    fold_of = {name: place % count for place, name in enumerate(ordered)}
+    folds = [fold_of[name] for name in names]
+    return [
+        (
+            both.at([row for row, fold in enumerate(folds) if fold != number]),
+            both.at([row for row, fold in enumerate(folds) if fold == number]),
+        )
+        for number in range(count)
+    ]
+
+
+def soup(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of the weights of several networks that began alike; counters are those of the first."""
+    return {
+        name: torch.stack([state[name] for state in states]).double().mean(dim=0).to(first.dtype)
+        if first.is_floating_point()
+        else first
+        for name, first in states[0].items()
+    }

@@ -1,0 +1,140 @@
+"""A step that does not fit into memory: found out, told with the batch that would fit, or computed in more parts."""
+
+from __future__ import annotations
+
+import gc
+import resource
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import islice
+
+import torch
+
+from pipeline.errors import UserError
+from pipeline.train.assembly import Training
+from pipeline.train.steps import go_back, rest_of_epoch, retake
+
+SIGNS = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "std::bad_alloc",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "MPS backend out of memory",
+)
+"""What other errors than those made for it say."""
+TRIED = 2
+"""Steps that show whether something fits: from the second one on the optimizer's state lies beside a step."""
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that there is no memory left."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+
+
+@contextmanager
+def enough_for(what: str, remedy: str) -> Iterator[None]:
+    """Say in a line what ran out of memory, if it does.
+
+    Raises:
+        UserError: it did.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        raise UserError(f"train: {what} does not fit into {_room(error)}. {remedy}") from None
+
+
+def make_room(training: Training) -> None:
+    """Find in how many parts the step that ran out of memory fits, and go on so, or stop, as params say.
+
+    Weights, statistics and all else are as before that step.
+
+    Raises:
+        UserError: params say to stop, or nothing fits.
+    """
+    machine, progress, options = training.machine, training.progress, training.params.train
+    size, room = min(options.batch_size, len(training.train)), _room()
+    with enough_for("what was learnt since the last checkpoint", "Run again, once there is more memory."):
+        _free(training)
+        retake(training)
+        training.checkpoints.save(machine, progress)
+        fitting = _parts(training, size)
+    if fitting is None:
+        raise UserError(
+            f"train: out of memory: not even one picture at a time fits into {room}.\n"
+            "Set train.recompute: true, or take a smaller model or augment.size."
+        )
+    some = -(-size // fitting)
+    if options.when_out_of_memory == "stop":
+        raise UserError(
+            f"train: out of memory: {-(-size // machine.accumulation)} pictures at a time do not fit into {room}; "
+            f"{some} do.\nSet train.batch_size: {some}, or train.accumulation: {fitting} for the same steps in less "
+            "memory, or train.when_out_of_memory: halve."
+        )
+    machine.accumulation = progress.accumulation = fitting
+    training.checkpoints.save(machine, progress)
+    print(
+        f"train: out of memory in epoch {progress.epoch + 1}, step {progress.step + 1}; from here on each batch of "
+        f"{size} is computed in {fitting} parts (train.accumulation: {fitting})",
+        flush=True,
+    )
+
+
+def out_of_room(training: Training) -> UserError:
+    """What there is to say where one of several processes has run out of memory: the others wait for its part."""
+    count, parts = training.ranks.count, training.machine.accumulation
+    some = -(-min(training.params.train.batch_size, len(training.train)) // (count * parts))
+    return UserError(
+        f"train: out of memory: in one of {count} processes {some} pictures at a time do not fit into {_room()}.\n"
+        f"Set train.accumulation: {2 * parts} for the same steps in less memory, or compute.sharded: true."
+    )
+
+
+def _parts(training: Training, size: int) -> int | None:
+    """In how many parts the next steps fit: the fewest of twice, four times, ... as many as now; None: in none."""
+    machine, now = training.machine, training.machine.accumulation
+    fitting, parts = None, 2 * now
+    while fitting is None and parts < 2 * size:
+        machine.accumulation = min(parts, size)
+        if _fits(training):
+            fitting = machine.accumulation
+        _free(training)
+        go_back(training)
+        parts *= 2
+    machine.accumulation = now
+    return fitting
+
+
+def _fits(training: Training) -> bool:
+    try:
+        with closing(rest_of_epoch(training)) as steps:
+            for step in islice(steps, TRIED):
+                step.loss.item()  # waits for the device
+        return True
+    except ValueError:  # batch normalisation refuses a part of one picture
+        return False
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        return False
+
+
+def _free(training: Training) -> None:
+    """Let go of what a failed step has left."""
+    training.machine.optimizer.zero_grad(set_to_none=True)
+    gc.collect()
+    if training.machine.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _room(error: BaseException | None = None) -> str:
+    """What was too small, in words."""
+    if torch.cuda.is_available() and not isinstance(error, MemoryError):
+        found = torch.cuda.get_device_properties(torch.cuda.current_device())
+        return f"the {found.total_memory / 2**30:.0f} GiB of {found.name}"
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return "memory" if limit == resource.RLIM_INFINITY else f"the {limit / 1e9:.1f} GB that are allowed (ulimit -v)"

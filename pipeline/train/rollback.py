@@ -1,0 +1,134 @@
+"""What becomes of a training that diverged: it stops, or goes back to the start of an epoch, and on with half the rate.
+
+It goes back to where an epoch began, not to the latest checkpoint: when one is made is a matter of time, and the same
+run is to give the same weights. The second time it goes back an epoch further, and the third time two: what went wrong
+may have begun before it showed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.files import replacing_folder
+from pipeline.journal import ROLLBACK
+from pipeline.train.assembly import Training
+from pipeline.train.checkpoint import CURRENT, Progress, opened
+from pipeline.train.divergence import Found, examined
+
+TIMES = 3
+"""That it goes back at most: an eighth of a learning rate that does not learn is not what is wrong."""
+FOLDER = "epochs"
+"""Of the checkpoints with which the last epochs began, `TIMES` of them, in the folder of the training."""
+BEST = "best-*.safetensors"
+
+
+def begin(training: Training) -> None:
+    """Make sure that there is a checkpoint to go back to, and that all it says of earlier times is noted."""
+    machine, progress, checkpoints = training.machine, training.progress, training.checkpoints
+    machine.accumulation = progress.accumulation or training.params.train.accumulation
+    unkept = _goes_back(training) and progress.step == 0 and not _kept(training, progress.epoch).exists()
+    if training.ranks.agreed(unkept or not (checkpoints.folder / CURRENT).exists()):
+        checkpoints.save(machine, progress)
+    if unkept:
+        keep_epoch(training)
+    _take_back(training)
+
+
+def keep_epoch(training: Training) -> None:
+    """Keep the checkpoint that was just saved, with which an epoch begins, if the training may go back to it."""
+    if not _goes_back(training):
+        return
+    checkpoints, epoch = training.checkpoints, training.progress.epoch
+    checkpoints.wait()
+    with replacing_folder(_kept(training, epoch)) as folder:
+        for path in (checkpoints.folder / CURRENT, *checkpoints.folder.glob(BEST)):
+            _link(path, folder / path.name)
+    for path in (checkpoints.folder / FOLDER).iterdir():
+        if not epoch - TIMES < int(path.name) <= epoch:
+            shutil.rmtree(path)
+
+
+def recover(training: Training) -> None:
+    """Find out where the training diverged; then stop, or go back and on with half the learning rate, as params say.
+
+    Raises:
+        UserError: params say to stop, or it did so too often.
+    """
+    options, diverged = training.params.train, training.progress
+    if training.ranks.count > 1:
+        raise UserError(
+            f"train: diverged in epoch {diverged.epoch + 1}, after step {diverged.step}: a loss or a weight is no "
+            f"number.\n{_advice(training)}; compute.processes: 1 finds out in which step and layer that begins."
+        )
+    found = examined(training)
+    if found is None:
+        raise UserError(
+            f"train: a loss in epoch {diverged.epoch + 1} was no number, but the same steps taken again gave numbers.\n"
+            "This machine computes differently from time to time: test its memory, then run again."
+        )
+    words = found.words(training.batches.steps)
+    if options.when_diverging == "stop":
+        raise UserError(f"{words}\n{_advice(training)}, or train.when_diverging: rollback.")
+    if len(diverged.rollbacks) == TIMES:
+        raise UserError(f"{words}\nIt went back {TIMES} times, to an eighth of the learning rate. {_advice(training)}.")
+    _go_back(training, diverged, found)
+    begins, scale = training.progress.epoch + 1, training.progress.rate_scale
+    print(
+        f"{words}\ntrain: goes back to where epoch {begins} began, and on with {scale:g} of the learning rate",
+        flush=True,
+    )
+
+
+def _go_back(training: Training, diverged: Progress, found: Found) -> None:
+    checkpoints, steps = training.checkpoints, training.batches.steps
+    epoch = max(0, found.epoch - len(diverged.rollbacks))
+    kept = _kept(training, epoch)
+    saved = opened(kept / CURRENT)
+    for path in kept.glob(BEST):
+        _link(path, checkpoints.folder / path.name)
+    training.machine.restore(saved.state)
+    training.progress = progress = saved.progress
+    progress.rollbacks = [*diverged.rollbacks, [found.epoch, found.step]]
+    progress.accumulation, progress.warned = diverged.accumulation, diverged.warned
+    checkpoints.save(training.machine, progress)
+    checkpoints.wait()  # before what was noted is taken back: it is what the older checkpoint cannot do without
+    training.seen.cut(steps * epoch)
+    _take_back(training)
+
+
+def _take_back(training: Training) -> None:
+    """Take back what was noted and kept between where the training went back to and where it diverged."""
+    steps, folder = training.batches.steps, training.checkpoints.folder / FOLDER
+    for path in folder.iterdir() if folder.exists() else ():
+        if int(path.name) > training.progress.epoch:
+            shutil.rmtree(path)
+    for number, (epoch, _) in enumerate(training.progress.rollbacks):
+        first = max(0, epoch - number)
+        taken_back = {"step": first * steps, "gradient": first * steps, "epoch": first}
+        training.journal.append(ROLLBACK, number, {series: float(step) for series, step in taken_back.items()})
+    training.journal.flush()
+
+
+def _advice(training: Training) -> str:
+    clip = "" if training.params.train.clip_norm else ", set train.clip_norm: 1"
+    return f"Lower optimizer.lr (it is {training.params.optimizer.lr:g}){clip}"
+
+
+def _goes_back(training: Training) -> bool:
+    return training.params.train.when_diverging == "rollback"
+
+
+def _kept(training: Training, epoch: int) -> Path:
+    return training.checkpoints.folder / FOLDER / f"{epoch:05d}"
+
+
+def _link(path: Path, name: Path) -> None:
+    """Give a file, which is only ever replaced and never changed, a second name; where names are single, copy it."""
+    name.unlink(missing_ok=True)
+    try:
+        os.link(path, name)
+    except OSError:
+        shutil.copyfile(path, name)

@@ -1,0 +1,71 @@
+"""A dataset and policy of 60 tiny pictures, to assemble trainings on in this process, within a tenth of a second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from small_project import make_pictures
+
+from flows.edits import edited
+from pipeline.augment import stage as augment
+from pipeline.dataset import Dataset
+from pipeline.door import parse
+from pipeline.files import DATASET
+from pipeline.ingest import stage as ingest
+from pipeline.params import Params
+from pipeline.policy import POLICY, Policy
+from pipeline.train.assembly import Training, assemble
+
+SHIPPED = (Path(__file__).parents[1] / "params.yaml").read_text()
+SMALL = (
+    "name=shades",
+    "augment={name: none, size: 12}",
+    "model={name: convnet, width: 4}",
+    "train.epochs=3",
+    "train.batch_size=8",
+    "train.checkpoint_seconds=1000",
+    "compute={device: cpu, precision: float32, memory_format: contiguous, compile: never, threads: 1, loader_threads: 1}",
+)
+
+
+def params_of(folder: Path, *changes: str) -> Params:
+    """The shipped params, made small, with some changes more."""
+    source = f"data={{name: folder, path: {folder / 'pictures'}}}"
+    return parse(Params, edited(SHIPPED, [source, *SMALL, *changes]))
+
+
+def prepare(folder: Path, *changes: str) -> Params:
+    """Ingest and augment in the current folder, which is `folder`."""
+    make_pictures(folder / "pictures")
+    params = params_of(folder, *changes)
+    ingest.run(params, DATASET)
+    POLICY.parent.mkdir(parents=True)
+    augment.run(params, Dataset.open(), POLICY.parent)
+    return params
+
+
+@contextmanager
+def training_of(params: Params) -> Iterator[Training]:
+    """A training, assembled; its threads end with it."""
+    training = assemble(params, Dataset.open(), Policy.open())
+    try:
+        yield training
+    finally:
+        training.close()
+        torch.set_deterministic_debug_mode("default")
+
+
+def flat(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """All values in one row."""
+    return torch.cat([tensor.detach().flatten().double() for tensor in tensors])
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

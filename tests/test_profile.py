@@ -1,0 +1,172 @@
+"""`convoy profile`: what a training waits for, in numbers made by hand and on real ones; the advice and its words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from engine_project import inside, params_of, prepare
+
+from flows.profile import show
+from pipeline.dataset import Dataset
+from pipeline.params import Params
+from pipeline.policy import Policy
+from pipeline.tuning.apart import apart
+from pipeline.tuning.laps import AVERAGE, BACKWARD, COPY, FORWARD, INPUT, NOTING, OPTIMIZER, PHASES, Laps
+from pipeline.tuning.profile import profile
+from pipeline.tuning.report import write_profile
+from pipeline.tuning.verdict import Bound, Facts, Operator, advice, verdict
+
+__all__ = ["inside"]
+CPU = torch.device("cpu")
+
+
+def facts(params: Params, *, device: str = "cpu", **seconds: float) -> Facts:
+    """Of a step of 10 pictures; what is not said takes 1 ms, or nothing."""
+    phases = dict.fromkeys(PHASES, 0.0) | {FORWARD: 0.001, BACKWARD: 0.001}
+    alone = {"input_alone": 0.001, "network_alone": 0.002, "fixed": 0.0, "checkpoint": 0.0}
+    alone |= {name: seconds.pop(name) for name in list(seconds) if name in alone}
+    names = {"waiting": INPUT, "copying": COPY, "noting": NOTING, "moving": OPTIMIZER}
+    phases |= {names[name]: value for name, value in seconds.items()}
+    return Facts(
+        device=device,
+        cores=4,
+        images=10,
+        available=1000,
+        size=32,
+        steps=5,
+        phases=phases,
+        operators=[Operator("aten::mm", 2, 0.001)],
+        params=params,
+        arithmetic={"precision": "float32"},
+        **alone,
+    )
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    return params_of(Path("/nowhere"))
+
+
+def test_input_is_to_blame_where_it_alone_is_slower_than_all_the_rest(params):
+    # 10 pictures come every 10 ms, and the network takes 2 ms for them: it waits 8 of 10 ms
+    slow = facts(params, input_alone=0.010, network_alone=0.002, waiting=0.008)
+    assert slow.bound is Bound.INPUT and slow.step == pytest.approx(0.010) and slow.share(INPUT) == pytest.approx(0.8)
+    assert verdict(slow) == (
+        "Bound by input: the input path alone gives 1,000 images/s, the network alone takes 5,000 images/s, and "
+        "together they make 1,000 images/s."
+    )
+    first, second, last = advice(slow)
+    assert first == (
+        "compute.loader_threads: 0 takes all 4 cores; it is 1, and gives 1,000 images/s where the network could take "
+        "5,000 images/s."
+    )
+    assert "a picture takes 1.00 ms until it is ready, and the network 0.20 ms to learn from it" in second
+    assert last.endswith("a step waits for input 80% of the time.")
+
+
+def test_computing_is_to_blame_where_the_network_is_slower(params):
+    slow = facts(params, input_alone=0.001, network_alone=0.002, fixed=0.0005)
+    assert slow.bound is Bound.COMPUTING
+    named = [line.partition(":")[0] for line in advice(slow)]
+    assert named == [
+        "compute.precision",
+        "compute.memory_format",
+        "compute.compile",
+        "augment.size",
+        "A smaller network",
+    ]
+    assert (
+        "24 instead of 32 is 56% of the pixels; forward and backward pass take 100% of a step" in list(advice(slow))[3]
+    )
+    again = params.train.model_copy(update={"recompute": True})
+    words = next(advice(facts(params.model_copy(update={"train": again}), network_alone=0.002)))
+    assert words.startswith("train.recompute: false, if memory allows") and "takes 1 ms of 2 ms" in words
+
+
+def test_overhead_is_to_blame_where_it_would_stay_if_batches_were_small(params):
+    # of 2 ms 1.5 are there for any batch: 20 pictures would take 1.5 + 20 x 0.05 = 2.5 ms, which is 8,000 images/s
+    slow = facts(params, network_alone=0.002, fixed=0.0015)
+    assert slow.bound is Bound.OVERHEAD
+    assert "of 2 ms a step, 1.5 ms are there for a batch of any size, and 0 ms go into notes" in verdict(slow)
+    larger, compiled = advice(slow)
+    assert larger == (
+        "train.batch_size: 20 would learn from about 8,000 images/s in place of 5,000; `convoy tune batch` finds the "
+        "fastest."
+    )
+    assert compiled == "compute.compile: auto; launching and Python take up to 1.5 ms of 2 ms."
+
+
+def test_notes_and_checkpoints_are_overhead(params):
+    often = params.train.model_copy(update={"checkpoint_seconds": 0})
+    slow = facts(params.model_copy(update={"train": often}), noting=0.018, checkpoint=0.017)
+    assert slow.bound is Bound.OVERHEAD and slow.share(NOTING) == pytest.approx(0.9)
+    assert next(advice(slow)) == (
+        "train.checkpoint_seconds: 30 or more; it is 0, and notes and checkpoints take 90% of a step, one checkpoint "
+        "17 ms."
+    )
+
+
+def test_what_is_worth_changing_besides(params):
+    assert any(line.startswith("The optimizer takes 33% of a step") for line in advice(facts(params, moving=0.001)))
+    copying = facts(params, device="cuda", copying=0.002)
+    assert any(line.startswith("compute.pictures: auto keeps the pictures on the device") for line in advice(copying))
+    assert not any("pictures" in line.partition(":")[0] for line in advice(facts(params, copying=0.002)))
+    rare = params.train.model_copy(update={"checkpoint_seconds": 10})
+    slow = facts(params.model_copy(update={"train": rare}), checkpoint=5)
+    assert list(advice(slow))[-1].startswith("A checkpoint takes 5e+03 ms, and one is due every 10 s")
+
+
+def test_a_stopwatch_is_always_in_one_phase(monkeypatch):
+    moments = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(moments))
+    laps = Laps(CPU)
+    for name in (INPUT, COPY, FORWARD, INPUT, COPY):
+        laps.lap(name)
+    found = laps.seconds()
+    assert (found[INPUT], found[COPY], found[FORWARD], found[BACKWARD]) == (1 + 4, 2, 3, 0)
+    laps.clear()
+    laps.lap(FORWARD)
+    assert laps.seconds()[COPY] == 5 and sum(laps.seconds().values()) == 5
+
+
+def test_every_phase_of_a_real_step_is_heard_and_nothing_is_left(inside):
+    params = prepare(inside, "average.name=ema", "train.accumulation=2")
+    with apart(params, Dataset.open(), Policy.open()) as training:
+        found = profile(training, 3, None, lambda count: None)
+        hooks = [module._forward_pre_hooks for module in (training.machine.module, training.machine.learner.normalise)]
+    assert (found.steps, found.images, found.available) == (3, 8, 40)
+    assert all(found.phases[name] > 0 for name in PHASES)
+    assert not any(hooks)
+    left = {path.name for path in Path(".convoy").iterdir()}
+    assert left == {"cache", "ingest", "ingested"}  # no checkpoint, no journal, no pointer to one
+
+
+SLOW_INPUT = "augment={name: custom, size: 32, transforms: [" + ", ".join(["{name: ElasticTransform}"] * 12) + "]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "bound", "named"),
+    [
+        ((SLOW_INPUT, "model={name: convnet, width: 1}"), Bound.INPUT, "compute.loader_threads"),
+        (("augment.size=64", "model.width=8", "train.batch_size=32"), Bound.COMPUTING, "compute.precision"),
+        (("train.checkpoint_seconds=0", "train.batch_size=2"), Bound.OVERHEAD, "train.checkpoint_seconds"),
+    ],
+    ids=["input", "computing", "overhead"],
+)
+def test_verdicts_of_real_trainings(inside, capsys, changes, bound, named):
+    params, trace = prepare(inside, *changes), inside / "trace.json"
+    with apart(params, Dataset.open(), Policy.open()) as training:
+        found = profile(training, 5, trace, lambda count: None)
+    assert found.bound is bound, found
+    assert found.phases[AVERAGE] == 0
+    show(found)
+    said = capsys.readouterr().out
+    assert all(phase in said for phase in PHASES) and verdict(found) in said and f"  - {named}" in said
+    assert "aten::" in said and json.loads(trace.read_text())["traceEvents"]
+    write_profile(found)
+    written = json.loads(Path("out/tuning/profile.json").read_text())
+    assert written["bound"] == bound and written["phases"].keys() == set(PHASES) and written["advice"]
