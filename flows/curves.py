@@ -18,11 +18,13 @@ from pydantic import Field
 
 from pipeline.contracts import Options
 from pipeline.errors import UserError
-from pipeline.journal import JOURNAL, Row, read, trainings
+from pipeline.journal import JOURNAL, ROLLBACK, Row, read, trainings
 
 POINTS = 400
 """Of a curve, at most."""
 TABLES = ("out/training/epochs.csv", "out/training/steps.csv")
+GRADIENTS = "out/training/gradients.csv"
+"""Of the steps whose gradient was measured; older runs have none."""
 NO_CURVES = ("images_per_second",)
 RECENT = 5
 """Epochs whose duration tells how long the next ones take."""
@@ -42,6 +44,8 @@ class Curves(Options):
     """By `train_loss`, `val_loss` and the validation score, as `val_accuracy`."""
     steps: dict[str, Points] = Field(default_factory=dict)
     """By `loss` and `learning_rate`."""
+    gradients: dict[str, Points] = Field(default_factory=dict)
+    """The norm of the gradient, by layer, and over `all` weights."""
 
 
 class Column:
@@ -63,6 +67,14 @@ class Column:
         ends = (min(at + size, count) for at in range(0, count, size))
         return [(self._steps[end - 1], statistics.fmean(self._values[(end - 1) // size * size : end])) for end in ends]
 
+    def before(self, step: int) -> Column:
+        """The values before that step, as a column of their own: this one may be being read."""
+        kept = Column()
+        for at, value in zip(self._steps, self._values, strict=False):
+            if at < step:
+                kept.append(at, value)
+        return kept
+
 
 class Course:
     """A journal, read as far as it goes."""
@@ -74,7 +86,7 @@ class Course:
         """0 until the first epoch is done."""
         self._path, self._offset = path, 0
         self._times: list[int] = []  # of the first line, and of the end of each epoch
-        self._columns: dict[str, dict[str, Column]] = {"epoch": {}, "step": {}}
+        self._columns: dict[str, dict[str, Column]] = {"epoch": {}, "step": {}, "gradient": {}}
         self._reading = threading.Lock()
 
     def look(self) -> None:
@@ -86,8 +98,8 @@ class Course:
 
     def curves(self) -> Curves:
         """What was read."""
-        epochs, steps = ({name: one.points() for name, one in list(self._columns[of].items())} for of in self._columns)
-        return Curves(epochs=epochs, steps=steps)
+        found = [{name: one.points() for name, one in list(self._columns[of].items())} for of in self._columns]
+        return Curves(epochs=found[0], steps=found[1], gradients=found[2])
 
     def seconds_left(self, epochs: int, now: float) -> float | None:
         """Until so many epochs are done, if that can be told at the moment `now`, in seconds since 1970."""
@@ -103,15 +115,26 @@ class Course:
     def _take(self, row: Row) -> None:
         if not self._times:
             self._times.append(row.time)
+        if row.series == ROLLBACK:
+            self._take_back(row)
+            return
         if row.series == "epoch":
             self._times.append(row.time)
             self.epochs = row.step + 1
             self.steps_per_epoch = self.steps // self.epochs
-        else:
+        elif row.series == "step":
             self.steps = row.step + 1
         for name, value in row.values.items():
             if (short := name.partition("/")[2]) not in NO_CURVES:
                 self._columns[row.series].setdefault(short, Column()).append(row.step + 1, value)
+
+    def _take_back(self, row: Row) -> None:
+        """Forget what a training that diverged had done since the place where it goes on."""
+        for series, first in row.values.items():
+            columns = self._columns[series]
+            columns.update({name: column.before(int(first) + 1) for name, column in columns.items()})
+        self.steps, self.epochs = int(row.values["step"]), int(row.values["epoch"])
+        del self._times[self.epochs + 1 :]
 
 
 def course(training: str) -> Course | None:
@@ -150,7 +173,11 @@ def _recorded(run: str) -> Curves:
     if record is None:
         raise UserError(f"Run {run[:8]} has no record.")
     epochs, steps = (_table(outputs.read(record, name, remote=False).decode()) for name in TABLES)
-    return Curves(epochs=epochs, steps=steps)
+    try:
+        gradients = _table(outputs.read(record, GRADIENTS, remote=False).decode())
+    except UserError:
+        gradients = {}
+    return Curves(epochs=epochs, steps=steps, gradients=gradients)
 
 
 def _table(text: str) -> dict[str, Points]:
@@ -159,5 +186,6 @@ def _table(text: str) -> dict[str, Points]:
     columns = {name: Column() for name in header[1:]}
     for counter, *cells in rows:
         for column, cell in zip(columns.values(), cells, strict=True):
-            column.append(int(counter) + 1, float(cell))
+            if cell:  # a layer that rested has no gradient
+                column.append(int(counter) + 1, float(cell))
     return {name: column.points() for name, column in columns.items()}

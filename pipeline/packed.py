@@ -8,6 +8,7 @@ Beside them what is known of the pictures, as it lies in their squares: `TARGETS
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -27,6 +28,8 @@ from pipeline.progress import track
 
 KEPT = 8
 """Arrays kept; the ones longest unused beyond that are removed."""
+AT_ONCE = 16
+"""Pictures that a thread packs before it tells of it: to change threads costs a twentieth of a picture."""
 PADDING = -1.0
 """Class id of rows that hold no object."""
 Squares = Callable[[int, Sequence[int]], Iterator[np.ndarray]]
@@ -227,15 +230,19 @@ def _cached(key: str, shape: tuple[int, ...], seen: Views, squares: Squares) -> 
 def _make(path: Path, shape: tuple[int, ...], seen: Views, squares: Squares) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     size, step = int(np.prod(shape)), int(np.prod(shape[1:]))
+    needed = size
     _make_room(path.parent, size)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.npy")
     firsts = np.searchsorted(seen.images, np.arange(len(seen.sizes) + 1))
 
-    def work(position: int) -> None:
-        rows = range(firsts[position], firsts[position + 1])
-        for row, square in zip(rows, squares(position, rows), strict=True):
-            # Written and not assigned in a memory map, whose new pages cost half as much as the decoding.
-            assert os.pwrite(file.fileno(), np.ascontiguousarray(square), start + row * step) == step
+    def work(positions: range) -> int:
+        for position in positions:
+            rows = range(firsts[position], firsts[position + 1])
+            for row, square in zip(rows, squares(position, rows), strict=True):
+                # Not assigned in a memory map: there a disk that fills up would kill the process with a bus error.
+                if os.pwrite(file.fileno(), np.ascontiguousarray(square).data, start + row * step) < step:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return len(positions)
 
     try:
         header = np.lib.format.header_data_from_array_1_0(np.empty((0, *shape[1:]), np.uint8))
@@ -243,19 +250,21 @@ def _make(path: Path, shape: tuple[int, ...], seen: Views, squares: Squares) -> 
         with temporary.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
             start = file.tell()
+            needed = start + size
             file.flush()
             if hasattr(os, "posix_fallocate"):  # room is claimed first: a full disk is told at once
                 os.posix_fallocate(file.fileno(), start, max(1, size))
             else:
                 file.truncate(start + size)
-            with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-                with track("packing", len(seen.sizes)) as advance:
-                    for _ in pool.map(work, range(len(seen.sizes))):
-                        advance(1)
+            images, threads = len(seen.sizes), os.cpu_count() or 1
+            some = max(1, min(AT_ONCE, images // threads))
+            with ThreadPoolExecutor(max_workers=threads) as pool, track("packing", images) as advance:
+                for done in pool.map(work, (range(images)[begin : begin + some] for begin in range(0, images, some))):
+                    advance(done)
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise explained(error, path, size) from error
+        raise explained(error, path, needed) from error
     finally:
         temporary.unlink(missing_ok=True)
 

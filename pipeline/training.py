@@ -79,8 +79,10 @@ class Known:
 class OrderConfig(Options):
     """Which training pictures come when: `pipeline/orders/<name>.py`."""
 
-    by_class: ClassVar[bool] = False
-    """Whether it goes by the class of each picture, and needs that each has one."""
+    @property
+    def by_class(self) -> bool:
+        """Whether it goes by the class of each picture, and needs that each has one."""
+        return False
 
     def measures(self, epoch: int, epochs: int) -> bool:
         """Whether the loss of every training picture is measured before this epoch begins (0-based)."""

@@ -30,7 +30,7 @@ def noting(work: Callable[[], int], note: Path) -> int:
 
     def hear(event: str, arguments: tuple[Any, ...]) -> None:
         if event != "os.rename" and (path := _written(event, arguments)) and not path.startswith(("..", "/")):
-            opened.setdefault(_named(path), Path(path))
+            opened.setdefault(nameless(path), Path(path))
 
     sys.addaudithook(hear)
     status = work()
@@ -63,13 +63,14 @@ _wanted: list[tuple[str, int]] = []
 @cache
 def _listen() -> None:
     def hear(event: str, arguments: tuple[Any, ...]) -> None:
-        if _wanted and (path := _written(event, arguments)) and _named(path) == _wanted[0][0]:
+        if _wanted and (path := _written(event, arguments)) and nameless(path) == _wanted[0][0]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (_wanted[0][1], resource.RLIM_INFINITY))
 
     sys.addaudithook(hear)  # which nothing takes away again
 
 
-def _named(path: str) -> str:
+def nameless(path: str) -> str:
+    """A path, or words with one, as they are in every run."""
     return IDENTITY.sub("ID", path)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import multiprocessing
 import os
 import shutil
@@ -13,9 +15,12 @@ import databases
 import numpy as np
 import pytest
 import small_project
+from narrow import no_room, noting
 from registry_project import make_project, told
 
+from pipeline.errors import UserError
 from pipeline.failpoints import VARIABLE, Point
+from pipeline.files import full
 from pipeline.registry import attempts, cases, champion, decisions, ledger, tracking
 from pipeline.registry.decisions import By
 
@@ -191,6 +196,47 @@ def test_a_rollback_is_killed(project: Path, point: Point) -> None:
     assert reigning.version.version == ("9" if point == Point.ENTRY_WRITTEN else "1")
     assert str(client.get_model_version_by_alias("digits", champion.ALIAS).version) == reigning.version.version
     assert cases.pending_models() == []
+
+
+DATABASE = f".convoy/{tracking.DATABASE}"
+
+
+def without_room(name: str, limit: int) -> None:
+    """Run the flow while a file cannot be written: it stops in words."""
+    with no_room(name, limit):
+        try:
+            run_flow()
+        except Exception as error:
+            words = str(error) if isinstance(error, UserError) else full(error)
+        else:
+            raise AssertionError(f"{name} was not written")
+    print(f"{name} ({limit}): {words}", flush=True)
+    assert words.startswith("No room to write ") or os.strerror(errno.EFBIG) in words, words
+    assert ledger.verify() is None
+
+
+def without_room_for_each(note: Path) -> None:
+    """For the first file, then for the second, ..., as they were noted; and in the end run it to its end."""
+    for name, size in json.loads(note.read_text()).items():
+        if name != DATABASE:
+            without_room(name, size - 1)
+    run_flow()
+
+
+def test_there_is_no_room_for_any_file_of_a_run(project: Path, made: Path, tmp_path: Path) -> None:
+    """The disk is full; see `test_disk_full` for the stages."""
+    other, note = tmp_path / "other", tmp_path / "note.json"
+    shutil.copytree(made, other)
+    assert in_child(other, lambda: print(noting(succeed, note))) == 0
+    assert in_child(project, lambda: without_room(DATABASE, (project / DATABASE).stat().st_size)) == 0
+    assert in_child(project, lambda: without_room_for_each(note)) == 0
+    is_whole(project)
+
+
+def succeed() -> int:
+    """Run the flow."""
+    run_flow()
+    return 0
 
 
 def test_numbers_are_settled() -> None:

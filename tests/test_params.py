@@ -20,7 +20,12 @@ def problems(text, wanted=Params):
 def test_the_shipped_file_passes():
     params = parse(Params, SHIPPED)
     assert described(params)["model"]["name"] == "convnet"
-    assert described(params)["task"] == {"name": "classification", "score": "accuracy"}
+    assert described(params)["task"] == {
+        "name": "classification",
+        "score": "accuracy",
+        "unsure_below": 0.0,
+        "unsure_mirrored": True,
+    }
 
 
 def test_all_problems_come_back_together():
@@ -35,7 +40,7 @@ def test_all_problems_come_back_together():
     assert "  flwo: no such section. Did you mean 'flow'?" in lines
     assert "  flow: missing." in lines
     assert any(
-        line.startswith("  model: no model named 'convnett'. Did you mean 'convnet'? pipeline/models/ has: convnet")
+        line.startswith("  model: no model named 'convnett'. Did you mean 'convnet'? pipeline/models/ has: airbench")
         for line in lines
     )
     assert "  train.epoch: no such key. Did you mean 'epochs'?" in lines
@@ -53,7 +58,7 @@ def test_options_of_parts_have_their_place():
     [
         ("name: convnet", "name: ../../etc/passwd", "no model named '../../etc/passwd'."),
         ("name: convnet", "name: _private", "no model named '_private'."),
-        ("name: convnet", "name: [1]", "expected a part by its name, as in {name: convnet}; found {'name': [1]"),
+        ("name: convnet", "name: [1]", "expected a part by its name, as in {name: airbench}; found {'name': [1]"),
         ("device: auto", "device: gpu", "compute.device: string should match pattern"),
         ("promote: auto", "promote: maybe", "gate.promote: input should be 'auto', 'ask' or 'never'; found 'maybe'."),
         ("val: 0.15", "val: 0.9", "split: val + test is 1.1, which leaves nothing to train on."),

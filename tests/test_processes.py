@@ -15,18 +15,26 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from engine_project import SHIPPED, SMALL, prepare
+from engine_project import SHIPPED, SMALL, params_of, prepare
 from forked import Ended, Forked, stage
 from safetensors.torch import load_file
+from torch.distributed.elastic.multiprocessing.api import RunProcsResult
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from flows.edits import edited
 from pipeline.__main__ import EXIT_DEFECT
 from pipeline.door import parse
+from pipeline.errors import UserError
 from pipeline.failpoints import TrainingPoint
 from pipeline.journal import read as read_journal
 from pipeline.params import Params
 from pipeline.train.orders import epoch_order
+from pipeline.train.processes.fitting import check, device_of
+from pipeline.train.processes.launch import _reason
+from pipeline.train.processes.place import Place
+from pipeline.train.processes.ranks import Ranks
 from pipeline.train.seen import read
+from pipeline.train_options import ComputeOptions
 from pipeline.training import Known
 
 PLAIN = (
@@ -204,8 +212,8 @@ def test_killed_or_stopped_it_goes_on_with_any_number_of_processes(prepared, tmp
         began = time.monotonic()
         harm(stage.process.pid, [one.pid for one in sorted(theirs, key=lambda one: int(one.environ()["RANK"]))])
         ended = stage.ended()
-        _, left = psutil.wait_procs(theirs, timeout=20)
-        assert not left
+        while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in theirs):
+            time.sleep(0.05)
         assert time.monotonic() - began < 20
         return ended
 
@@ -216,17 +224,94 @@ def test_killed_or_stopped_it_goes_on_with_any_number_of_processes(prepared, tmp
         assert "Traceback" not in ended.words
     ended = after_some_steps(lambda stage, ranks: os.kill(stage, signal.SIGINT))
     assert ended.status == 130
+    assert {line.partition(" ")[0] for line in ended.words.splitlines()} == {"train:"}  # and no warning of torch
     assert ended.words.count("a checkpoint is kept, and the next run goes on from there.") == 1
     done = scene.steps()
     ended = after_some_steps(lambda stage, ranks: os.kill(stage, signal.SIGKILL))
     assert ended.status == -signal.SIGKILL
     assert scene.steps() > done
-    one = Scene.ranks(scene, 1)[0]
-    assert "train: processes: 2 then, 1 now; that may change in between" in one.words
-    assert one.status == 0, one.words
+    done = scene.steps()
+    (ended,) = scene.ranks(1, CONVOY_FAIL_POINT=f"{TrainingPoint.CHECKPOINT_NAMED.value}:9")
+    assert "train: processes: 2 then, 1 now; that may change in between" in ended.words
+    assert scene.steps() > done
     params = parse(Params, (scene.folder / "params.yaml").read_text())
-    orders = [
-        epoch_order(params.order, params.seed, epoch, 300, Known(40, None, lambda name: np.empty(0)))
-        for epoch in range(300)
-    ]
-    assert scene.seen() == [order[start : start + 8].tolist() for order in orders for start in range(0, 40, 8)]
+    known = Known(40, None, lambda name: np.empty(0))
+    orders = (epoch_order(params.order, params.seed, epoch, 300, known) for epoch in range(300))
+    expected = [order[start : start + 8].tolist() for order in orders for start in range(0, 40, 8)]
+    seen = scene.seen()
+    assert len(seen) >= done
+    assert seen == expected[: len(seen)]
+
+
+@pytest.mark.slow
+def test_what_several_processes_cannot_do_is_said_before_they_are_started(prepared, tmp_path) -> None:
+    scene = Scene(prepared, tmp_path / "project")
+    ended = scene.begun(3).ended()
+    assert ended.status == 1
+    assert ended.words == (
+        "params.yaml: 3 processes cannot share a batch of 8 pictures evenly.\n"
+        "Set train.batch_size to 6, or compute.processes to a number that divides 8.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["train.accumulation=5"], "train.accumulation is 5, but 4 pictures of a batch fall to each of 2 processes"),
+        (["train.when_diverging=rollback"], "train.when_diverging 'rollback' works in one process"),
+        (["train.when_out_of_memory=halve"], "train.when_out_of_memory 'halve' works in one process"),
+        (["compute.sharded=true", "order={name: curriculum}"], "order 'curriculum' asks the network in between"),
+        (["compute.sharded=true", "layers.frozen_epochs=1"], "layers that rest at first stay as they are"),
+        (["compute.sharded=true", "compute.precision=float16"], "float16 needs to know every gradient"),
+        (["compute.sharded=true", "compute.compile=always"], "the compiler takes whole tensors"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_two_lines(tmp_path, changes, words) -> None:
+    params = params_of(tmp_path, "compute.processes=2", *changes)
+    with pytest.raises(UserError) as error:
+        check(params, Place(0, 2))
+    assert words in str(error.value)
+    assert str(error.value).count("\n") == 1
+    check(params, Place(0, 1))
+
+
+def test_each_process_has_a_gpu_of_its_own_or_all_have_the_processor() -> None:
+    assert device_of(ComputeOptions(processes=2, device="cpu"), Place(1, 2)) == "cpu"
+    for wanted in ("cuda", "cuda:1"):
+        with pytest.raises(UserError, match=r"2 processes need a GPU each.*\nSet compute.processes to at most"):
+            device_of(ComputeOptions(processes=2, device=wanted), Place(1, 2))
+
+
+def test_shares_of_a_batch_are_equal_and_in_order() -> None:
+    assert [Ranks(rank, 4).share(8) for rank in range(4)] == [slice(0, 2), slice(2, 4), slice(4, 6), slice(6, 8)]
+    assert Ranks().share(7) == slice(0, 7)
+
+
+def test_each_process_answers_as_many_batches_as_the_others() -> None:
+    dealt = [list(Ranks(rank, 3).dealt("abcd")) for rank in range(3)]
+    assert dealt == [[("a", True), ("d", True)], [("b", True), ("d", False)], [("c", True), ("d", False)]]
+
+
+@pytest.mark.parametrize(
+    ("failures", "status", "words"),
+    [
+        # What another one's end leads to is not why they end.
+        ({0: (75, "Connection closed by peer"), 1: (1, "no room")}, 1, "no room"),
+        ({1: (-9, ""), 0: (75, "Connection closed by peer")}, 70, "process 2 of 2 ended by signal SIGKILL (the system"),
+        ({1: (-9, ""), 0: (-9, "")}, 70, "process 2 of 2 ended"),
+        ({0: (-15, ""), 1: (-11, "")}, 70, "process 2 of 2 ended by signal SIGSEGV; the others were stopped."),
+        ({0: (70, "Traceback"), 1: (-6, "")}, 70, "Traceback"),
+        ({0: (130, "a checkpoint is kept"), 1: (130, "a checkpoint is kept")}, 130, "a checkpoint is kept"),
+        ({0: (70, "gloo: Timed out waiting 600000ms")}, 70, "process 1 of 2 has waited for another, which is stuck"),
+    ],
+)
+def test_of_several_ends_the_first_cause_is_told(tmp_path, failures, status, words) -> None:
+    seen = {}
+    for rank, (code, said) in failures.items():
+        file = tmp_path / str(rank)
+        if said:
+            file.write_text(json.dumps({"message": said, "timestamp": 0}))
+        seen[rank] = ProcessFailure(local_rank=rank, pid=1, exitcode=code, error_file=str(file))
+    reason = _reason("train", 2, RunProcsResult(failures=seen))
+    assert reason.status == status
+    assert words in str(reason)

@@ -22,13 +22,13 @@ from pipeline.errors import UserError
 from pipeline.files import DATASET
 from pipeline.policy import Policy
 from pipeline.tuning import batch, trial
-from pipeline.tuning.apart import apart, endless, whole
+from pipeline.tuning.apart import TooLarge, apart, endless, whole
 from pipeline.tuning.batch import Found, find, hint
 from pipeline.tuning.range_test import range_test
 from pipeline.tuning.rates import Point, Watch, growing, proposal, smoothed
 from pipeline.tuning.report import write_batches, write_rates
 from pipeline.tuning.room import Line, expected, free_memory, largest
-from pipeline.tuning.trial import Subject, TooLarge, Trial
+from pipeline.tuning.trial import Subject, Trial
 
 __all__ = ["inside"]
 
@@ -180,7 +180,7 @@ def test_no_size_is_tried_that_is_expected_not_to_fit(monkeypatch, tmp_path):
 
 def test_what_does_not_fit_at_all_and_what_takes_too_long(monkeypatch, tmp_path):
     def never(subject: Subject, size: int) -> Trial:
-        raise TooLarge
+        raise TooLarge("")
 
     monkeypatch.setattr(batch, "attempt", never)
     subject = Subject(Fake(), tmp_path, None)  # type: ignore[arg-type]
@@ -232,6 +232,16 @@ def test_whole_networks_and_whole_pictures_are_tuned(inside):
     assert whole(head).layers.frozen_epochs == 3  # these never learn
 
 
+def test_a_batch_that_does_not_fit_is_told_and_nothing_is_left(inside):
+    params = prepare(inside)
+    with pytest.raises(TooLarge) as told, apart(params, Dataset.open(), Policy.open()):
+        raise MemoryError
+    assert str(told.value) == "A batch of 8 does not fit into memory: `convoy tune batch` finds one that does."
+    with pytest.raises(RuntimeError, match="another"), apart(params, Dataset.open(), Policy.open()):
+        raise RuntimeError("another")
+    assert Path.cwd() == inside and not Path(".convoy/tuning").exists()
+
+
 def test_batches_go_on_for_ever(inside):
     params = prepare(inside, "order={name: curriculum, grown_at: 1}", "train.epochs=3")
     with apart(params, Dataset.open(), Policy.open()) as training:
@@ -253,6 +263,7 @@ def test_a_trial_that_takes_too_much_is_ended(inside, monkeypatch):
     monkeypatch.setattr(trial, "free_memory", lambda: 20_000_000)
     with pytest.raises(TooLarge):
         trial.attempt(Subject(params, DATASET, Policy.open()), 40)
+    assert not Path(".convoy/tuning").exists()
 
 
 @pytest.mark.slow

@@ -141,10 +141,20 @@ def drawn(curves: Curves, run: Glance) -> list[Markup]:
         charts.line_chart(f"{title} on validation", [Series(title, curves.epochs.get(score, []))], best=best),
         charts.line_chart("Loss by step", [Series("training", curves.steps.get("loss", []))], "Step"),
         charts.line_chart("Learning rate", [Series("learning rate", curves.steps.get("learning_rate", []))], "Step"),
+        charts.line_chart("Norm of the gradient", _norms(curves), "Step"),
     ]
     return [chart for chart in found if chart]
 
 
+def _norms(curves: Curves) -> list[Series]:
+    """Over all weights, and those of the layers where it is largest and smallest at last."""
+    norms = {layer: points for layer, points in curves.gradients.items() if points}
+    layers = sorted((layer for layer in norms if layer != ALL), key=lambda layer: norms[layer][-1][1])
+    shown = {f"largest, {layers[-1]}": layers[-1], f"smallest, {layers[0]}": layers[0]} if len(layers) > 1 else {}
+    return [Series(title, norms[layer]) for title, layer in ({"all weights": ALL} | shown).items() if layer in norms]
+
+
+ALL = "all"
 LOSSES = {"train_loss": "training", "val_loss": "validation"}
 
 

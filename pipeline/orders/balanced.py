@@ -6,8 +6,6 @@ Source: Kang et al. Decoupling Representation and Classifier for Long-Tailed Rec
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
 from pipeline.training import Known, OrderConfig
@@ -16,7 +14,10 @@ from pipeline.training import Known, OrderConfig
 class Config(OrderConfig):
     """Among the pictures of a class each comes as often as the others, counted over all epochs."""
 
-    by_class: ClassVar[bool] = True
+    @property
+    def by_class(self) -> bool:
+        """See `OrderConfig.by_class`."""
+        return True
 
     def order(self, random: np.random.Generator, epoch: int, epochs: int, known: Known) -> np.ndarray:
         """See `OrderConfig.order`."""

@@ -62,12 +62,11 @@ class Config(OrderConfig):
         return math.exp(math.log(self.start) * (grown - epoch) / (grown - begins))
 
     def order(self, random: np.random.Generator, epoch: int, epochs: int, known: Known) -> np.ndarray:
-        """See `OrderConfig.order`."""
+        """See `OrderConfig.order`; where no losses are known, as of a trial step, it is any."""
         share = self.share(epoch, epochs)
-        if share == 1:
-            return random.permutation(known.count)
         hardness = known.column(self.column) if self.by == "column" else known.losses
-        assert hardness is not None
+        if share == 1 or hardness is None:
+            return random.permutation(known.count)
         easiest = easier(hardness if self.first == "lowest" else -hardness, known.classes, share)
         laps = [random.permutation(easiest) for _ in range(-(-known.count // len(easiest)))]
         return np.concatenate(laps)[: known.count]

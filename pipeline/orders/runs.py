@@ -5,8 +5,6 @@ Source: Schroff, Kalenichenko, Philbin. FaceNet, 2015, section 3.2, where a batc
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 from pydantic import Field
 
@@ -16,10 +14,13 @@ from pipeline.training import Known, OrderConfig
 class Config(OrderConfig):
     """A batch then holds pairs."""
 
-    by_class: ClassVar[bool] = True
-
     images_per_class: int = Field(4, ge=1)
     """How many of a class follow each other; what is left of a class at the end may be fewer."""
+
+    @property
+    def by_class(self) -> bool:
+        """See `OrderConfig.by_class`."""
+        return True
 
     def order(self, random: np.random.Generator, epoch: int, epochs: int, known: Known) -> np.ndarray:
         """See `OrderConfig.order`: a permutation."""

@@ -23,7 +23,7 @@ class Config(OrderConfig):
     """The column of `samples.parquet` that holds the weights, in place of the classes; none may be below 0."""
 
     @property
-    def by_class(self) -> bool:  # type: ignore[override]
+    def by_class(self) -> bool:
         """See `OrderConfig.by_class`."""
         return not self.column
 

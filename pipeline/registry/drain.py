@@ -1,7 +1,8 @@
 """The training journal -> MLflow, in batches, from a thread of the flow that training never waits for.
 
 What MLflow already has is asked of MLflow itself: of each metric the last step. So every step is logged once, however
-often the run is killed and taken up again, and a server that was away gets all that it missed.
+often the run is killed and taken up again, and a server that was away gets all that it missed. Where a training that
+diverged went back, the steps after that are logged a second time, as they were taken then.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.journal import JOURNAL, Row, current_since, read, trainings
+from pipeline.journal import JOURNAL, ROLLBACK, Row, current_since, read, trainings
 from pipeline.registry.tracking import Away, reason
 from pipeline.registry.tracking import patience as usual_patience
 
@@ -21,8 +22,14 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 CURVES = Path("out/training")
-TABLES = (("steps.csv", "step", "train"), ("epochs.csv", "epoch", "epoch"))
+TABLES = (
+    ("steps.csv", "step", "train"),
+    ("gradients.csv", "step", "gradient_norm"),
+    ("epochs.csv", "epoch", "epoch"),
+)
 """The curves as the stage leaves them: file, its column of steps, and how its metrics' names in MLflow begin."""
+SERIES = {"train": "step", "gradient_norm": "gradient", "epoch": "epoch"}
+"""By the beginning of a metric's name the series of the journal that it is in."""
 POLL_SECONDS = 1.0
 LONGEST_WAIT = 30.0
 AT_ONCE = 1000
@@ -119,26 +126,41 @@ class Drain:
 
         batch: list[Metric] = []
         for row in rows:
-            for key, value in row.values.items():
-                if row.step > self._last_logged(key):
-                    batch.append(Metric(key, value, row.time, row.step))
-            if len(batch) > AT_ONCE - 100:
+            if row.series == ROLLBACK:
+                self._send(batch)
+                self._take_back(row)
+                batch = []
+                continue
+            new = [(key, value) for key, value in row.values.items() if row.step > self._last(key)]
+            if len(batch) + len(new) > AT_ONCE:
                 self._send(batch)
                 batch = []
-        if batch:
-            self._send(batch)
+            batch += [Metric(key, value, row.time, row.step) for key, value in new]
+        self._send(batch)
 
     def _send(self, batch: list[Metric]) -> None:
+        if not batch:
+            return
         # A batch whose answer was lost is sent again as it was; MLflow knows it by key, time, step and value.
         self._client.log_batch(self._run_id, metrics=batch)
-        assert self._logged is not None
-        self._logged.update({metric.key: metric.step for metric in batch})
+        self._known().update({metric.key: metric.step for metric in batch})
 
-    def _last_logged(self, key: str) -> int:
+    def _take_back(self, row: Row) -> None:
+        """Let the steps that are taken again be logged again; MLflow knows those that it has from an earlier drain."""
+        known = self._known()
+        for key in known:
+            first = row.values.get(SERIES.get(key.partition("/")[0], ""))
+            if first is not None:
+                known[key] = min(known[key], int(first) - 1)
+
+    def _last(self, key: str) -> int:
+        return self._known().get(key, -1)
+
+    def _known(self) -> dict[str, int]:
         if self._logged is None:
             metrics = self._client.get_run(self._run_id).to_proto().data.metrics
             self._logged = {metric.key: metric.step for metric in metrics}
-        return self._logged.get(key, -1)
+        return self._logged
 
 
 def _from_files(moment: int) -> list[Row]:
@@ -151,6 +173,6 @@ def _from_files(moment: int) -> list[Row]:
             continue
         for line in lines:
             step = int(line.pop(counter))
-            values = {f"{prefix}/{column}": float(value) for column, value in line.items()}
+            values = {f"{prefix}/{column}": float(value) for column, value in line.items() if value}
             rows.append(Row(moment, counter, step, values))
     return rows

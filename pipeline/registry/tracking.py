@@ -7,11 +7,13 @@ import fcntl
 import logging
 import math
 import os
+import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
-from pipeline.files import shared
+from pipeline.files import explained_database, shared
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -116,11 +118,8 @@ def reaching(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, requests.RequestException) as error:  # the latter from its stores of files
-        if "database or disk is full" in str(error):
-            raise UserError(
-                f"No room to write {uri}: the disk is full. Nothing half-written is left; make room and run the same "
-                "command again: the run goes on where it stopped."
-            ) from error
+        if words := _without_room(error, uri):
+            raise Away(words) from error
         if "out-of-date database schema" in str(error):
             raise UserError(
                 f"{uri} was made by another version of MLflow. Copy it, then: .venv/bin/mlflow db upgrade {uri}"
@@ -129,6 +128,17 @@ def reaching(uri: str) -> Iterator[None]:
             f"MLflow at {uri} does not answer: {reason(error)}\n"
             "Start its server, or unset MLFLOW_TRACKING_URI, and run again: the run goes on where it stopped."
         ) from error
+
+
+def _without_room(error: BaseException, uri: str) -> str:
+    """That the disk is full under MLflow's database, in words; else nothing."""
+    told = "database or disk is full" in str(error)  # by a server
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, sqlite3.Error) and (full := explained_database(cause, Path(uri.partition("///")[2]))):
+            return str(full)
+        cause = cause.__cause__ or cause.__context__
+    return f"No room to write what MLflow at {uri} keeps. Make room there and run again." if told else ""
 
 
 def reason(error: Exception) -> str:

@@ -11,14 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.dataset import Dataset
+from pipeline.errors import UserError
 from pipeline.files import STATE, shared
 from pipeline.params import TrainParams
 from pipeline.policy import Policy
 from pipeline.train.assembly import Training, assemble
 from pipeline.train.batches import Batch
+from pipeline.train.memory import ran_out
 from pipeline.train.steps import Way, entered
 
 SCRATCH = STATE / "tuning"
+
+
+class TooLarge(UserError):
+    """A training does not fit into memory."""
 
 
 @contextmanager
@@ -31,11 +37,14 @@ def apart(params: TrainParams, dataset: Dataset, policy: Policy) -> Iterator[Tra
         params: of a training; see `whole`.
         dataset: of the project, which is the current folder. Inside, another folder is.
         policy: likewise.
+
+    Raises:
+        TooLarge: memory ran out, here or inside.
     """
     dataset = replace(dataset, root=dataset.root.absolute())
     home, scratch, packed = Path.cwd(), SCRATCH.absolute(), (shared() / "cache").absolute()
     packed.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(scratch, ignore_errors=True)
+    clear(scratch)
     (scratch / STATE).mkdir(parents=True)
     (scratch / STATE / "cache").symlink_to(packed)
     os.chdir(scratch)
@@ -45,9 +54,20 @@ def apart(params: TrainParams, dataset: Dataset, policy: Policy) -> Iterator[Tra
             yield training
         finally:
             training.close()
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+        raise TooLarge(
+            f"A batch of {params.train.batch_size} does not fit into memory: `convoy tune batch` finds one that does."
+        ) from None
     finally:
         os.chdir(home)
-        shutil.rmtree(scratch, ignore_errors=True)
+        clear(scratch)
+
+
+def clear(scratch: Path = SCRATCH) -> None:
+    """Remove what a killed one left."""
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def whole(params: TrainParams) -> TrainParams:

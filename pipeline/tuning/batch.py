@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from pipeline.tuning.apart import TooLarge
 from pipeline.tuning.room import FEWEST, Line, expected, largest
-from pipeline.tuning.trial import SHARE, Subject, TooLarge, Trial, attempt
+from pipeline.tuning.trial import SHARE, Subject, Trial, attempt
 
 FIRST = 8
 NEARLY = 0.95

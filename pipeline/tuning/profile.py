@@ -84,6 +84,7 @@ def _of_loop(training: Training, steps: int, advance: Callable[[int], None]) -> 
     laps = Laps(training.machine.device)
     progress, epochs = training.progress, itertools.cycle(range(training.params.train.epochs))
     counter = _Counter(steps, advance, laps)
+    entered(training)  # where only the head learns, it takes the place of the network that is listened to
     with laps.listening(training):
         while not counter.enough:
             progress.epoch, progress.step = next(epochs), 0

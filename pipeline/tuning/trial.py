@@ -24,9 +24,8 @@ from pipeline.params import TrainParams
 from pipeline.policy import Policy
 from pipeline.train.batches import AHEAD
 from pipeline.train.learner import counted
-from pipeline.train.memory import ran_out
 from pipeline.train.probe import CHOSEN
-from pipeline.tuning.apart import apart, endless
+from pipeline.tuning.apart import TooLarge, apart, clear, endless
 from pipeline.tuning.room import Gauge, free_memory, process_memory
 
 WARM_UP = AHEAD + 1
@@ -55,10 +54,6 @@ class Trial(NamedTuple):
     """Whether the optimizer divides each gradient by a running mean of its size, as Adam does."""
     arithmetic: tuple[str, ...]
     """How steps were computed."""
-
-
-class TooLarge(Exception):
-    """It does not fit into memory."""
 
 
 @dataclass(frozen=True)
@@ -91,19 +86,24 @@ def attempt(subject: Subject, size: int) -> Trial:
         before = process_memory(process.pid or 0)
         while not ours.poll(GLANCE):
             if process_memory(process.pid or 0) - before > limit:
-                raise TooLarge
+                raise _too_large(size)
         told = ours.recv()
     except EOFError:
         process.join()
         if process.exitcode == -signal.SIGKILL:  # the system's own way to end what takes too much
-            raise TooLarge from None
+            raise _too_large(size) from None
         raise UserError(f"A batch of {size} cannot be tried: its process ended with {process.exitcode}.") from None
     finally:
         process.kill()
         process.join()
+        clear()
     if isinstance(told, Trial):
         return told
-    raise TooLarge if told is None else UserError(told)
+    raise _too_large(size) if told is None else UserError(told)
+
+
+def _too_large(size: int) -> TooLarge:
+    return TooLarge(f"A batch of {size} does not fit into memory.")
 
 
 def _child(answer: Connection, subject: Subject, size: int) -> None:
@@ -113,12 +113,10 @@ def _child(answer: Connection, subject: Subject, size: int) -> None:
         os.environ[CHOSEN] = " ".join(subject.arithmetic)
     try:
         answer.send(_tried(subject, size))
+    except TooLarge:
+        answer.send(None)
     except UserError as error:
         answer.send(str(error))
-    except (MemoryError, RuntimeError) as error:
-        if not ran_out(error):
-            raise
-        answer.send(None)
 
 
 def _tried(subject: Subject, size: int) -> Trial:

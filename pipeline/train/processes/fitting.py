@@ -67,12 +67,12 @@ def check(params: TrainParams, place: Place) -> None:
             f"{place.of} processes.\nSet train.accumulation to at most {alone}, or fewer processes."
         )
     if train.when_diverging == "rollback":
-        raise _unfit("train.when_diverging 'rollback' goes", "stop")
+        raise _unfit("train.when_diverging 'rollback' works", "stop")
     if train.when_out_of_memory == "halve":
-        raise _unfit("train.when_out_of_memory 'halve' goes", "stop")
+        raise _unfit("train.when_out_of_memory 'halve' works", "stop")
     if not compute.sharded:
         return
-    if params.order.measures(0, train.epochs) or params.order.measures(train.epochs - 1, train.epochs):
+    if any(params.order.measures(epoch, train.epochs) for epoch in range(train.epochs)):
         raise _unsharded(f"order {part_name(params.order)!r} asks the network in between", "order to shuffled")
     if 0 < params.layers.frozen_epochs < train.epochs or params.layers.thawing_epochs:
         raise _unsharded("layers that rest at first stay as they are", "layers.frozen_epochs and thawing_epochs to 0")
@@ -98,7 +98,7 @@ def check_average(params: TrainParams, average: Average | None) -> None:
 
 
 def _unfit(what: str, instead: str) -> UserError:
-    return UserError(f"params.yaml: {what} with one process.\nSet it to {instead!r}, or compute.processes to 1.")
+    return UserError(f"params.yaml: {what} in one process.\nSet it to {instead!r}, or compute.processes to 1.")
 
 
 def _unsharded(why: str, instead: str) -> UserError:

@@ -27,7 +27,7 @@ from pipeline.files import STATE
 from pipeline.progress import LOG
 from pipeline.train.processes.place import EXIT_LEFT_ALONE, MEETING, Ended
 
-FOLDER = STATE / "train" / "processes"
+FOLDER = STATE / "processes"
 """What the processes need as long as they run."""
 LOOPBACK = ("lo", "lo0")
 TAIL = 20
@@ -60,7 +60,8 @@ def together(stage: str, count: int) -> None:
 
 
 def _started(stage: str, count: int) -> PContext:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    theirs = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in theirs}
     try:
         return start_processes(
             name=stage,
@@ -123,7 +124,7 @@ def _reason(stage: str, count: int, ended: RunProcsResult) -> Ended:
         return Ended(words + hint, failure.exitcode)
     hint = " (the system kills so when memory runs out)" if failure.exitcode == -signal.SIGKILL else ""
     how = f"by signal {failure.signal_name()}{hint}" if failure.exitcode < 0 else f"with status {failure.exitcode}"
-    said = _last_words(ended.stderrs.get(rank, ""))
+    said = f"{words}\n" if failure.exitcode == EXIT_LEFT_ALONE else _last_words(ended.stderrs.get(rank, ""))
     return Ended(f"{said}{stage}: {who} ended {how}; the others were stopped.", STATUSES[-1])
 
 

@@ -16,7 +16,7 @@ WORDS = "TORCHELASTIC_ERROR_FILE"
 """Variable with the file for what a process says as it ends; torch's own, as it reads that file."""
 EXIT_LEFT_ALONE = 75
 """What a process ends with because another one has ended."""
-PATIENCE = 3.0
+NOTICE = 3.0
 """Seconds in which whoever started the processes sees that one has ended, and ends the others."""
 
 
@@ -47,7 +47,7 @@ def place() -> Place | None:
 
 def left_alone() -> bool:
     """Whether an error comes of the end of another process: whoever started them then ends this one as well."""
-    ends = time.monotonic() + PATIENCE
+    ends = time.monotonic() + NOTICE
     while place() and not interrupts.asked() and time.monotonic() < ends:
         time.sleep(0.05)
     return place() is not None and interrupts.asked()
