@@ -48,5 +48,8 @@ def set_up(wanted: str, threads: int) -> torch.device:
     device = pick(wanted)
     torch.set_num_threads(threads or cores())
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler first: 1.9 s
+    # Deterministic mode would also fill all new memory, for those who read it before they write; here nobody does, and
+    # filling takes a twentieth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     return device

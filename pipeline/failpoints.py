@@ -85,6 +85,8 @@ class TrainingPoint(IntEnum):
     """The notes are not written."""
     NOTES_WRITTEN = auto()
     """The training's folder does not say that all is done."""
+    WENT_BACK = auto()
+    """A checkpoint stands where a training that diverged goes on; what was noted after that place is still there."""
 
 
 _passed: Counter[IntEnum] = Counter()

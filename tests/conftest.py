@@ -15,6 +15,7 @@ LONGEST = (
     "test_experiments",
     "test_ready_params",
     "test_killed",
+    "test_processes",
     "test_away",
     "test_worker",
     "test_races",

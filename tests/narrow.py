@@ -18,7 +18,7 @@ from typing import Any
 
 TEMPORARY = re.compile(r"\.(?P<name>[^/]+?)(\.[0-9]+)?\.tmp(?P<kind>\.npy)?(?=/|$)")
 """The name that a file or folder will have once it is whole."""
-IDENTITY = re.compile(r"[0-9a-f]{16,}")
+IDENTITY = re.compile(r"[0-9a-f]{16,}|(?<=\.uploading\.)\w+")
 """What differs from run to run."""
 SMALLEST = 2
 """Bytes of a file that is not there any more in the end, at least."""

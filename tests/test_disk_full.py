@@ -34,7 +34,7 @@ from pipeline.train import seen
 ROOT = Path(__file__).parents[1]
 STAGES = ("ingest", "augment", "train", "evaluate")
 APART = ("stage.lock", "journal.jsonl", seen.SEEN)
-"""The first holds a few bytes that nothing depends on; the others grow beside larger files: they have their own tests."""
+"""The first holds a few bytes that nothing depends on; the others grow beside larger files, and are tested below."""
 
 
 def tree(folder: Path) -> dict[str, str]:

@@ -9,13 +9,14 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.contracts import Frame
 from pipeline.frames import regions
-from pipeline.images import FORMATS, ImageError, center_crop, cut, decode, encode_png, examine
+from pipeline.images import FORMATS, ImageError, center_crop, cut, decode, decode_accepted, encode_png, examine
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 RAMP = np.arange(6 * 4, dtype=np.uint8).reshape(6, 4) * 10  # [H=6, W=4]
@@ -231,13 +232,33 @@ def test_shrink_is_resize_then_crop_of_the_centre():
     assert inner[:, 2:-2].max() <= 1
     for turned in (pixels, pixels.swapaxes(0, 1)):
         assert shrink(turned, 30).shape == (30, 30, 3)
-    np.testing.assert_array_equal(shrink(pixels.swapaxes(0, 1), 30), shrink(pixels, 30).swapaxes(0, 1))
+    straight, turned = shrink(pixels, 30), shrink(pixels.swapaxes(0, 1), 30).swapaxes(0, 1)
+    assert np.abs(straight.astype(int) - turned).max() <= 1  # rounded to bytes between the two axes
 
 
 def test_shrink_leaves_a_picture_of_that_size_as_it_is():
     pixels = noise(32, 32)
     np.testing.assert_array_equal(shrink(pixels, 32), pixels)
     np.testing.assert_array_equal(shrink(noise(32, 40), 32), noise(32, 40)[:, 4:36])
+
+
+@pytest.mark.parametrize(("height", "width"), [(90, 140), (257, 300), (1200, 800)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_shrink_is_as_exact_as_bytes_can_be(height: int, width: int, channels: int):
+    # against Pillow's own resampling of floating-point pixels; rounded twice, once for each axis
+    pixels = np.random.default_rng(1).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    middle = shrink(pixels, min(height, width))
+    exact = [Image.fromarray(middle[:, :, k].astype(np.float32)) for k in range(channels)]
+    expected = [np.asarray(band.resize((64, 64), Image.Resampling.BILINEAR)) for band in exact]
+    assert np.abs(shrink(pixels, 64) - np.stack(expected, axis=2)).max() < 1.1
+
+
+def test_cut_depends_on_pixels_alone_and_not_on_how_they_lie_in_memory():
+    pixels = noise(60, 100)
+    region = (3.0, 5.0, 53.0, 55.0)
+    turned = np.array(pixels.swapaxes(0, 1), order="C").swapaxes(0, 1)
+    pixels.flags.writeable = False
+    np.testing.assert_array_equal(cut(turned, region, 20), cut(pixels, region, 20))
 
 
 @pytest.mark.parametrize(
@@ -255,6 +276,96 @@ def test_center_crop_by_hand():
     assert center_crop(pixels, 3)[0, :, :, 0].tolist() == [[6, 7, 8], [11, 12, 13], [16, 17, 18]]
     assert center_crop(pixels, 2)[1, :, :, 0].tolist() == [[31, 32], [36, 37]]
     assert center_crop(pixels[0], 5).shape == (5, 5, 1)
+
+
+# Of what ingest has accepted
+
+
+def photograph(height: int, width: int) -> np.ndarray:
+    """Soft colours and some noise."""
+    soft = Image.fromarray(noise(5, 7)).resize((width, height), Image.Resampling.BICUBIC)
+    return (np.asarray(soft) // 2 + noise(height, width) // 4).astype(np.uint8)
+
+
+SHAPES = ((1, 1), (9, 7), (33, 50), (120, 161))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"subsampling": one, "progressive": two} for one in ("4:4:4", "4:2:2", "4:2:0") for two in (False, True)),
+        {"restart_marker_blocks": 3},
+        {"optimize": True, "comment": "x" * 70},
+        {"keep_rgb": True},
+    ],
+    ids=str,
+)
+def test_jpeg_files_that_were_accepted_give_the_same_pixels(options: dict[str, Any]):
+    for quality in (5, 50, 90, 100):
+        for shape in SHAPES:
+            picture = Image.fromarray(photograph(*shape))
+            for data in (saved(picture, "JPEG", quality=quality, **options), saved(picture.convert("L"), "JPEG")):
+                for channels in (1, 3):
+                    np.testing.assert_array_equal(decode_accepted(data, channels), decode(data, channels))
+
+
+@pytest.mark.parametrize("factors", [0x411111, 0x221111, 0x211111, 0x121111], ids=hex)
+def test_jpeg_files_of_other_writers_that_were_accepted_give_the_same_pixels(factors: int):
+    for shape in SHAPES:
+        _, data = cv2.imencode(".jpg", photograph(*shape), [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factors])
+        np.testing.assert_array_equal(decode_accepted(data.tobytes(), 3), decode(data.tobytes(), 3))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_jpeg_files_that_were_accepted_are_turned_as_others_are(orientation: int):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(Image.fromarray(photograph(20, 33)), "JPEG", exif=exif)
+    assert decode_accepted(data, 3).shape == ((20, 33, 3) if orientation < 5 else (33, 20, 3))
+    np.testing.assert_array_equal(decode_accepted(data, 3), decode(data, 3))
+
+
+def test_what_else_was_accepted_gives_the_same_pixels_too():
+    colours, clear = Image.fromarray(photograph(20, 33)), Image.fromarray(noise(8, 32).reshape(8, 24, 4))
+    files = [saved(colours, form) for form in FORMATS]
+    files += [saved(colours.convert("CMYK"), "JPEG"), saved(clear), saved(colours.convert("P")), saved(clear, "WEBP")]
+    files.append(saved(Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100)))
+    for data in files:
+        for channels in (1, 3):
+            np.testing.assert_array_equal(decode_accepted(data, channels), decode(data, channels))
+    with pytest.raises(ImageError, match="not a picture"):
+        decode_accepted(b"hello", 3)
+
+
+def test_whatever_is_accepted_though_bits_are_flipped_gives_the_same_pixels(capfd: pytest.CaptureFixture[str]):
+    rng, accepted = random.Random(1), 0
+    for options in ({}, {"progressive": True}):
+        whole = saved(Image.fromarray(photograph(60, 80)), "JPEG", **options)
+        for _ in range(200):
+            data = bytearray(whole)
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+            try:
+                examine(bytes(data))
+            except ImageError:
+                continue
+            accepted += 1
+            np.testing.assert_array_equal(decode_accepted(bytes(data), 3), decode(bytes(data), 3))
+    assert accepted > 200
+    capfd.readouterr()  # libjpeg's own words on damage that it mends
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the shared data are not here")
+def test_real_photographs_that_were_accepted_give_the_same_pixels():
+    from pipeline.contracts import LeftOut
+    from pipeline.source import open_source
+
+    source = open_source(str(DATA / "hymenoptera/hymenoptera.tar.gz"))
+    names = [entry.name for entry in source.entries() if not isinstance(entry, LeftOut)]
+    wanted = {*names[::8], *(name for name in names if name.endswith(".gif"))}
+    files = [item[1] for item in source.stream(wanted) if not isinstance(item, LeftOut)]
+    assert len(files) > 40
+    for data in files:
+        np.testing.assert_array_equal(decode_accepted(data, 3), decode(data, 3))
 
 
 def test_encode_png_is_exact_and_stored():

@@ -107,6 +107,7 @@ def examined(training: Training) -> Found | None:
         for index, batch in enumerate(batches, start=progress.step):
             machine.set_pace(way.paces[index])
             chance = counted(seed, "step", epoch, index)
+            statistics = [buffer.clone() for buffer in machine.learner.buffers()]
             loss = machine.backward(batch, chance).item()
             norms = gradient_norms(machine.learner)
             by_layer = norms.by_layer(norms.values.tolist())
@@ -115,6 +116,8 @@ def examined(training: Training) -> Found | None:
                 machine.move(epoch * steps + index)
                 what = _overflow(machine)
             if what:
+                for buffer, before in zip(machine.learner.buffers(), statistics, strict=True):
+                    buffer.copy_(before)  # this batch has spoilt them, and each picture is asked about by itself
                 folder = training.checkpoints.folder / FOLDER
                 costs = losses_of_views(machine, [batch]) if batch.pictures.dtype == torch.uint8 else np.empty(0)
                 found = Found(epoch, index, way.paces[index].rate, loss, what, by_layer, costs, folder)

@@ -152,10 +152,11 @@ def _close_epoch(training: Training, images_per_second: float) -> None:
     metric = metric_named(params.task.score)
     # A score that these images leave undefined, as the mAP of none, lets the loss decide.
     worth = -math.inf if math.isnan(validation.score) else validation.score * (1 if metric.higher_is_better else -1)
-    better = (worth, -validation.loss) > (progress.best_score, -progress.best_loss)
+    loss = validation.loss if math.isfinite(validation.loss) else math.inf  # of one that soon diverges
+    better = progress.best_epoch < 0 or (worth, -loss) > (progress.best_score, -progress.best_loss)
     if better:
         checkpoints.keep_best(training.machine, progress.epoch)
-        progress.best_epoch, progress.best_score, progress.best_loss = progress.epoch, worth, validation.loss
+        progress.best_epoch, progress.best_score, progress.best_loss = progress.epoch, worth, loss
     train_loss = statistics.fmean(filter(math.isfinite, progress.losses))  # float16 skips steps that overflow
     training.journal.append(
         "epoch",

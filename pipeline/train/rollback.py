@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.failpoints import TrainingPoint, passing
 from pipeline.files import replacing_folder
 from pipeline.journal import ROLLBACK
 from pipeline.train.assembly import Training
@@ -95,6 +96,7 @@ def _go_back(training: Training, diverged: Progress, found: Found) -> None:
     progress.accumulation, progress.warned = diverged.accumulation, diverged.warned
     checkpoints.save(training.machine, progress)
     checkpoints.wait()  # before what was noted is taken back: it is what the older checkpoint cannot do without
+    passing(TrainingPoint.WENT_BACK)
     training.seen.cut(steps * epoch)
     _take_back(training)
 

@@ -1,0 +1,429 @@
+"""A training that diverges: where, why and on which pictures it began, and how it goes back; norms of the gradient."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from diverging import RATE, WILD, stage_train, wild
+from engine_project import params_of, prepare, training_of
+from forked import Ended, Forked
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from flows.curves import Course
+from pipeline.bundle import digest_of
+from pipeline.errors import UserError
+from pipeline.failpoints import VARIABLE, TrainingPoint
+from pipeline.journal import Journal, read, standing
+from pipeline.models.convnet import Config
+from pipeline.params import Params, described
+from pipeline.train import seen
+from pipeline.train.assembly import Training
+from pipeline.train.batches import Batch
+from pipeline.train.checkpoint import Progress
+from pipeline.train.divergence import Diverged, check_losses, check_weights
+from pipeline.train.epochs import finish_epochs
+from pipeline.train.learner import Learner, counted
+from pipeline.train.loop import paces_of
+from pipeline.train.machine import Arithmetic, Machine
+from pipeline.train.norms import MOST, gradient_norms, layer_names, warning
+from pipeline.train.outputs import facts_of, write_notes
+from pipeline.train.steps import entered, rest_of_epoch
+
+STEPS = 5
+"""Of an epoch: 40 pictures in batches of 8."""
+EPOCH, STEP = 3, 2
+"""Where a wild one diverges, 0-based."""
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prepared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        prepare(folder)
+    return folder
+
+
+@pytest.fixture
+def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = shutil.copytree(prepared, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def training(project: Path) -> Iterator[Training]:
+    with training_of(params_of(project)) as found:
+        yield found
+
+
+@pytest.fixture
+def wilderness(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose networks diverge."""
+    monkeypatch.setattr(Config, "build", wild)
+    return project
+
+
+def diverged(training: Training) -> tuple[str, Path, dict[str, Any]]:
+    """The words of a training that diverges, the folder that it leaves, and what it says of the step."""
+    with pytest.raises(UserError) as error:
+        finish_epochs(training)
+    folder = training.checkpoints.folder / "diverged"
+    return str(error.value), folder, json.loads((folder / "step.json").read_text())
+
+
+# Norms of the gradient
+
+
+class Learning(nn.Module):
+    """As a learner has them: a network and its loss, each with weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1, bias=False))
+        self.network.register_parameter("token", nn.Parameter(torch.zeros(3)))
+        self.loss = nn.Linear(1, 1, bias=False)
+
+
+def test_norms_by_hand() -> None:
+    learner = Learning()
+    first, last, loss = learner.network[0], learner.network[2], learner.loss
+    first.weight.grad, first.bias.grad = torch.tensor([[1.0, 2.0], [2.0, 4.0]]), torch.tensor([0.0, 12.0])
+    last.weight.grad, loss.weight.grad = torch.tensor([[3.0, 4.0]]), torch.tensor([[84.0]])
+    norms = gradient_norms(learner)
+    assert norms.by_layer(norms.values.tolist()) == {"0": 13.0, "2": 5.0, "loss": 84.0, "all": math.sqrt(7250)}
+    learner.network.token.grad = torch.tensor([0.0, 0.0, math.inf])
+    norms = gradient_norms(learner)
+    by_layer = norms.by_layer(norms.values.tolist())
+    assert (by_layer["network"], by_layer["all"], by_layer["2"]) == (math.inf, math.inf, 5.0)
+
+
+def test_layers_that_lie_together_count_as_one_where_there_are_many() -> None:
+    names = [f"network.stage{n}.{block}.conv{c}.weight" for n in range(2) for block in range(30) for c in range(2)]
+    layers = layer_names((*names, "network.head.weight", "network.head.bias"))
+    assert len(set(layers)) == 61 <= MOST < 121
+    assert layers[:3] == ("stage0.0", "stage0.0", "stage0.1")
+    assert layers[-2:] == ("head", "head")
+    assert layer_names(("network.parts.a(b) c.weight",)) == ("parts.a_b__c",)  # what MLflow would refuse
+
+
+def test_what_is_said_of_a_gradient_that_vanishes_or_explodes() -> None:
+    first = {"all": 2.0, "a": 1e-9, "b": 2.0}
+    assert warning(first, [first, {"all": 2.0, "a": 1.0, "b": 2.0}]) == ""  # once is no sign
+    assert warning(first, [first, first]).startswith("the gradient vanishes in layer a: all epoch it is under 1e-07 of")
+    large = {"all": 3000.0, "a": 1.0, "b": 3000.0}
+    words = (
+        "the gradient explodes: its norm has grown from 2 to 3e+03. A lower optimizer.lr or train.clip_norm holds it."
+    )
+    assert warning(first, [large]) == words
+    assert warning(first, [large, first | {"a": 1.0}]) == ""
+    assert warning({}, []) == ""
+
+
+def test_the_first_step_of_each_epoch_is_measured_and_noted(training: Training, tmp_path: Path) -> None:
+    finish_epochs(training)
+    rows = [row for row in read(training.checkpoints.journal, 0)[0] if row.series == "gradient"]
+    assert [row.step for row in rows] == [0, STEPS, 2 * STEPS]
+    write_notes(tmp_path, training.checkpoints.journal, "accuracy", facts_of(training))
+    table = list(csv.DictReader((tmp_path / "gradients.csv").open()))
+    assert [int(line["step"]) for line in table] == [0, STEPS, 2 * STEPS]
+    assert [float(line["2.0"]) for line in table] == [row.values["gradient_norm/2.0"] for row in rows]
+    course = Course(training.checkpoints.journal)
+    course.look()
+    norms = [(row.step + 1, row.values["gradient_norm/all"]) for row in rows]
+    assert course.curves().gradients["all"] == norms
+    assert course.steps == 3 * STEPS
+    with training_of(params_of(Path.cwd(), "seed=0", "train.epochs=4")) as fresh:  # another training, not begun
+        order = entered(fresh).order
+        fresh.machine.learn()
+        batches = fresh.batches.epoch(0, 0, order)
+        fresh.machine.backward(next(batches), counted(fresh.params.seed, "step", 0, 0))
+        batches.close()
+        gradient = torch.cat([weights.grad.flatten() for weights in fresh.machine.learner.parameters()])
+    assert rows[0].values["gradient_norm/all"] == pytest.approx(gradient.norm().item(), rel=1e-5)
+
+
+# Gradients in parts, and clipped ones
+
+
+def plain_learner() -> Learner:
+    """Without batch normalisation, which sees each part alone."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+    return Learner(Scaled(), network, nn.CrossEntropyLoss(), parsed().mixing)
+
+
+class Scaled(nn.Module):
+    def forward(self, pictures: Tensor) -> Tensor:
+        return pictures.permute(0, 3, 1, 2).float() / 255
+
+
+@functools.cache
+def parsed() -> Params:
+    return params_of(Path("nowhere"), "optimizer={name: sgd, lr: 0.5, momentum: 0, nesterov: false, weight_decay: 0}")
+
+
+def machine_of(**train: float) -> Machine:
+    params = parsed()
+    params = params.model_copy(update={"train": params.train.model_copy(update=train)})
+    return Machine.assemble(params, plain_learner(), CPU, Arithmetic("float32", "contiguous"), steps=1)
+
+
+def batch_of(count: int) -> Batch:
+    random = torch.Generator().manual_seed(1)
+    pictures = torch.randint(0, 256, (count, 8, 8, 1), dtype=torch.uint8, generator=random)
+    return Batch(pictures, torch.randint(0, 3, (count,), generator=random))
+
+
+@pytest.mark.parametrize("parts", [2, 3, 7])
+def test_a_gradient_in_parts_is_that_of_the_whole_batch(parts: int) -> None:
+    batch, reference = batch_of(7), plain_learner()
+    loss = F.cross_entropy(reference.network(Scaled()(batch.pictures)), batch.targets)
+    loss.backward()
+    machine = machine_of(accumulation=parts)
+    assert machine.backward(batch, 0).item() == pytest.approx(loss.item(), rel=1e-6)
+    for weights, wanted in zip(machine.learner.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(weights.grad, wanted.grad)
+
+
+@pytest.mark.parametrize("limit", [0.01, 1e6])
+def test_a_step_is_clipped_as_torch_does_it(limit: float) -> None:
+    batch, reference, machine = batch_of(7), plain_learner(), machine_of(clip_norm=limit)
+    optimizer = torch.optim.SGD(reference.parameters(), lr=0.5)
+    F.cross_entropy(reference.network(Scaled()(batch.pictures)), batch.targets).backward()
+    norm = nn.utils.clip_grad_norm_(reference.parameters(), limit)
+    assert (norm > limit) == (limit == 0.01)
+    optimizer.step()
+    machine.set_pace(paces_of(parsed().schedule, 0.5, 0, 1, 1, ())[0]._replace(rate=0.5))
+    machine.step(batch, 0, 0)
+    for weights, wanted in zip(machine.learner.parameters(), reference.parameters(), strict=True):
+        assert torch.equal(weights, wanted)
+
+
+# Where it began
+
+
+def test_a_training_that_diverges_says_where_and_keeps_the_pictures(wilderness: Path) -> None:
+    with training_of(params_of(wilderness, *WILD, "train.epochs=9")) as training:
+        words, folder, step = diverged(training)
+        assert (step["epoch"], step["step"], step["learning_rate"], step["loss"]) == (EPOCH + 1, STEP + 1, RATE, "nan")
+        noted = standing(read(training.checkpoints.journal, 0)[0])
+        assert all(math.isfinite(row.values["train/loss"]) for row in noted if row.series == "step")
+        rows = list(csv.DictReader((folder / "pictures.csv").open()))
+        training.progress = Progress(epoch=EPOCH, step=STEP)
+        order = entered(training).order
+        with closing(training.batches.epoch(EPOCH, STEP, order)) as batches:
+            batch = next(batches)
+            shown = [np.array(Image.open(folder / row["file"])) for row in rows]
+            assert np.array_equal(np.stack(shown), batch.pictures.numpy()[..., 0])
+        views = order[STEP * 8 : (STEP + 1) * 8]
+        assert [row["id"] for row in rows] == [training.train.ids[view] for view in views]
+    assert words.splitlines() == [
+        "train: diverged in epoch 4, step 3 of 5, at a learning rate of 0.01: the loss is nan, and the first layer "
+        "that gives no numbers is 12.",
+        f"Its pictures, with the loss of each, and the norm of the gradient in each layer are in {folder}.",
+        "Lower optimizer.lr (it is 0.01), set train.clip_norm: 1, or train.when_diverging: rollback.",
+    ]
+    with training_of(params_of(wilderness, *WILD, "train.epochs=9")) as again:  # from its checkpoint to the same end
+        assert again.progress.epoch == EPOCH
+        assert diverged(again)[0] == words
+
+
+def test_the_pictures_stay_until_the_training_starts_over(training: Training) -> None:
+    training.machine.learner.network.append(Rooted())  # type: ignore[operator]
+    _, folder, _ = diverged(training)
+    training.checkpoints.clear()
+    assert not folder.exists()
+
+
+def test_the_first_layer_that_gives_no_numbers_is_named(training: Training) -> None:
+    with torch.no_grad():
+        training.machine.learner.network[4].second[0].weight[0, 0, 1, 1] = math.nan  # type: ignore[union-attr, index]
+    words, _, step = diverged(training)
+    assert ": the loss is nan, and the first layer that gives no numbers is 4.second.0.\n" in words
+    assert (step["epoch"], step["step"]) == (1, 1)
+    assert set(step["gradient_norms"]) >= {"all", "0.0", "4.second.0", "11"}
+
+
+class Rooted(nn.Module):
+    """Numbers that change nothing, and whose gradient is none."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits + (logits * 0).sqrt()
+
+
+def test_a_gradient_that_is_no_number_though_the_loss_is_one(training: Training) -> None:
+    training.machine.learner.network.append(Rooted())  # type: ignore[operator]
+    words, _, step = diverged(training)
+    assert (step["epoch"], step["step"]) == (1, 1)
+    assert isinstance(step["loss"], float)
+    assert ", but its gradient is no number from layer 11 on, back to the pictures.\n" in words
+    assert step["gradient_norms"]["11"] == "nan"
+
+
+def test_a_picture_with_a_loss_that_is_no_number_is_told_from_the_others(training: Training) -> None:
+    class Picky(nn.Module):
+        """A picture whose first pixel is the brightest of them all has no answer."""
+
+        def forward(self, pictures: Tensor) -> Tensor:
+            first = pictures[:, :1, :1, :1]
+            return torch.where(first >= brightest, pictures * math.nan, pictures)
+
+    with closing(training.batches.epoch(0, 0, entered(training).order)) as batches:
+        brightest = training.machine.learner.prepared(*next(batches)[:2])[0][:, 0, 0, 0].max()
+    training.machine.learner.network.insert(0, Picky())  # type: ignore[operator]
+    words, folder, _ = diverged(training)
+    rows = list(csv.DictReader((folder / "pictures.csv").open()))
+    bad = [row["file"] for row in rows if row["loss"] == "nan"]
+    assert 1 <= len(bad) < 8
+    assert words.splitlines()[1].endswith(f"; by themselves {len(bad)} of them have a loss that is no number.")
+    assert max(rows, key=lambda row: np.array(Image.open(folder / row["file"]))[0, 0])["file"] in bad
+
+
+def test_what_cannot_be_found_again_is_said(training: Training) -> None:
+    class Once(nn.Module):
+        """As a fault of the machine: it does not come again."""
+
+        faults = 1
+
+        def forward(self, logits: Tensor) -> Tensor:
+            self.faults -= self.training
+            return logits * (math.nan if self.faults == 0 else 1)
+
+    training.machine.learner.network.append(Once())  # type: ignore[operator]
+    with pytest.raises(UserError, match="a loss in epoch 1 was no number, but the same steps taken again gave numbers"):
+        finish_epochs(training)
+
+
+def test_what_float16_skips_is_no_divergence_until_it_skips_all() -> None:
+    machine = machine_of()
+    check_losses(machine, [1.0])
+    with pytest.raises(Diverged):
+        check_losses(machine, [1.0, math.nan])
+    machine.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**-4)
+    machine.scaler.scale(torch.ones(()))
+    check_losses(machine, [1.0, math.nan])
+    machine.scaler.update(2.0**-5)
+    with pytest.raises(Diverged):
+        check_losses(machine, [1.0])
+
+
+def test_large_weights_are_numbers() -> None:
+    machine = machine_of()
+    with torch.no_grad():
+        machine.learner.network[0].bias[0] = 1e30  # type: ignore[index, operator]
+    check_weights(machine)
+    with torch.no_grad():
+        machine.learner.network[0].bias[0] = math.inf  # type: ignore[index, operator]
+    with pytest.raises(Diverged):
+        check_weights(machine)
+
+
+# Going back
+
+
+def test_what_is_taken_back_does_not_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path(".convoy/train/k")
+    for attempt in range(2):  # the second one opens what the first one left
+        journal = Journal(folder)
+        for step in range(4):
+            journal.append("step", step, {"train/loss": 10.0 * attempt + step})
+        for epoch in range(2):
+            journal.append("epoch", epoch, {"epoch/val_loss": 10.0 * attempt + epoch})
+        journal.append("rollback", 0, {"step": 2.0, "gradient": 2.0, "epoch": 1.0})
+        journal.close()
+    rows = read(folder / "journal.jsonl", 0)[0]
+    assert sum(row.series == "rollback" for row in rows) == 1
+    losses = [(row.step, row.values["train/loss"]) for row in standing(rows) if row.series == "step"]
+    assert losses == [(0, 0.0), (1, 1.0), (2, 12.0), (3, 13.0)]
+    assert [row.values["epoch/val_loss"] for row in standing(rows) if row.series == "epoch"] == [0.0, 11.0]
+    course = Course(folder / "journal.jsonl")
+    course.look()
+    assert course.curves().steps["loss"] == [(1, 0.0), (2, 1.0), (3, 12.0), (4, 13.0)]
+    assert (course.steps, course.epochs) == (4, 2)
+
+
+def test_it_goes_back_and_on_with_half_the_rate(wilderness: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params = params_of(wilderness, *WILD, "train.epochs=5", "train.when_diverging=rollback")
+    with training_of(params) as training:
+        finish_epochs(training)
+        # Back to epoch 3, where half the rate comes as far one step later, and then to epoch 2.
+        assert training.progress.rollbacks == [[3, 2], [3, 3]]
+        assert training.progress.rate_scale == 0.25
+        rows = standing(read(training.checkpoints.journal, 0)[0])
+        rates = [(row.step, row.values["train/learning_rate"]) for row in rows if row.series == "step"]
+        assert rates == [(step, RATE if step < 2 * STEPS else RATE / 4) for step in range(5 * STEPS)]
+        assert [row.step for row in rows if row.series == "gradient"] == [epoch * STEPS for epoch in range(5)]
+        assert [row.step for row in rows if row.series == "epoch"] == list(range(5))
+        assert seen.steps_in(training.checkpoints.seen) == 5 * STEPS
+        facts = facts_of(training)
+        assert facts["diverged"] == [{"epoch": 4, "step": 3}, {"epoch": 4, "step": 4}]
+        assert facts["rate_scale"] == 0.25
+        weights = training.machine.learner.state_dict()
+    said = capsys.readouterr().out
+    assert "train: goes back to where epoch 4 began, and on with 0.5 of the learning rate\n" in said
+    assert "train: goes back to where epoch 3 began, and on with 0.25 of the learning rate\n" in said
+    # The same steps at the same rates, of a training that never goes back.
+    with training_of(params_of(wilderness, *WILD, "train.epochs=5")) as plain:
+        for epoch in range(5):
+            plain.progress = Progress(epoch=epoch, rollbacks=[[3, 2], [3, 3]] if epoch >= 2 else [])
+            assert all(math.isfinite(step.loss.item()) for step in rest_of_epoch(plain))
+        same = plain.machine.learner.state_dict()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in same.items())
+
+
+def test_it_goes_back_three_times_and_stops(project: Path) -> None:
+    changes = ("optimizer={name: sgd, lr: 1e30}", "schedule={name: constant}", "train.when_diverging=rollback")
+    with training_of(params_of(project, *changes)) as training:
+        words, _, step = diverged(training)
+    assert step["learning_rate"] == 1.25e29
+    assert words.splitlines()[2] == (
+        "It went back 3 times, to an eighth of the learning rate. Lower optimizer.lr (it is 1e+30), set "
+        "train.clip_norm: 1."
+    )
+
+
+def trained(project: Path, **variables: str) -> Ended:
+    return Forked(project, stage_train, **variables).ended()
+
+
+def left(project: Path) -> dict[str, str]:
+    notes = {path.name: path.read_text() for path in sorted((project / "out/training").iterdir())}
+    return notes | {"model": digest_of(project / "out/model")}
+
+
+@pytest.mark.slow
+def test_killed_while_it_goes_back_it_ends_the_same(prepared: Path, tmp_path: Path) -> None:
+    params = params_of(prepared, *WILD, "train.epochs=5", "train.when_diverging=rollback")
+    unharmed = shutil.copytree(prepared, tmp_path / "unharmed")
+    (unharmed / "params.yaml").write_text(yaml.safe_dump(described(params), sort_keys=False))
+    killed = {point: shutil.copytree(unharmed, tmp_path / point) for point in (GONE_BACK, AGAIN, ON)}
+    first = trained(unharmed)
+    assert first.status == 0, first.words
+    for point, project in killed.items():
+        assert trained(project, **{VARIABLE: point}).status == -9
+        again = trained(project)
+        assert again.status == 0, again.words
+        assert left(project) == left(unharmed)
+
+
+GONE_BACK = f"{TrainingPoint.WENT_BACK.value}:1"
+AGAIN = f"{TrainingPoint.WENT_BACK.value}:2"
+ON = f"{TrainingPoint.EPOCH_NOTED.value}:6"
+"""At the end of the epoch that it has gone back to."""
