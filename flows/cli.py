@@ -22,7 +22,7 @@ from flows.records.commands import COMMANDS
 from flows.schedule import commands
 from flows.tune import app as tune
 from pipeline.errors import UserError
-from pipeline.files import full
+from pipeline.room import full
 
 INTERRUPTED = 130
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from flows import logs
 from flows.stage import StageRun
 from pipeline.door import PARAMS
+from pipeline.errors import UserError
 from pipeline.failpoints import Point, passing
 from pipeline.files import write_json
 from pipeline.journal import current_since
@@ -204,10 +205,11 @@ class Recording:
         from pipeline.registry import record
         from pipeline.registry.tracking import Away
 
-        assert self._work is not None and self._opening is not None
+        assert self._work is not None
         words = str(error).strip() or type(error).__name__
-        self._work.stopped(words, told=False)
-        if isinstance(error, Away):  # the next run tells it
+        with suppress(OSError, UserError):  # as below, of a disk that is full
+            self._work.stopped(words, told=False)
+        if isinstance(error, Away) or self._opening is None:  # the next run tells it
             return
         with suppress(Exception):  # the error that ends the flow is the one to tell
             run, drain = self._opening.result()

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from pipeline import interrupts
 from pipeline.errors import UserError
-from pipeline.files import DATASET, STATE, explained, full
+from pipeline.files import DATASET, STATE
 from pipeline.progress import copied
+from pipeline.room import explained, full
 
 EXIT_MISTAKE = 1
 DEVICE_LOCK = "CONVOY_DEVICE_LOCK"

@@ -21,7 +21,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.errors import UserError, did_you_mean
-from pipeline.files import explained_database, shared
+from pipeline.files import shared
+from pipeline.room import explained_database
 
 NAME = "faces.db"
 LONGEST = 100

@@ -22,9 +22,10 @@ from pipeline import frames, images, masks
 from pipeline.boxes import VISIBLE, area, clip
 from pipeline.contracts import Frame, Target, Views
 from pipeline.dataset import Split
-from pipeline.files import explained, shared
+from pipeline.files import shared
 from pipeline.numbers import encoded
 from pipeline.progress import track
+from pipeline.room import explained
 
 KEPT = 8
 """Arrays kept; the ones longest unused beyond that are removed."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 
+import hypothesis
 import pytest
 
 LONGEST = (
@@ -38,6 +39,11 @@ LONGEST = (
     "test_models",
     "test_evaluate",
     "test_schedule_times",
+    "test_detectors",
+    "test_instance_models",
+    "test_embeddings",
+    "test_instances",
+    "test_rf_detr",
 )
 
 

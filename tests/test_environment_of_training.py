@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from trained import change, copy, die, finish, folder, prepare, state, train
 
+from flows.cli import main
+from flows.isolated import Wish
+from flows.schedule.request import Request
 from pipeline.errors import UserError
 from pipeline.failpoints import TrainingPoint
 from pipeline.host import RESUME
@@ -84,6 +88,24 @@ def test_a_word_that_says_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv(RESUME, "yes")
     with pytest.raises(UserError, match="CONVOY_RESUME is 'yes'; it is `anyway`, `anew`, or not set"):
         way(PLACE, {}, False)
+
+
+def test_the_word_travels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert Wish("", None, push=True, resume="anew").options == ["--push", "--resume", "anew"]
+    assert Wish("", None, push=False).options == []
+    assert Request.model_validate({"resume": "anyway"}).resume == "anyway"
+    with pytest.raises(ValidationError, match="Input should be '', 'anyway' or 'anew'"):
+        Request.model_validate({"resume": "yes"})
+    for name in ("dvc.yaml", "params.yaml"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["convoy", "run", "--resume", "yes"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (
+        "--resume yes: it is `anyway`, to go on with other bits, or `anew`, to start over.\n"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import databases
 import pytest
 import yaml
 from small_project import command, commit, convoy, environment, git, make, make_pictures
@@ -84,6 +85,7 @@ def test_an_experiment_comes_home(project: Path) -> None:
 def test_dvc_exp_run_and_convoy_run_come_to_the_same(project: Path, home: Path) -> None:
     other = home / "other"
     git(project, "clone", "-q", str(project), str(other))
+    databases.give(other)
     dvc(other, "exp", "run", "-S", "seed=2")
     convoy(other, "run")
     ours, theirs = records(project)[2], records(other)[2]

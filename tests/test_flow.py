@@ -1,4 +1,7 @@
-"""The whole job for real, Prefect, DVC and MLflow: killed, taken up again, and compared with `dvc repro`."""
+"""The whole job for real, Prefect, DVC and MLflow: killed, taken up again, and compared with `dvc repro`.
+
+`make quick` runs what needs one run that is killed and one that finishes.
+"""
 
 from __future__ import annotations
 
@@ -142,12 +145,14 @@ def test_a_killed_run_goes_on_in_the_same_mlflow_run(killed_and_finished):
     assert str(client.get_model_version_by_alias("digits", "champion").version) == "1"
 
 
+@pytest.mark.slow
 def test_flow_and_dvc_repro_leave_the_same_lock(killed_and_finished, reproduced):
     project, _ = killed_and_finished
     assert (project / "dvc.lock").read_bytes() == (reproduced / "dvc.lock").read_bytes()
     assert yaml.safe_load((project / "dvc.lock").read_text())["stages"].keys() >= {"ingest", "train", "evaluate"}
 
 
+@pytest.mark.slow
 def test_stages_that_dvc_skips_are_recorded_whole(reproduced):
     words = convoy(reproduced, "run")
     assert "Not in a git repository" in words
@@ -195,6 +200,7 @@ def test_a_second_run_waits_for_the_first(killed_and_finished):
     assert "Nothing to do" in words
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_challenger_also_after_ctrl_c(killed_and_finished):
     project, _ = killed_and_finished
     process, words = started_until(project, "train: epoch   1", "run", "--set", "seed=1")
@@ -237,11 +243,13 @@ def test_the_champion_answers(killed_and_finished):
     assert "params.yaml: not a picture" in convoy(project, "predict", "params.yaml", status=1)
 
 
+@pytest.mark.slow
 def test_a_stage_that_takes_too_long_is_stopped_in_words(reproduced):
     words = convoy(reproduced, "run", "--set", "seed=7", "--set", "flow.timeout_seconds=1", status=1)
     assert "stopped after 1 s, as flow.timeout_seconds says." in words
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_and_not_there(reproduced):
     assert "compute.device asks for 'cuda:7', but torch sees only: cpu" in convoy(
         reproduced, "run", "--set", "compute.device=cuda:7", status=1

@@ -40,6 +40,7 @@ def test_a_tile_is_as_large_as_the_networks_picture_unless_said():
     assert len(frames.regions(frame("tiles"), 128, 64, 64)) == 3  # 0, 32, 64: a quarter in common is not enough at 64
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(8, 90), st.floats(0, 0.9))
 def test_tiles_cover_every_pixel_once_and_overlap_enough(width: int, height: int, tile: int, overlap: float):
     of_one = np.array(frames.regions(frame({"name": "tiles", "tile": tile, "overlap": overlap}), width, height, 64))

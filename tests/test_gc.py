@@ -253,12 +253,6 @@ def test_a_link_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
     assert (tmp_path / "data/picture").exists()
 
 
-def test_the_lock_of_a_training_has_the_name_that_training_gives_it() -> None:
-    from pipeline.train.checkpoint import LOCK
-
-    assert leftovers.TRAINING_LOCK == LOCK
-
-
 def test_a_run_is_kept_until_the_mark_is_taken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     identity = "0123456789abcdef" * 2

@@ -199,6 +199,11 @@ model: {model}
 loss: {{name: {loss}}}
 optimizer: {{name: adamw, lr: 0.004}}
 schedule: {{name: constant}}
+order: {{name: shuffled}}
+mixing: {{name: none}}
+average: {{name: none}}
+layers: {{}}
+ensemble: {{}}
 train: {{epochs: 20, batch_size: 8}}
 compute: {{device: cpu, precision: float32, memory_format: contiguous, threads: 1, loader_threads: 1}}
 """

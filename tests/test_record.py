@@ -253,6 +253,39 @@ def test_each_step_is_logged_once_through_kills_and_resumes(client: MlflowClient
     assert history(run, "epoch/val_accuracy") == [(epoch, 0.8 + epoch / 10) for epoch in range(EPOCHS)]
 
 
+def test_steps_that_a_training_has_gone_back_behind_are_logged_again(client: MlflowClient, params: Params) -> None:
+    run = opened(client, params)
+    journal = Journal(Path(".convoy/train/k"))
+
+    def learn(first: int, loss: float) -> None:
+        for step in range(first, 4):
+            journal.append("step", step, {"train/loss": loss + step})
+            journal.append("gradient", step, {"gradient_norm/all": loss + step})
+        journal.append("epoch", 1, {"epoch/val_loss": loss})
+
+    learn(0, 100.0)
+    journal.flush()
+    Drain(client, run.id, run.started)._send_journal()
+    journal.append("rollback", 0, {"step": 2.0, "gradient": 2.0, "epoch": 1.0})
+    learn(2, 200.0)
+    journal.close()
+    drain = Drain(client, run.id, run.started)
+    drain._send_journal()
+    Drain(client, run.id, run.started)._send_journal()  # one that begins anew changes nothing
+    taken = [(0, 100.0), (1, 101.0), (2, 102.0), (2, 202.0), (3, 103.0), (3, 203.0)]
+    assert history(run, "train/loss") == history(run, "gradient_norm/all") == taken
+    assert history(run, "epoch/val_loss") == [(1, 100.0), (1, 200.0)]
+    assert drain._last("train/loss") == 3
+
+
+def test_norms_of_layers_are_logged_from_the_files_where_there_are_any(client: MlflowClient, params: Params) -> None:
+    run = opened(client, params)
+    write_text(Path("out/training/gradients.csv"), "step,all,head,stages.0\n0,5.0,4.0,\n50,13.0,12.0,5.0\n")
+    Drain(client, run.id, run.started).finish()
+    assert history(run, "gradient_norm/all") == [(0, 5.0), (50, 13.0)]
+    assert history(run, "gradient_norm/stages.0") == [(50, 5.0)]  # a layer that rested has none
+
+
 def test_a_lost_answer_doubles_nothing(client: MlflowClient, params: Params) -> None:
     run = opened(client, params)
     journal_steps(0, 5)

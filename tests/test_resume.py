@@ -35,7 +35,8 @@ from trained import (
 from pipeline.failpoints import TrainingPoint
 from pipeline.journal import read
 from pipeline.train import seen
-from pipeline.train.checkpoint import CURRENT, FINISHED, LOCK, OLD
+from pipeline.train.checkpoint import CURRENT, FINISHED, OLD
+from pipeline.train.folders import LOCK
 
 LONGEST = 2.0
 """Seconds of life before a kill, about what the whole training takes."""

@@ -16,9 +16,8 @@ from pipeline.registry import attempts, cases, champion, ledger, needed
 from pipeline.registry.attempts import Finished
 from pipeline.registry.glances import Glance
 from pipeline.registry.needed import DAY, IDLE_DAYS
+from pipeline.train.folders import LOCK
 
-TRAINING_LOCK = "lock"
-"""As `pipeline.train.checkpoint` has it, whose import takes seconds."""
 IDLE = f"unused for {IDLE_DAYS} days"
 
 
@@ -58,7 +57,7 @@ def caches(known: Sequence[Glance], staying: Sequence[str], now: float) -> list[
         staying: the ids of those that are needed.
         now: seconds since 1970.
     """
-    folders = [path for path in trainings().glob("*") if path.is_dir() and holder(path / TRAINING_LOCK) is None]
+    folders = [path for path in trainings().glob("*") if path.is_dir() and holder(path / LOCK) is None]
     done = [path for path in folders if not needed.training(_checkpoint(path), known, staying, now)]
     packed = (shared() / "cache" / "packed").glob("*.npy")
     unused = [path for path in packed if now - path.stat().st_mtime > IDLE_DAYS * DAY]
@@ -115,7 +114,7 @@ def _logs(known: Sequence[Glance], staying: Sequence[str], now: float) -> list[P
 
 def _checkpoint(folder: Path) -> float:
     """When the training last came further; taking its lock, and looking, leave that as it is."""
-    return max((changed(path) for path in folder.iterdir() if path.name != TRAINING_LOCK), default=0.0)
+    return max((changed(path) for path in folder.iterdir() if path.name != LOCK), default=0.0)
 
 
 def _finished(path: Path) -> str:

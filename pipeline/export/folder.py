@@ -13,7 +13,7 @@ from typing import ClassVar
 from pipeline.contracts import Target
 from pipeline.errors import UserError
 from pipeline.export.writer import Row, Writer
-from pipeline.files import explained
+from pipeline.room import explained
 
 METADATA = "metadata.csv"
 MAX_BYTES = 255

@@ -14,7 +14,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Self
 
-from pipeline.files import creating, explained
+from pipeline.files import creating
+from pipeline.room import explained
 
 SHARD_BYTES = 128_000_000
 """Of a shard on average, at most; half of it at least, where there are several."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UserError
-from pipeline.files import explained_database
+from pipeline.room import explained_database
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine

@@ -106,9 +106,10 @@ def record_outputs(run: Run, params: Params, seconds: dict[str, float]) -> None:
         "dataset.digest": info.digest,
         **{
             f"training.{key}": str(facts[key])
-            for key in ("device", "threads", "precision", "memory_format", "execution", "moves")
+            for key in ("device", "threads", "precision", "memory_format", "execution")
             if key in facts
         },
+        **({"training.moves": "; ".join(facts["moves"])} if "moves" in facts else {}),
         **{f"stage.{stage}": _fate(stage, seconds, earlier) for stage in digests},
     }
     metrics = scores() | {f"seconds/{stage}": spent for stage, spent in seconds.items()}

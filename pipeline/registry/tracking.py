@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError
-from pipeline.files import explained_database, shared
+from pipeline.files import shared
+from pipeline.room import explained_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import UserError
-from pipeline.files import STATE, explained, sha256_of, shared, sync_folder
+from pipeline.files import STATE, sha256_of, shared, sync_folder
 from pipeline.progress import track
+from pipeline.room import explained
 from pipeline.sources.base import Limits
 from pipeline.sources.store import Blob, Passing
 

@@ -14,8 +14,9 @@ from pipeline.params import TrainParams, described, part_name
 from pipeline.plugin import metric_named
 from pipeline.policy import Policy
 from pipeline.train.batches import Material, TrainingBatches, plain_batches
-from pipeline.train.checkpoint import Checkpoints, Progress, Saved, training_key
+from pipeline.train.checkpoint import Checkpoints, Progress, Saved
 from pipeline.train.environment import WHERE, differences, environment, way
+from pipeline.train.folders import training_key
 from pipeline.train.frozen import Features
 from pipeline.train.informing import inform
 from pipeline.train.learner import Learner, build_learner

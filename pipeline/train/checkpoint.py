@@ -7,27 +7,22 @@ generator's state is stored.
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import fcntl
-import hashlib
-import itertools
-import shutil
 import time
-from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from pipeline.failpoints import TrainingPoint, passing
-from pipeline.files import code_digest, replacing, sync_file, sync_folder, write_bytes, write_text
-from pipeline.journal import JOURNAL, read, standing, trainings
+from pipeline.files import replacing, sync_file, sync_folder, write_bytes, write_text
+from pipeline.journal import JOURNAL, read, standing
 from pipeline.train import seen
+from pipeline.train.copies import bytes_of, copied
+from pipeline.train.folders import LOCK, claimed, remove
 from pipeline.train.machine import Arithmetic, Machine
 
 NEW = "checkpoint.new.pt"
@@ -35,9 +30,6 @@ NEW = "checkpoint.new.pt"
 CURRENT, OLD = "checkpoint.pt", "checkpoint.old.pt"
 FINISHED = "finished"
 """Says that the model has been written."""
-LOCK = "lock"
-KEPT_TRAININGS = 3
-"""Folders kept in all; those longest untouched are removed."""
 
 
 @dataclass
@@ -103,7 +95,7 @@ class Checkpoints:
             member: of an ensemble, 0-based.
             first_step: of this member, in the journal.
         """
-        self.home, self._lock = _claimed(key)
+        self.home, self._lock = claimed(key)
         self.folder = self.home / f"member-{member + 1}" if member else self.home
         self.folder.mkdir(exist_ok=True)
         self.journal, self.seen = self.home / JOURNAL, self.folder / seen.SEEN
@@ -126,7 +118,7 @@ class Checkpoints:
         """
         self.wait()
         content = {
-            "state": _copied(machine.state()),
+            "state": copied(machine.state()),
             "progress": asdict(progress),
             "arithmetic": machine.arithmetic._asdict(),
             "environment": self.environment,
@@ -140,7 +132,7 @@ class Checkpoints:
 
     def keep_best(self, machine: Machine, epoch: int) -> None:
         """Keep the weights of the best epoch so far; they are written with the next checkpoint."""
-        self._best = epoch, _copied(machine.weights())
+        self._best = epoch, copied(machine.weights())
 
     def wait(self) -> None:
         """Until everything that was saved is on disk.
@@ -206,7 +198,7 @@ class Checkpoints:
         """Start over: nothing of this training is worth keeping."""
         for path in self.folder.iterdir():
             if path.name != LOCK:
-                _remove(path)
+                remove(path)
         self._older_best = -1
 
     def close(self) -> None:
@@ -223,7 +215,7 @@ class Checkpoints:
             passing(TrainingPoint.BEST_KEPT)
         for path in (self.journal, self.seen):  # no checkpoint is ahead of them, also after a power cut
             sync_file(path)
-        with replacing(self.folder / NEW, _bytes_of(content)) as file:
+        with replacing(self.folder / NEW, bytes_of(content)) as file:
             try:
                 torch.save(content, file)
             except RuntimeError as error:  # torch hides what the file said
@@ -268,74 +260,3 @@ def opened(path: Path) -> Saved:
     content = torch.load(path, map_location="cpu", weights_only=True)
     progress, arithmetic = Progress(**content["progress"]), Arithmetic(**content["arithmetic"])
     return Saved(content["state"], progress, arithmetic, dict(content["environment"]))
-
-
-def training_key(*about: str) -> str:
-    """The digest of everything that a training learns from, this package's code included.
-
-    A checkpoint of other code, data or params is thereby another training's, and never continued.
-    """
-    digest = hashlib.sha256()
-    for text in (code_digest(), *about):
-        digest.update(f"{len(text)}:{text}".encode())
-    return digest.hexdigest()[:32]
-
-
-def remove_old_trainings() -> None:
-    """Remove the checkpoints of all trainings but the latest few."""
-    folders = sorted((path for path in trainings().iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
-    for path in folders[:-KEPT_TRAININGS]:
-        with (path / LOCK).open("a") as lock, contextlib.suppress(BlockingIOError):  # another tree's, at work
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _copied(value: Any) -> Any:
-    """The same on the processor, in memory of its own: the next step changes the tensors of this one."""
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, dict):
-        made = copy.copy(value)  # with what torch notes beside a state: the versions of its modules
-        made.update((key, _copied(each)) for key, each in value.items())
-        return made
-    return type(value)(map(_copied, value)) if isinstance(value, list | tuple) else value
-
-
-def _tensors(value: Any) -> Iterable[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(each)
-
-
-def _bytes_of(content: dict[str, Any]) -> int:
-    """Of its numbers: a file of them is a little larger."""
-    return sum(tensor.nbytes for tensor in _tensors(content))
-
-
-def _claimed(key: str) -> tuple[Path, IO[str]]:
-    """The folder of a training, and the lock on it that the kernel frees with this process.
-
-    Two trees may train the same at the same time: the second one takes a folder of its own.
-    """
-    for number in itertools.count(1):
-        folder = trainings() / (key if number == 1 else f"{key}-{number}")
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("a")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            continue
-        for left in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
-            _remove(left)
-        return folder, lock
-    raise AssertionError
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()

@@ -51,7 +51,8 @@ def environment(device: torch.device, compute: ComputeOptions) -> dict[str, str]
     found = {"device": device.type, "processor's instructions": torch.backends.cpu.get_cpu_capability()}
     if device.type == "cuda":
         found["device"] = torch.cuda.get_device_name(device)
-        found |= {"CUDA": str(torch.version.cuda), "cuDNN": str(torch.backends.cudnn.version())}
+        found |= {"CUDA": str(torch.version.cuda)}
+        found |= {"cuDNN": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
     else:
         found |= {"processor": processor(), "threads": str(torch.get_num_threads())}
     found |= {name: str(getattr(compute, name)) for name in FREE}
@@ -107,6 +108,6 @@ def way(place: str, differing: Mapping[str, str], finished: bool) -> Way:
 
 def _version(package: str) -> str:
     try:
-        return str(version(package))  # type: ignore[no-untyped-call]
+        return version(package)
     except PackageNotFoundError:
         return ""

@@ -56,13 +56,14 @@ def make_room(training: Training) -> None:
     Raises:
         UserError: params say to stop, or nothing fits.
     """
-    machine, progress, options = training.machine, training.progress, training.params.train
+    machine, options = training.machine, training.params.train
     size, room = min(options.batch_size, len(training.train)), _room()
-    with enough_for("what was learnt since the last checkpoint", "Run again, once there is more memory."):
+    with enough_for("a copy of the weights, for a checkpoint,", "Run again, once there is more memory."):
         _free(training)
-        retake(training)
-        training.checkpoints.save(machine, progress)
+        _stand_before(training)
+        training.checkpoints.save(machine, training.progress)
         fitting = _parts(training, size)
+    progress = training.progress
     if fitting is None:
         raise UserError(
             f"train: out of memory: not even one picture at a time fits into {room}.\n"
@@ -92,6 +93,19 @@ def out_of_room(training: Training) -> UserError:
         f"train: out of memory: in one of {count} processes {some} pictures at a time do not fit into {_room()}.\n"
         f"Set train.accumulation: {2 * parts} for the same steps in less memory, or compute.sharded: true."
     )
+
+
+def _stand_before(training: Training) -> None:
+    """Stand before the step that failed; or, where those before it do not fit any more either, at the checkpoint."""
+    try:
+        retake(training)
+        return
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out(error):
+            raise
+    _free(training)
+    go_back(training)
+    training.seen.cut(training.progress.epoch * training.batches.steps + training.progress.step)
 
 
 def _parts(training: Training, size: int) -> int | None:

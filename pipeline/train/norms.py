@@ -83,7 +83,8 @@ def warning(first: dict[str, float], epoch: Sequence[dict[str, float]]) -> str:
         for layer, norm in norms.items():
             if layer != ALL and largest:
                 shares[layer] = max(shares.get(layer, 0.0), norm / largest)
-    vanished = [layer for layer, share in shares.items() if share < VANISHING]
+    # Branches whose last norm begins at 0, as timm has them, let no gradient through in the very first step.
+    vanished = [layer for layer, share in shares.items() if share < VANISHING and len(epoch) > 1]
     if vanished:
         others = f" and {len(vanished) - 1} more" if len(vanished) > 1 else ""
         return (

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 import os
 import platform
 import statistics
@@ -76,6 +77,8 @@ def choose(params: TrainParams, learner: Learner, batch: Batch, device: torch.de
             return candidates[0]
         seconds = _race(params, learner, batch, device, candidates)
         known = Remembered(best := _fastest(candidates, seconds), seconds[best], compiled=False)
+        if math.isinf(known.seconds):
+            return known.arithmetic  # none could take a step: the first one of the training says why
         _remember(memory, known, seconds)
     if params.compute.compile == "auto" and not known.compiled and _worth_compiling(params, known.seconds, steps):
         pair = [known.arithmetic, _compiled(known.arithmetic)]
@@ -137,7 +140,7 @@ def _race(
             if not machines and arithmetic.execution == "eager":
                 part = _affordable(batch, first, len(candidates))
             machines[arithmetic], spent[arithmetic] = machine, [_timed(machine, part)]
-        except (RuntimeError, NotImplementedError, UserError):  # no such kernel here, or an optimizer that objects
+        except (RuntimeError, MemoryError, UserError):  # no such kernel, no memory, or an optimizer that objects
             spent[arithmetic] = [float("inf")]
     ends = began + BUDGET if all(each.execution == "eager" for each in candidates) else time.perf_counter() + BUDGET
     for _ in range(ROUNDS - 1):  # in turn, so that a slow moment of the machine hits all alike

@@ -14,10 +14,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import checkpoint
-
-from pipeline.errors import UserError
 
 SMALLEST = 2
 """Layers with weights that a block has at least: of a single one only what goes in is held anyway."""
@@ -100,19 +98,12 @@ class Forgetful:
         """What the block answers."""
         # Lists are copied: who gave one may add to it, as a densely connected network does.
         given = tuple(map(_as_it_is, given))
-        tensors = list(_tensors(given))
-        if named or not tensors or not self.block.modules[0].training or not torch.is_grad_enabled():
+        if named or not given or not self.block.modules[0].training or not torch.is_grad_enabled():
             return self.plain(*given, **named)
         if torch.compiler.is_compiling():  # a compiled program notes once what it computes twice
             return checkpoint(self.plain, *given, use_reentrant=False)
-        versions = [tensor._version for tensor in tensors]
 
         def answer(*again: Any) -> Any:
-            if [tensor._version for tensor in _tensors(again)] != versions:
-                raise UserError(
-                    f"params.yaml: train.recompute: what goes into {self.block.names[0]} of this model is changed in "
-                    "place before the gradient needs it again. Set train.recompute: false, or take another model."
-                )
             with _out_of_place(self._in_place):
                 return self.plain(*again)
 
@@ -182,12 +173,3 @@ def _apart(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 def _as_it_is(value: Any) -> Any:
     return type(value)(map(_as_it_is, value)) if type(value) in (list, tuple) else value
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    """Those among what a block is given, also in lists."""
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from _tensors(value)

@@ -10,9 +10,9 @@ from pipeline.failpoints import TrainingPoint, passing
 from pipeline.params import TrainParams
 from pipeline.policy import Policy
 from pipeline.train.assembly import assemble
-from pipeline.train.checkpoint import remove_old_trainings
 from pipeline.train.ensemble import Trained, kept, whole
 from pipeline.train.epochs import finish_epochs
+from pipeline.train.folders import remove_old_trainings
 from pipeline.train.members import Member, members_of
 from pipeline.train.outputs import write_bundle, write_notes
 

@@ -1,0 +1,67 @@
+"""A disk that is full, in words: what could not be written, how much room it needs, and what to do next."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import resource
+import shutil
+import sqlite3
+from pathlib import Path
+
+from pipeline.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk, a quota and a limit on files that leave no room."""
+DATABASE_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+"""The same, as SQLite tells of them."""
+TEMPORARY = re.compile(r"^\.(.+)\.tmp$")
+"""The name of a folder until it is whole; see `pipeline.files.replacing_folder`."""
+
+
+def explained(error: OSError, path: Path, needed: int = 0) -> Exception:
+    """A full disk in words that say where, how much and what next; any other error as it is.
+
+    Args:
+        error: of writing.
+        path: that was to be written.
+        needed: bytes of that file, if they are known.
+    """
+    if error.errno not in FULL:
+        return error
+    path = Path(*(TEMPORARY.sub(r"\1", part) for part in path.parts))
+    wanted = f"it needs {needed:,} bytes, and " if needed else ""
+    return UserError(
+        f"No room to write {path}: {wanted}{_room(error.errno, path)}. Nothing half-written is left; "
+        "make room and run the same command again."
+    )
+
+
+def full(error: BaseException | None) -> str:
+    """The system's words where a full disk, a quota or a limit is behind an error, however wrapped; else nothing."""
+    while error:
+        if isinstance(error, OSError) and error.errno in (*FULL, errno.EROFS):
+            return f"{os.strerror(error.errno)}{f': {error.filename}' if error.filename else ''}"
+        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) in DATABASE_FULL:
+            return str(error)
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def explained_database(error: sqlite3.Error, path: Path) -> UserError | None:
+    """A full disk under a SQLite file in words, as `explained` has them; None: it is another error."""
+    if getattr(error, "sqlite_errorcode", None) not in DATABASE_FULL:
+        return None
+    limited = resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
+    told = explained(OSError(errno.EFBIG if limited else errno.ENOSPC, ""), path)
+    assert isinstance(told, UserError)
+    return told
+
+
+def _room(number: int, path: Path) -> str:
+    if number == errno.EFBIG:
+        return f"no file may have more than {resource.getrlimit(resource.RLIMIT_FSIZE)[0]:,} bytes here (ulimit -f)"
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    free = f"{shutil.disk_usage(place).free:,} are free there"
+    return f"{free}, but your quota is used up" if number == errno.EDQUOT else free

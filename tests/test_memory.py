@@ -1,0 +1,283 @@
+"""A step that does not fit into memory: told with what would fit, or computed in more parts, to the same effect.
+
+`Hungry` asks for more memory than any machine has, so the allocator's own error comes; in little memory all is real.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from engine_project import params_of, prepare, training_of
+from forked import Forked
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from wide import SIZE, train_in_little_memory
+
+from pipeline.errors import UserError
+from pipeline.journal import read
+from pipeline.models.convnet import Config
+from pipeline.train import seen
+from pipeline.train.assembly import Training
+from pipeline.train.checkpoint import Progress
+from pipeline.train.epochs import finish_epochs
+from pipeline.train.memory import enough_for, ran_out
+from pipeline.train.outputs import facts_of
+from pipeline.train.probe import choose
+from pipeline.train.steps import entered, rest_of_epoch
+
+BATCH = 8
+STEPS = 5
+"""Of an epoch."""
+ENDLESS = 1 << 60
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prepared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        prepare(folder)
+    return folder
+
+
+@pytest.fixture
+def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = shutil.copytree(prepared, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def training(project: Path) -> Iterator[Training]:
+    with training_of(params_of(project)) as found:
+        yield found
+
+
+class Hungry(nn.Module):
+    """Has room for so many pictures at a time from a certain pass on, which a checkpoint counts too."""
+
+    def __init__(self, most: int, first: int) -> None:
+        super().__init__()
+        self.most, self.first = most, first
+        self.register_buffer("passes", torch.zeros(()))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        if self.training:
+            if len(logits) > self.most and self.passes >= self.first:
+                torch.empty(ENDLESS)
+            self.passes += 1
+        return logits
+
+
+def trained(monkeypatch: pytest.MonkeyPatch, project: Path, *changes: str, **hunger: int) -> Training:
+    """A training that has ended, of a network with such an ending."""
+    with hungry(monkeypatch, project, *changes, **hunger) as training:
+        finish_epochs(training)
+    return training
+
+
+def hungry(
+    monkeypatch: pytest.MonkeyPatch, project: Path, *changes: str, most: int = BATCH, first: int = 0
+) -> AbstractContextManager[Training]:
+    """A training of a network with such an ending."""
+
+    def build(config: Config, *shape: int) -> nn.Module:
+        return nn.Sequential(*built(config, *shape), Hungry(most, first))
+
+    monkeypatch.setattr(Config, "build", build)
+    return training_of(params_of(project, *changes))
+
+
+def same(one: Training, other: Training) -> bool:
+    """Whether two networks have the same weights and statistics, bit for bit."""
+    these, those = one.machine.learner.state_dict(), other.machine.learner.state_dict()
+    return all(torch.equal(tensor, those[name]) for name, tensor in these.items() if not name.endswith("passes"))
+
+
+built = Config.build
+
+
+def test_what_says_that_memory_ran_out() -> None:
+    for asked in (lambda: torch.empty(ENDLESS), lambda: np.empty(ENDLESS, np.uint8)):
+        with pytest.raises((RuntimeError, MemoryError)) as error:
+            asked()
+        assert ran_out(error.value)
+    assert ran_out(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    assert ran_out(RuntimeError("std::bad_alloc"))
+    assert not ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"))
+    assert not ran_out(ValueError("std::bad_alloc"))
+
+
+def test_other_errors_are_not_held_to_be_that(training: Training) -> None:
+    training.machine.learner.network.append(nn.Linear(7, 7))  # type: ignore[operator]
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        finish_epochs(training)
+
+
+@pytest.mark.slow
+def test_it_says_what_would_fit_and_keeps_what_was_learnt(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hungry(monkeypatch, project, most=2, first=7) as training:
+        with pytest.raises(UserError) as error:
+            finish_epochs(training)
+        assert sum(row.series == "step" for row in read(training.checkpoints.journal, 0)[0]) == 7
+    assert str(error.value).splitlines() == [
+        "train: out of memory: 8 pictures at a time do not fit into memory; 2 do.",
+        "Set train.batch_size: 2, or train.accumulation: 4 for the same steps in less memory, or "
+        "train.when_out_of_memory: halve.",
+    ]
+    with hungry(monkeypatch, project) as again:  # there is more memory now
+        assert (again.progress.epoch, again.progress.step) == (1, 2)
+        finish_epochs(again)
+    assert same(again, trained(monkeypatch, project, "train.patience=9"))
+
+
+def test_it_says_when_nothing_fits(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError) as error:
+        trained(monkeypatch, project, most=0)
+    assert str(error.value).splitlines() == [
+        "train: out of memory: not even one picture at a time fits into memory.",
+        "Set train.recompute: true, or take a smaller model or augment.size.",
+    ]
+
+
+def test_halved_from_the_first_step_it_is_as_if_params_had_said_so(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    halved = trained(monkeypatch, project, "train.when_out_of_memory=halve", most=3)
+    assert facts_of(halved)["accumulation"] == 4
+    assert (
+        "train: out of memory in epoch 1, step 1; from here on each batch of 8 is computed in 4 parts "
+        "(train.accumulation: 4)\n"
+    ) in capsys.readouterr().out
+    told = trained(monkeypatch, project, "train.accumulation=4")
+    assert same(halved, told)
+    assert "accumulation" not in facts_of(told)
+
+
+def test_what_a_failed_step_has_changed_is_put_right(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch normalisation has seen the pictures when a step fails; and here it fails as weights are moved."""
+    with hungry(monkeypatch, project, "train.patience=9") as wanted, closing(rest_of_epoch(wanted)) as steps:
+        list(islice(steps, 3))
+        wanted.machine.accumulation = 2
+        list(steps)
+    with hungry(monkeypatch, project, "train.epochs=1", "train.when_out_of_memory=halve") as training:
+        machine = training.machine
+
+        def fail(optimizer: Optimizer, *_: Any) -> None:
+            done = max((int(state["step"]) for state in optimizer.state.values()), default=0)
+            if done == 3 and machine.accumulation == 1:
+                with torch.no_grad():
+                    next(machine.learner.parameters()).add_(1)
+                torch.empty(ENDLESS)
+
+        machine.optimizer.register_step_pre_hook(fail)
+        finish_epochs(training)
+    assert same(training, wanted)
+
+
+@pytest.mark.slow
+def test_where_what_came_before_does_not_fit_any_more_either_it_goes_on_from_the_checkpoint(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hungry(monkeypatch, project, "train.when_out_of_memory=halve", most=4, first=7) as training:
+        hunger = training.machine.learner.network[-1]  # type: ignore[index]
+        del hunger.passes
+        hunger.passes = 0  # type: ignore[union-attr]
+        finish_epochs(training)
+        assert seen.steps_in(training.checkpoints.seen) == 3 * STEPS
+    with hungry(monkeypatch, project, "train.patience=9") as wanted:
+        for epoch in range(3):
+            wanted.machine.accumulation = 2 if epoch else 1
+            wanted.progress = Progress(epoch=epoch)
+            list(rest_of_epoch(wanted))
+    assert same(training, wanted)
+
+
+@pytest.mark.slow
+def test_killed_after_that_it_goes_on_in_as_many_parts(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes, hunger = ("train.when_out_of_memory=halve", "train.epochs=2"), {"most": 4, "first": 3}
+    unharmed = trained(monkeypatch, project, *changes, "train.patience=9", **hunger)
+    assert unharmed.machine.accumulation == 2
+    with hungry(monkeypatch, project, *changes, **hunger) as killed:
+        killed.machine.learner.network.append(Killed(after=20))  # type: ignore[operator]
+        with pytest.raises(KeyboardInterrupt):
+            finish_epochs(killed)
+    with hungry(monkeypatch, project, *changes, most=4) as again:
+        assert again.progress.accumulation == 2
+        finish_epochs(again)
+    assert same(again, unharmed)
+
+
+class Killed(nn.Module):
+    """Ends a training in one of its passes."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.left = after
+
+    def forward(self, logits: Tensor) -> Tensor:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return logits
+
+
+def test_a_validation_that_does_not_fit_is_told(training: Training) -> None:
+    class Answering(nn.Module):
+        def forward(self, logits: Tensor) -> Tensor:
+            return logits if self.training else logits + torch.empty(ENDLESS)
+
+    training.machine.learner.network.append(Answering())  # type: ignore[operator]
+    words = "train: the validation of epoch 1 does not fit into memory. Lower train.batch_size."
+    with pytest.raises(UserError, match=f"^{words}$"):
+        finish_epochs(training)
+
+
+def test_whatever_else_does_not_fit_is_told() -> None:
+    with pytest.raises(UserError, match=r"^train: this does not fit into memory\. Do that\.$"):
+        with enough_for("this", "Do that."):
+            np.empty(ENDLESS, np.uint8)
+    with pytest.raises(RuntimeError, match="^another$"):
+        with enough_for("this", "Do that."):
+            raise RuntimeError("another")
+
+
+def test_the_probe_passes_over_what_does_not_fit(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project))
+    params = params_of(project, "compute.precision=auto")
+    with training_of(params_of(project)) as training:
+        learner = training.machine.learner
+        learner.network.append(Hungry(0, 0))  # type: ignore[operator]
+        batches = training.batches.epoch(0, 0, entered(training).order)
+        chosen = choose(params, learner, next(batches), torch.device("cpu"), steps=15)
+        batches.close()  # type: ignore[attr-defined]
+    assert chosen.precision == "float32"  # the first step says what would fit
+    assert not list(project.glob("convoy/probe/*"))  # nothing was measured that is worth remembering
+
+
+@pytest.mark.slow
+def test_in_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    prepare(tmp_path, *SIZE)
+    ended = Forked(tmp_path, train_in_little_memory).ended()
+    assert ended.status == 0, ended.words
+    told = re.search(
+        r"train: out of memory: 40 pictures at a time do not fit into the \d+\.\d GB that are allowed \(ulimit -v\); "
+        r"(\d+) do\.\nSet train\.batch_size: \1, or train\.accumulation: (\d+) for",
+        ended.words,
+    )
+    assert told, ended.words
+    some, parts = map(int, told.groups())
+    assert 1 <= some <= 20
+    assert some == -(-40 // parts)
+    assert re.search(r"\nparts (2|4|8|16|32|40)\n", ended.words), ended.words
+    assert "\nthe same True\n" in ended.words
