@@ -34,8 +34,8 @@ class TrainOptions(Options):
     checkpoint_seconds: float = Field(30, ge=0)
     """Time between checkpoints within an epoch; each epoch's end has one anyway."""
     when_diverging: Literal["stop", "rollback"] = "stop"
-    """Of a loss that is no number: stop, or go back to where the epoch began, and on with half the learning rate; further
-    back each time, three times at most."""
+    """Of a loss that is no number: stop, or go back to where the epoch began, and on with half the learning rate;
+    further back each time, three times at most."""
     when_out_of_memory: Literal["stop", "halve"] = "stop"
     """Stop, or compute each batch in twice as many parts from there on."""
 

@@ -17,6 +17,7 @@ LONGEST = (
     "test_ready_params",
     "test_killed",
     "test_processes",
+    "test_disk_full",
     "test_away",
     "test_worker",
     "test_races",
@@ -45,6 +46,10 @@ LONGEST = (
     "test_instances",
     "test_rf_detr",
 )
+
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no defect
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -28,7 +28,9 @@ SMALL = (
     "train.epochs=3",
     "train.batch_size=8",
     "train.checkpoint_seconds=1000",
-    "compute={device: cpu, precision: float32, memory_format: contiguous, compile: never, threads: 1, loader_threads: 1}",
+    "compute={device: cpu, precision: float32, memory_format: contiguous, compile: never}",
+    "compute.threads=1",
+    "compute.loader_threads=1",
 )
 
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from small_project import command, commit, convoy, environment, git, make, make_pictures
 
-from flows.housekeeping import cache, group, leftovers, marks, references, turns
+from flows.housekeeping import cache, group, marks, references, turns
 from flows.housekeeping.show import human
 from pipeline.errors import UserError
 from pipeline.files import write_json

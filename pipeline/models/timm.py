@@ -41,8 +41,8 @@ class Config(Weighted):
         """See `ModelConfig.build`.
 
         Raises:
-            UserError: the architecture does not take pictures of this size, or one of the options; or the weights of the
-                file cannot be read, are others, or those of another network.
+            UserError: the architecture does not take pictures of this size, or one of the options; or the weights of
+                the file cannot be read, are others, or those of another network.
         """
         options: dict[str, Any] = {
             "drop_rate": self.drop_rate,

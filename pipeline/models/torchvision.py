@@ -32,7 +32,7 @@ class Config(Weighted):
         """See `ModelConfig.build`.
 
         Raises:
-            UserError: the architecture does not take pictures of this size; or the weights of the file cannot
-                another one, or is of another network.
+            UserError: the architecture does not take pictures of this size; or the weights of the file cannot be
+                read, are others, or those of another network.
         """
         return self.started(of_torchvision(self.architecture, channels, outputs, size))
