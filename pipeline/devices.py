@@ -53,3 +53,17 @@ def set_up(wanted: str, threads: int) -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     return device
+
+
+def reseed(device: torch.device, seed: int) -> None:
+    """Seed torch's generators of the processor and of one device, to the numbers that `torch.manual_seed` gives.
+
+    That function speaks to every kind of device there may be, and notes where it was called from for each that has not
+    been used: 300 microseconds, and memory that is never freed, in every step. (Measured on 2 cores without a GPU.)
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.default_generators[index].manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
