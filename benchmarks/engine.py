@@ -3,16 +3,17 @@
     /tmp/peers/bin/python benchmarks/engine.py step probe metric frozen --pairs 5    # see benchmarks/peers.txt
 
 step: what surrounds the arithmetic of a step, with logging and checkpoints on, beside Lightning and fastai: the time of
-a step less that of a bare loop, all over the same batches, which are ready. probe: the precision, memory format and compilation that the
-probe chooses for a ResNet-18, beside each fixed setting and Lightning's bf16-mixed. metric: noting a metric on the
-training thread, beside MLflow's client. frozen: an epoch in which the head alone learns, from kept features, beside
-one that computes them. The sides take turns in one call.
+a step less that of a bare loop, all over the same batches, which are ready. probe: the precision, memory format and
+compilation that the probe chooses for a ResNet-18, beside each fixed setting and Lightning's bf16-mixed. metric: noting
+a metric on the training thread, beside MLflow's client. frozen: an epoch in which the head alone learns, from kept
+features, beside one that computes them. The sides take turns in one call.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import os
 import statistics
@@ -111,6 +112,7 @@ def step(pairs: int) -> None:
     }
     for side in sides.values():
         side()  # imports, first allocations
+    gc.freeze()  # what three libraries have imported is not to be walked through in anybody's steps
     found = taking_turns(sides, pairs)
     around = {
         name: [each - bare for each, bare in zip(times, found["bare loop"], strict=True)]
