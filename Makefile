@@ -6,6 +6,9 @@ STAMP := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# Of the tests: one more than cores, for they wait for processes that they start; four at most, each takes 1.5 GB.
+WORKERS = $(shell cores=$$(getconf _NPROCESSORS_ONLN); [ $$cores -lt 4 ] && echo $$((cores + 1)) || echo 4)
+
 .PHONY: help run setup test quick lint lock clean
 
 help: ## show this list
@@ -15,10 +18,10 @@ run: setup ## do the main job of params.yaml: only what changed is done again
 	@$(BIN)/convoy run
 
 test: setup ## run the tests
-	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 quick: setup ## run the tests that a person runs while working: all but the slow ones
-	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(STAMP) ## check style, formatting, types and import layers
 	@$(BIN)/ruff check .

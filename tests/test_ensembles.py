@@ -165,6 +165,13 @@ def test_folds_are_scored_on_what_each_member_has_not_seen(inside: Path) -> None
     assert facts["val_accuracy"] * 50 == pytest.approx(round(facts["val_accuracy"] * 50))  # of all 50 images
 
 
+def test_steps_of_folds_that_differ_in_size_follow_each_other(inside: Path) -> None:
+    params = prepare(inside, "ensemble={members: 3, by: folds}", "train.epochs=2", "train.batch_size=17")
+    trained(params, "out")  # of 50 images 33, 33 and 34 are learnt from: 1, 1 and 2 steps an epoch
+    rows = read(next(Path(".convoy/train").glob("*/journal.jsonl")), 0)[0]
+    assert [row.step for row in rows if row.series == "step"] == list(range(2 + 2 + 4))
+
+
 def test_a_soup_is_one_network(inside: Path) -> None:
     params = prepare(inside, "ensemble={members: 2, join: soup}", "train.epochs=1")
     facts = trained(params, "out")

@@ -13,7 +13,7 @@ from pipeline.packed import views
 from pipeline.params import TrainParams, described, part_name
 from pipeline.plugin import metric_named
 from pipeline.policy import Policy
-from pipeline.train.batches import Material, TrainingBatches, plain_batches
+from pipeline.train.batches import Material, TrainingBatches, plain_batches, steps_per_epoch
 from pipeline.train.checkpoint import Checkpoints, Progress, Saved
 from pipeline.train.environment import WHERE, differences, environment, way
 from pipeline.train.folders import training_key
@@ -100,7 +100,8 @@ def assemble(params: TrainParams, dataset: Dataset, policy: Policy, member: Memb
     Raises:
         UserError: params do not fit this machine, or each other; or the training was begun elsewhere.
     """
-    member = member or members_of(params, dataset)[0]
+    members = members_of(params, dataset)
+    member = member or members[0]
     key = _key(params, dataset, policy)
     ranks, device = joined(params)
     learner = build_learner(params.model_copy(update={"seed": member.weights_seed}), dataset, policy)
@@ -111,7 +112,9 @@ def assemble(params: TrainParams, dataset: Dataset, policy: Policy, member: Memb
     known = known_of(member.train, train)
     val = ranks.in_turn(lambda: Material.of(member.val, policy.frame, policy.plain))
     batches = open_batches(params, train, policy, device, ranks)
-    begins = begins_of(member, batches.steps, params.train.epochs)
+    size, frame, side = params.train.batch_size, policy.frame, policy.packed
+    earlier = [steps_per_epoch(len(views(each.train, frame, side).images), size) for each in members[: member.number]]
+    begins = begins_of(earlier, params.train.epochs)
     where = environment(device, params.compute)
     checkpoints = followed(ranks, lambda: Checkpoints(key, where, member.number, begins["step"]), where)
     saved = ranks.in_turn(lambda: _taken_up(checkpoints, batches.steps))

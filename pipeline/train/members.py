@@ -58,16 +58,15 @@ def members_of(params: TrainParams, dataset: Dataset) -> list[Member]:
     ]
 
 
-def begins_of(member: Member, steps: int, epochs: int) -> dict[str, int]:
+def begins_of(earlier: Sequence[int], epochs: int) -> dict[str, int]:
     """Where the rows of a member begin in the journal of all, by series: they follow each other.
 
     Args:
-        member: of an ensemble.
-        steps: of an epoch.
+        earlier: the steps of an epoch of each member before it; of folds they may differ.
         epochs: of a training.
     """
-    first = member.number * epochs
-    return {"step": first * steps, "gradient": first * steps, "epoch": first, ROLLBACK: member.number * epochs}
+    first = sum(earlier) * epochs
+    return {"step": first, "gradient": first, "epoch": len(earlier) * epochs, ROLLBACK: len(earlier) * epochs}
 
 
 def folded(train: Split, val: Split, count: int) -> list[tuple[Split, Split]]:
