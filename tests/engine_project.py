@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +65,31 @@ def training_of(params: Params) -> Iterator[Training]:
 def flat(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     """All values in one row."""
     return torch.cat([tensor.detach().flatten().double() for tensor in tensors])
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where ingest and augment have run."""
+    folder = tmp_path_factory.mktemp("prepared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        prepare(folder)
+    return folder
+
+
+@pytest.fixture
+def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it to work in."""
+    folder = shutil.copytree(prepared, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def training(project: Path) -> Iterator[Training]:
+    """A training there."""
+    with training_of(params_of(project)) as found:
+        yield found
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import socket
 import subprocess
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from as_in_training import as_in_training
 from pydantic import ValidationError
 from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
@@ -40,6 +40,8 @@ from pipeline.models._detection.matching import at_objects, in_crowd, matched, t
 from pipeline.networks import BACKGROUND, IGNORED, Costs, Deciding, Matched
 from pipeline.plugin import config_class, names
 
+__all__ = ["as_in_training"]
+
 pytestmark = pytest.mark.slow
 
 OTHERS = ("rf_detr",)
@@ -57,16 +59,6 @@ LIGHT: dict[str, dict[str, Any]] = {
 """Options that make a network small."""
 THEIRS = [name for name in NAMES if name in ("faster_rcnn", "fcos", "retinanet", "ssd", "ssdlite")]
 """Those that torchvision has too."""
-
-
-@pytest.fixture(autouse=True)
-def _as_in_training() -> Iterator[None]:
-    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    torch.set_num_threads(1)
-    torch.set_deterministic_debug_mode("error")
-    yield
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode(mode)
 
 
 def network(name: str, channels: int = 3, size: int = SIDE, seed: int = 0, **options: Any) -> Deciding:

@@ -7,7 +7,6 @@ import functools
 import json
 import math
 import shutil
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pytest
 import torch
 import yaml
 from diverging import RATE, WILD, stage_train, wild
-from engine_project import params_of, prepare, training_of
+from engine_project import params_of, prepared, project, training, training_of
 from forked import Ended, Forked
 from PIL import Image
 from torch import Tensor, nn
@@ -43,33 +42,13 @@ from pipeline.train.norms import MOST, gradient_norms, layer_names, warning
 from pipeline.train.outputs import facts_of, write_notes
 from pipeline.train.steps import entered, rest_of_epoch
 
+__all__ = ["prepared", "project", "training"]
+
 STEPS = 5
 """Of an epoch: 40 pictures in batches of 8."""
 EPOCH, STEP = 3, 2
 """Where a wild one diverges, 0-based."""
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prepared")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        prepare(folder)
-    return folder
-
-
-@pytest.fixture
-def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = shutil.copytree(prepared, tmp_path / "project")
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
-def training(project: Path) -> Iterator[Training]:
-    with training_of(params_of(project)) as found:
-        yield found
 
 
 @pytest.fixture
@@ -416,11 +395,11 @@ def test_killed_while_it_goes_back_it_ends_the_same(prepared: Path, tmp_path: Pa
     killed = {point: shutil.copytree(unharmed, tmp_path / point) for point in (GONE_BACK, AGAIN, ON)}
     first = trained(unharmed)
     assert first.status == 0, first.words
-    for point, project in killed.items():
-        assert trained(project, **{VARIABLE: point}).status == -9
-        again = trained(project)
+    for point, place in killed.items():
+        assert trained(place, **{VARIABLE: point}).status == -9
+        again = trained(place)
         assert again.status == 0, again.words
-        assert left(project) == left(unharmed)
+        assert left(place) == left(unharmed)
 
 
 GONE_BACK = f"{TrainingPoint.WENT_BACK.value}:1"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from as_in_training import as_in_training
 from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,6 +29,8 @@ from pipeline.models._yolo.prototypes import within_boxes
 from pipeline.networks import IGNORED, Deciding
 from pipeline.plugin import config_class, names
 
+__all__ = ["as_in_training"]
+
 NAMES = [name for name in names("models") if config_class("models", name).gives is Output.INSTANCES]
 SIDE, CLASSES = 64, 3
 LIGHT: dict[str, dict[str, Any]] = {
@@ -43,16 +45,6 @@ LIGHT: dict[str, dict[str, Any]] = {
     "yolo_masks": {"prototypes": 8, "size": "n"},
 }
 """Options that make a network small."""
-
-
-@pytest.fixture(autouse=True)
-def _as_in_training() -> Iterator[None]:
-    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    torch.set_num_threads(1)
-    torch.set_deterministic_debug_mode("error")
-    yield
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode(mode)
 
 
 def network(name: str, channels: int = 3, size: int = SIDE, seed: int = 0, **options: Any) -> Deciding:

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
 from itertools import islice
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engine_project import params_of, prepare, training_of
+from engine_project import params_of, prepare, prepared, project, training, training_of
 from forked import Forked
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -34,32 +32,12 @@ from pipeline.train.outputs import facts_of
 from pipeline.train.probe import choose
 from pipeline.train.steps import entered, rest_of_epoch
 
+__all__ = ["prepared", "project", "training"]
+
 BATCH = 8
 STEPS = 5
 """Of an epoch."""
 ENDLESS = 1 << 60
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prepared")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        prepare(folder)
-    return folder
-
-
-@pytest.fixture
-def project(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = shutil.copytree(prepared, tmp_path / "project")
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
-def training(project: Path) -> Iterator[Training]:
-    with training_of(params_of(project)) as found:
-        yield found
 
 
 class Hungry(nn.Module):

@@ -7,16 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ready_files import clashes
 from torch import Tensor
 from torch.nn import functional as F
 
-from flows.edits import edited, merged
 from pipeline.contracts import Target
-from pipeline.door import parse
-from pipeline.errors import ParamsError
 from pipeline.losses.binary_cross_entropy import BinaryCrossEntropy
 from pipeline.mixings._blends import faded, partners, pasted, rectangle
-from pipeline.params import Params
 from pipeline.plugin import config_class, names
 from pipeline.training import MixingConfig
 
@@ -43,17 +40,6 @@ def pictures(count: int = 6, side: int = 8) -> Tensor:
 
 def generator(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(seed))
-
-
-def clashes(ready: str, *changes: str) -> list[str]:
-    """What the door says of a ready file with some changes, after its first line."""
-    file = ROOT / "params" / f"{ready}.yaml"
-    text = edited(merged(file.read_text(), (ROOT / "params.yaml").read_text(), str(file)), list(changes))
-    try:
-        parse(Params, text)
-    except ParamsError as error:
-        return str(error).splitlines()[1:]
-    return []
 
 
 # --- the contract

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ready_files import clashes
 
-from flows.edits import edited, merged
 from pipeline.bundle import normaliser
 from pipeline.door import parse
-from pipeline.errors import ParamsError, UserError
+from pipeline.errors import UserError
 from pipeline.orders.balanced import rounds
 from pipeline.orders.curriculum import easier
 from pipeline.orders.runs import in_runs
-from pipeline.params import Params, TrainParams
+from pipeline.params import TrainParams
 from pipeline.plugin import config_class, names
 from pipeline.train.batches import Batch
 from pipeline.train.learner import Learner
@@ -41,17 +41,6 @@ def known(classes: np.ndarray | None = CLASSES, losses: np.ndarray | None = None
 
 def order(config: OrderConfig, epoch: int = 0, epochs: int = 10, seed: int = 7, of: Known | None = None) -> np.ndarray:
     return epoch_order(config, seed, epoch, epochs, of or known(losses=np.random.default_rng(0).random(30)))
-
-
-def clashes(ready: str, *changes: str) -> list[str]:
-    """What the door says of a ready file with some changes, after its first line."""
-    file = ROOT / "params" / f"{ready}.yaml"
-    text = edited(merged(file.read_text(), (ROOT / "params.yaml").read_text(), str(file)), list(changes))
-    try:
-        parse(Params, text)
-    except ParamsError as error:
-        return str(error).splitlines()[1:]
-    return []
 
 
 # --- the contract

@@ -2,51 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from as_in_training import as_in_training
 from PIL import Image
+from ready_files import clashes
 from torch import nn
 
-from flows.edits import edited, merged
-from pipeline.door import parse
-from pipeline.errors import ParamsError, UserError
-from pipeline.params import Params
+from pipeline.errors import UserError
 from pipeline.plugin import config_class
 from pipeline.train.learner import Learner
 from pipeline.train.sizes import check_sides, side_of, smaller
 from pipeline.train_options import TrainOptions
 
+__all__ = ["as_in_training"]
+
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(autouse=True)
-def _as_in_training() -> Iterator[None]:
-    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    torch.set_num_threads(1)
-    torch.set_deterministic_debug_mode("error")
-    yield
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode(mode)
 
 
 def sides(size: int, **options: object) -> list[int]:
     given = TrainOptions.model_validate(options)
     return [side_of(given, size, epoch) for epoch in range(given.epochs)]
-
-
-def clashes(ready: str, *changes: str) -> list[str]:
-    """What the door says of a ready file with some changes, after its first line."""
-    file = ROOT / "params" / f"{ready}.yaml"
-    text = edited(merged(file.read_text(), (ROOT / "params.yaml").read_text(), str(file)), list(changes))
-    try:
-        parse(Params, text)
-    except ParamsError as error:
-        return str(error).splitlines()[1:]
-    return []
 
 
 # --- the side of an epoch

@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from pipeline.training import Course
+
 
 def warmup(step: int, warmup_steps: int) -> float:
     """1/(n+1), 2/(n+1) ... over the first n steps, and 1 from step n on; `step` is 0-based."""
     return min(1.0, (step + 1) / (warmup_steps + 1))
+
+
+def after_warmup(at: Course, warmup_epochs: float, factor: Callable[[float], float]) -> float:
+    """The climb, and then a factor that depends on how much of the way from the crest to the end lies behind.
+
+    Args:
+        at: the step.
+        warmup_epochs: in which the rate climbs.
+        factor: from that share, in 0..1; it is 1 only after the last step.
+    """
+    climbing = round(warmup_epochs * at.steps_per_epoch)
+    if at.step < climbing:
+        return warmup(at.step, climbing)
+    return factor(min(1.0, (at.step - climbing) / max(1, at.steps_per_epoch * at.epochs - climbing)))

@@ -9,7 +9,7 @@ import math
 
 from pydantic import Field
 
-from pipeline.schedules._warmup import warmup
+from pipeline.schedules._warmup import after_warmup
 from pipeline.training import Course, ScheduleConfig
 
 
@@ -23,8 +23,6 @@ class Config(ScheduleConfig):
 
     def factor(self, at: Course) -> float:
         """See `ScheduleConfig.factor`."""
-        climbing = round(self.warmup_epochs * at.steps_per_epoch)
-        if at.step < climbing:
-            return warmup(at.step, climbing)
-        done = min(1.0, (at.step - climbing) / max(1, at.steps_per_epoch * at.epochs - climbing))
-        return self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
+        return after_warmup(
+            at, self.warmup_epochs, lambda done: self.final + (1 - self.final) * (1 + math.cos(math.pi * done)) / 2
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from pipeline.schedules._warmup import warmup
+from pipeline.schedules._warmup import after_warmup
 from pipeline.training import Course, ScheduleConfig
 
 
@@ -24,9 +24,6 @@ class Config(ScheduleConfig):
 
     def factor(self, at: Course) -> float:
         """See `ScheduleConfig.factor`."""
-        climbing = round(self.warmup_epochs * at.steps_per_epoch)
-        if at.step < climbing:
-            return warmup(at.step, climbing)
-        done = min(1.0, (at.step - climbing) / max(1, at.steps_per_epoch * at.epochs - climbing))
-        left: float = (1 - done) ** self.power
-        return self.final + (1 - self.final) * left
+        return after_warmup(
+            at, self.warmup_epochs, lambda done: self.final + (1 - self.final) * (1 - done) ** self.power
+        )
