@@ -430,6 +430,10 @@ class MetricConfig(Options):
     measured: ClassVar[bool] = False
     """Whether it is in the unit of what is measured, as dollars or pixels, and no share."""
 
+    def turned(self, value: float) -> float:
+        """A score turned so that larger is better, and back."""
+        return value if self.higher_is_better else -value
+
     @abstractmethod
     def score(self, answers: Any, weights: np.ndarray) -> np.ndarray:
         """The score under each of R weightings of the images: a bootstrap is a weighting by counts.

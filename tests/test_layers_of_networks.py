@@ -12,6 +12,7 @@ from torch import nn
 
 from pipeline.errors import UserError
 from pipeline.plugin import config_class
+from pipeline.train.ensemble import kept as kept_of
 from pipeline.train.epochs import _close_epoch, _finish_steps, finish_epochs
 from pipeline.train.feeding import feed
 from pipeline.train.layers import Freezer, layers_of, learning, shares
@@ -107,6 +108,11 @@ def test_only_the_head_learns_and_from_features_that_are_kept(inside: Path) -> N
         assert training.machine.parameters() == sum(after[name].numel() for name in moved)
         kept = flat([after[name] for name in moved])
         worth = training.progress.worths
+        training.close()
+        best = kept_of(training)  # thresholds are chosen on pictures, once the head has learnt from features
+        assert training.validated().score == pytest.approx(max(worth))
+        assert not training.machine.optimizer.state
+        assert best.facts["best_epoch"] == training.progress.best_epoch
 
         training.checkpoints.clear()
     with training_of(params) as training:  # the same without kept features: nothing but the way is another

@@ -57,7 +57,7 @@ def baseline(params: Params, dataset: Dataset, bundle: BundleInfo, test: Trial) 
 
     def worth(name: str) -> float:
         score = float(metric.score(told[name], np.ones((1, len(told[name]))))[0])
-        return -np.inf if np.isnan(score) else score if metric.higher_is_better else -score
+        return -np.inf if np.isnan(score) else metric.turned(score)
 
     best = max(told, key=worth)
     return Rival(best, told[best], EASY if best == baselines.CLASS_MEANS else "")

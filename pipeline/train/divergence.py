@@ -167,12 +167,11 @@ def _first_layer(machine: Machine, batch: Batch, chance: int) -> str:
         module.register_forward_hook(look(name)) for name, module in learner.network.named_modules(prefix="") if name
     ]
     random = np.random.Generator(np.random.PCG64(chance))
-    parts = machine.accumulation
     pictures, targets = batch.pictures.to(machine.device), batch.targets.to(machine.device)
     torch.manual_seed(chance)
     try:
         with torch.no_grad(), machine.arithmetic.autocast(machine.device):
-            for some, theirs in zip(pictures.tensor_split(parts), targets.tensor_split(parts), strict=True):
+            for some, theirs in machine.parts(pictures, targets):
                 learner(*learner.prepared(some, theirs, random))
     finally:
         for handle in handles:

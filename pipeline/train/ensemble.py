@@ -53,9 +53,9 @@ class Whole:
 
 
 def kept(training: Training) -> Trained:
-    """The network of the best epoch of a training that has ended."""
+    """The network of the best epoch of a training that has ended, which lets go of what only learning needs."""
     machine = training.machine
-    machine.feed = machine.learner
+    machine.feed, training.features = machine.learner, None
     facts = facts_of(training)
     if not training.ranks.first:
         return Trained(training, machine.learner.network, facts)
@@ -63,6 +63,7 @@ def kept(training: Training) -> Trained:
         go_on_alone(training)
     machine.learner.network.load_state_dict(training.checkpoints.best(training.progress.best_epoch))
     machine.average = None  # these are the weights that it kept
+    machine.optimizer.state.clear()
     return Trained(training, machine.learner.network, facts)
 
 
@@ -78,19 +79,20 @@ def whole(params: TrainParams, members: Sequence[Trained]) -> Whole:
     else:
         answers = _answers(params, first, network, first.member.val, first.val)
     name = params.task.score
-    score = float(metric_named(name).score(answers, np.ones((1, len(answers))))[0])
-    worths = [abs(one.training.progress.best_score) for one in members]
+    metric = metric_named(name)
+    score = float(metric.score(answers, np.ones((1, len(answers))))[0])
+    scores = [metric.turned(one.training.progress.best_score) for one in members]
     facts = {
         **members[0].facts,
         "epochs": sum(one.facts["epochs"] for one in members),
         "parameters": members[0].facts["parameters"] * (1 if params.ensemble.join == "soup" else len(members)),
         f"val_{name}": score,
         "members": [
-            {"epochs": one.facts["epochs"], "best_epoch": one.facts["best_epoch"], f"val_{name}": worth}
-            for one, worth in zip(members, worths, strict=True)
+            {"epochs": one.facts["epochs"], "best_epoch": one.facts["best_epoch"], f"val_{name}": of_one}
+            for one, of_one in zip(members, scores, strict=True)
         ],
     }
-    spread = f"{statistics.fmean(worths):.4f} +- {statistics.stdev(worths):.4f}"
+    spread = f"{statistics.fmean(scores):.4f} +- {statistics.stdev(scores):.4f}"
     unseen = "each fold by the member that has not seen it" if params.ensemble.by == "folds" else "together"
     print(f"train: {len(members)} members, val {name} {spread} each; {unseen}: {score:.4f}", flush=True)
     return Whole(network, answers, facts)

@@ -151,7 +151,7 @@ def _close_epoch(training: Training, images_per_second: float) -> None:
         validation = training.validated()
     metric = metric_named(params.task.score)
     # A score that these images leave undefined, as the mAP of none, lets the loss decide.
-    worth = -math.inf if math.isnan(validation.score) else validation.score * (1 if metric.higher_is_better else -1)
+    worth = -math.inf if math.isnan(validation.score) else metric.turned(validation.score)
     loss = validation.loss if math.isfinite(validation.loss) else math.inf  # of one that soon diverges
     better = progress.best_epoch < 0 or (worth, -loss) > (progress.best_score, -progress.best_loss)
     if better:

@@ -240,6 +240,12 @@ class Machine:
         if self.average:
             self.average.update(self.learner.network, number)
 
+    def parts(self, pictures: Tensor, targets: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
+        """The parts in which a batch is computed."""
+        if self.accumulation == 1:
+            return [(pictures, targets)]
+        return zip(pictures.tensor_split(self.accumulation), targets.tensor_split(self.accumulation), strict=True)
+
     def gradient(self, pictures: Tensor, targets: Tensor, seed: int) -> Tensor:
         """Leave the gradient of a batch's mean loss with the weights; that loss, a scalar left on the device.
 
@@ -252,11 +258,8 @@ class Machine:
         reseed(self.device, counted(seed, "process", rank) if rank else seed)  # dropout differs between the processes
         random = np.random.Generator(np.random.PCG64(seed)) if self.feed.mixing.blends else UNUSED
         self.optimizer.zero_grad(set_to_none=True)
-        parts: Iterable[tuple[Tensor, Tensor]] = [(pictures, targets)]
-        if self.accumulation > 1:
-            parts = zip(pictures.tensor_split(self.accumulation), targets.tensor_split(self.accumulation), strict=True)
         losses = []
-        for number, (some, theirs) in enumerate(parts, start=1):
+        for number, (some, theirs) in enumerate(self.parts(pictures, targets), start=1):
             last = number == self.accumulation
             with self.sharing.part(self.module, last):
                 with self.arithmetic.autocast(self.device):

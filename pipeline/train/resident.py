@@ -68,7 +68,8 @@ class ResidentBatches:
                 yield Batch(pictures[part], targets[part], which[part])
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Let the pictures go: the next member of an ensemble has its own."""
+        self._pictures = self._targets = torch.empty(0)
 
 
 def open_batches(
