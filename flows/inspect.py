@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows import settings
+from flows.tables import console, table
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ MOST_CLASSES = 40
 """Of a table; --json has all of them."""
 MOST_REASONS = 12
 MOST_SIZES = 5
-PIPED = 120
-"""Columns of what goes into a file or a pipe."""
 UNITS = {"LABEL": "pictures", "LABELS": "pictures", "OBJECTS": "objects", "INSTANCES": "objects", "MASK": "outlines"}
 OF_PICTURES = ("LABEL", "LABELS")
 """Kinds of which a picture holds each class once at most."""
@@ -74,26 +72,23 @@ def _enter(path: str) -> str:
 
 def show(seen: Seen) -> None:
     """Print what was seen, for people."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else PIPED
-    console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
-    console.print(_table(["", ""], _facts(seen)))
+    out = console()
+    out.print(table(["", ""], _facts(seen)))
     for kind, classes in seen.targets.items():
         if classes:
-            console.print(_classes(kind, classes, seen.masks))
-    _groups(console, "wrong with annotations", seen.problems, by_rule=True)
-    _groups(console, "pictures that cannot be decoded, of the sample", seen.sizes.damaged)
-    _groups(console, "left out", seen.left_out)
+            out.print(_classes(kind, classes, seen.masks))
+    _groups(out, "wrong with annotations", seen.problems, by_rule=True)
+    _groups(out, "pictures that cannot be decoded, of the sample", seen.sizes.damaged)
+    _groups(out, "left out", seen.left_out)
     if seen.copies.count:
         pairs = [f"{copy} is {first}" for copy, first in seen.copies.examples]
-        console.print(
-            _table(
+        out.print(
+            table(
                 ["there more than once", "pictures", "for example"],
                 [("same bytes", f"{seen.copies.count:,}", "\n".join(pairs))],
             )
         )
-    console.print(f"For params.yaml:\n\n{seen.params}", soft_wrap=True)
+    out.print(f"For params.yaml:\n\n{seen.params}", soft_wrap=True)
 
 
 def _classes(kind: str, classes: Mapping[str, ClassCount], masks: int) -> RenderableType:
@@ -107,7 +102,7 @@ def _classes(kind: str, classes: Mapping[str, ClassCount], masks: int) -> Render
         count = f"{one.count / max(1, total):.1%}" if unit.startswith("pixels") else f"{one.count:,}"
         rows.append((name, count, f"{one.pictures:,}") if kind not in OF_PICTURES else (name, count))
     header = [f"class ({kind.lower()})", unit, *(["in pictures"] if kind not in OF_PICTURES else [])]
-    return _table(header, _first(rows, MOST_CLASSES), right=(1, 2))
+    return table(header, _first(rows, MOST_CLASSES), right=(1, 2))
 
 
 def _facts(seen: Seen) -> Iterable[Sequence[str]]:
@@ -129,7 +124,7 @@ def _facts(seen: Seen) -> Iterable[Sequence[str]]:
         yield "", f"{of_sample}, {sizes.grey:,} of them grey"
 
 
-def _groups(console: Console, title: str, groups: Groups, by_rule: bool = False) -> None:
+def _groups(out: Console, title: str, groups: Groups, by_rule: bool = False) -> None:
     if not groups:
         return
     rows = []
@@ -138,22 +133,9 @@ def _groups(console: Console, title: str, groups: Groups, by_rule: bool = False)
         rows.append(
             (f"annotations.{kind}" if by_rule else kind, f"{group.count:,}", "\n".join([*group.examples, *more]))
         )
-    console.print(_table([title, "number", "for example"], _first(rows, MOST_REASONS)))
+    out.print(table([title, "number", "for example"], _first(rows, MOST_REASONS)))
 
 
 def _first(rows: Sequence[Sequence[str]], most: int) -> list[Sequence[str]]:
     left = len(rows) - most
     return [*rows[:most], *([(f"and {left:,} more", "", "")] if left > 0 else [])]
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = (1,)) -> RenderableType:
-    from rich.box import SIMPLE
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE if any(header) else None, show_header=any(header), pad_edge=False)
-    for place, name in enumerate(header):
-        table.add_column(Text(name), overflow="fold", justify="right" if name and place in right else "left")
-    for row in rows:
-        table.add_row(*map(Text, row[: len(header)]))  # names of files and classes are no markup
-    return table

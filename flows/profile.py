@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows import settings
+from flows.tables import console, table
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from pipeline.tuning.verdict import Facts
 
-PIPED = 120
-"""Columns of what goes into a file or a pipe."""
 LISTED = 8
 """Operators; profile.json has more."""
 
@@ -52,33 +52,21 @@ def profile(
 
 def show(facts: Facts) -> None:
     """Print the tables, the verdict and the advice."""
-    from rich.console import Console
-
     from pipeline.tuning.verdict import advice, verdict
 
-    width = None if sys.stdout.isatty() else PIPED
-    console = Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False)
+    out = console()
     arithmetic = ", ".join(facts.arithmetic.values())
-    console.print(f"{facts.steps} steps of {facts.images} pictures, {facts.size} px, on {facts.device}, {arithmetic}")
+    out.print(f"{facts.steps} steps of {facts.images} pictures, {facts.size} px, on {facts.device}, {arithmetic}")
     rows = [(name, seconds, seconds / facts.step) for name, seconds in facts.phases.items()]
-    console.print(_table("phase", "ms a step", [*rows, ("all", facts.step, 1.0)]))
+    out.print(_timed("phase", [*rows, ("all", facts.step, 1.0)]))
     busy = sum(one.seconds for one in facts.operators)
     listed = [(one.name, one.seconds, one.seconds / busy if busy else 0.0) for one in facts.operators[:LISTED]]
-    console.print(_table("operator of torch", "ms a step", listed))
-    console.print(verdict(facts), soft_wrap=True)
+    out.print(_timed("operator of torch", listed))
+    out.print(verdict(facts), soft_wrap=True)
     for one in advice(facts):
-        console.print(f"  - {one}", soft_wrap=True)
+        out.print(f"  - {one}", soft_wrap=True)
 
 
-def _table(name: str, unit: str, rows: list[tuple[str, float, float]]) -> object:
-    from rich.box import SIMPLE
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE, pad_edge=False)
-    table.add_column(name)
-    table.add_column(unit, justify="right")
-    table.add_column("share", justify="right")
-    for label, seconds, share in rows:
-        table.add_row(Text(label), f"{1000 * seconds:.3f}", f"{share:.1%}")
-    return table
+def _timed(name: str, rows: list[tuple[str, float, float]]) -> Table:
+    cells = [(label, f"{1000 * seconds:.3f}", f"{share:.1%}") for label, seconds, share in rows]
+    return table((name, "ms a step", "share"), cells, right=(1, 2))
