@@ -1,19 +1,17 @@
 """The training engine beside the loops that a user would take otherwise, on the same work.
 
-    /tmp/peers/bin/python benchmarks/engine.py step probe metric frozen --pairs 5    # see benchmarks/peers.txt
+    /tmp/peers/bin/python benchmarks/engine.py probe metric frozen --pairs 5    # see benchmarks/peers.txt
 
-step: what surrounds the arithmetic of a step, with logging and checkpoints on, beside Lightning and fastai: the time of
-a step less that of a bare loop, all over the same batches, which are ready. probe: the precision, memory format and
-compilation that the probe chooses for a ResNet-18, beside each fixed setting and Lightning's bf16-mixed. metric: noting
-a metric on the training thread, beside MLflow's client. frozen: an epoch in which the head alone learns, from kept
-features, beside one that computes them. The sides take turns in one call.
+probe: the precision, memory format and compilation that the probe chooses for a ResNet-18, beside each fixed setting
+and Lightning's bf16-mixed with torch's AdamW as it comes. metric: noting a metric on the training thread, beside
+MLflow's client. frozen: an epoch in which the head alone learns, from kept features, beside one that computes them. The
+sides take turns in one call.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import logging
 import os
 import statistics
@@ -29,30 +27,20 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from PIL import Image  # noqa: E402
-from torch import nn  # noqa: E402
+from made_up import FIXED, SHIPPED, Stream, next_epoch, prepared  # noqa: E402
 from turns import machine, ratios, taking_turns  # noqa: E402
 
 from flows.edits import edited  # noqa: E402
-from pipeline.augment import stage as augment  # noqa: E402
-from pipeline.dataset import Dataset  # noqa: E402
 from pipeline.door import parse  # noqa: E402
-from pipeline.files import DATASET  # noqa: E402
-from pipeline.ingest import stage as ingest  # noqa: E402
 from pipeline.journal import Journal  # noqa: E402
 from pipeline.params import Params  # noqa: E402
-from pipeline.policy import POLICY, Policy  # noqa: E402
-from pipeline.train.assembly import Training, assemble  # noqa: E402
+from pipeline.train.assembly import Training  # noqa: E402
 from pipeline.train.batches import Batch  # noqa: E402
 from pipeline.train.epochs import _finish_steps  # noqa: E402
 from pipeline.train.feeding import feed  # noqa: E402
 from pipeline.train.machine import Arithmetic, Machine, Pace  # noqa: E402
 from pipeline.train.probe import choose  # noqa: E402
 
-SHIPPED = (Path(__file__).resolve().parents[1] / "params.yaml").read_text()
-FIXED = (
-    "compute={device: cpu, precision: float32, memory_format: contiguous, compile: never, pictures: device, threads: 1}"
-)
 LR = 0.01
 
 
@@ -70,153 +58,6 @@ def main() -> None:
             print(f"{what}: {machine()}", flush=True)
             TABLES[what](asked.pairs)
             print(flush=True)
-
-
-# --- what surrounds a step
-
-
-def step(pairs: int) -> None:
-    """Microseconds around a step, beyond those of a bare loop."""
-    training = prepared(1600, 8, "model={name: convnet, width: 1, depth: 0}", "train.batch_size=1", FIXED)
-    machine_, steps, epochs = training.machine, training.batches.steps, 1
-    order = np.arange(len(training.train))
-    batches = [Batch(*(one.clone() for one in batch[:2]), batch.views) for batch in training.batches.epoch(0, 0, order)]
-    training.batches = Ready(batches)  # type: ignore[assignment]
-
-    def per_step(work: Callable[[], object]) -> float:
-        start = time.perf_counter()
-        work()
-        return (time.perf_counter() - start) / (epochs * steps) * 1e6
-
-    def bare() -> None:
-        learner, optimizer = machine_.learner, machine_.optimizer
-        learner.train()
-        for _ in range(epochs):
-            for batch in batches:
-                optimizer.zero_grad(set_to_none=True)
-                loss = learner(*learner.prepared(batch.pictures, batch.targets))[0]
-                loss.backward()
-                optimizer.step()
-
-    def ours() -> None:
-        for _ in range(epochs):
-            _finish_steps(training)
-            progress = training.progress
-            progress.epoch, progress.step, progress.losses, progress.norms = progress.epoch + 1, 0, [], []
-
-    sides = {
-        "bare loop": lambda: per_step(bare),
-        "convoy": lambda: per_step(ours),
-        "lightning": lambda: per_step(lightning_of(training, batches, epochs)),
-        "fastai": lambda: per_step(fastai_of(training, batches, epochs)),
-    }
-    for side in sides.values():
-        side()  # imports, first allocations
-    gc.freeze()  # what three libraries have imported is not to be walked through in anybody's steps
-    found = taking_turns(sides, pairs)
-    around = {
-        name: [each - bare for each, bare in zip(times, found["bare loop"], strict=True)]
-        for name, times in found.items()
-        if name != "bare loop"
-    }
-    print(f"a step of the bare loop: {statistics.median(found['bare loop']):.0f} us")
-    for name, times in around.items():
-        print(f"{name:<10} around it: {statistics.median(times):7.0f} us ({min(times):.0f} to {max(times):.0f})")
-    for peer in ("lightning", "fastai"):
-        print(f"convoy / {peer}: {ratios(around, 'convoy', peer)}")
-    training.close()
-
-
-class Ready:
-    """Batches that are ready: the input path is measured by itself."""
-
-    def __init__(self, batches: list[Batch]) -> None:
-        self.steps = len(batches)
-        self._batches = batches
-
-    def epoch(self, epoch: int, first: int, order: np.ndarray) -> Iterator[Batch]:
-        """See `TrainingBatches.epoch`."""
-        yield from self._batches[first:]
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-def lightning_of(training: Training, batches: list[Batch], epochs: int) -> Callable[[], object]:
-    """The same steps in Lightning's Trainer, with its usual logger and checkpoints."""
-    import lightning.pytorch as lightning
-
-    class Module(lightning.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.learner = training.machine.learner
-
-        def training_step(self, batch: Any, index: int) -> torch.Tensor:
-            loss: torch.Tensor = self.learner(*self.learner.prepared(*batch))[0]
-            self.log("train/loss", loss)
-            return loss
-
-        def configure_optimizers(self) -> Any:
-            return training.machine.optimizer
-
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=".",
-    )
-    module = Module()
-    pairs = [(batch.pictures, batch.targets) for batch in batches]
-    return lambda: trainer.fit(module, _Stream(lambda: iter(pairs)))
-
-
-def fastai_of(training: Training, batches: list[Batch], epochs: int) -> Callable[[], object]:
-    """The same steps in fastai's Learner, with a logger of every step and a checkpoint an epoch."""
-    from fastai.callback.progress import CSVLogger, ProgressCallback
-    from fastai.callback.tracker import SaveModelCallback
-    from fastai.data.core import DataLoaders
-    from fastai.learner import Learner as Theirs
-    from fastai.optimizer import OptimWrapper
-
-    learner = training.machine.learner
-
-    class Network(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = learner.network
-
-        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-            answer: torch.Tensor = self.network(learner.normalise(pictures))
-            return answer
-
-    pairs = [(batch.pictures, batch.targets) for batch in batches]
-    loaders = DataLoaders(_Listed(pairs), _Listed(pairs[:1]), device=torch.device("cpu"))
-    theirs = Theirs(
-        loaders,
-        Network(),
-        loss_func=learner.loss,
-        opt_func=lambda groups, lr: OptimWrapper(groups, torch.optim.AdamW, lr=lr),
-        lr=LR,
-        cbs=[CSVLogger(), SaveModelCallback(monitor="train_loss", every_epoch=True)],
-    )
-    theirs.remove_cb(ProgressCallback)
-    return lambda: _quietly(lambda: theirs.fit(epochs))
-
-
-class _Listed(list):  # type: ignore[type-arg]
-    """Batches that are ready, as fastai takes a loader."""
-
-    bs, n_inp = 8, 1
-    dataset: tuple[int, ...] = ()
-
-    def to(self, device: torch.device) -> _Listed:
-        return self
-
-
-def _quietly(work: Callable[[], object]) -> None:
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-        work()
 
 
 # --- how a step is computed
@@ -242,13 +83,12 @@ def probe(pairs: int) -> None:
         learner = copy.deepcopy(training.machine.learner)
         rival = Machine.assemble(training.params, learner, training.machine.device, arithmetic, 1)
         rival.learn()
-        rival.set_pace(Pace(LR))
-        rival.step(batch, 0, 0)
+        rival.step(batch, Pace(LR))
 
         def three() -> float:
             start = time.perf_counter()
             for number in range(3):
-                rival.step(batch, number, number)
+                rival.step(batch, Pace(LR, None, number, number))
             return (time.perf_counter() - start) / 3
 
         return three
@@ -293,7 +133,8 @@ def lightning_mixed(training: Training, batch: Batch) -> Callable[[], float]:
             return loss
 
         def configure_optimizers(self) -> Any:
-            return training.params.optimizer.build([{"params": list(self.learner.parameters())}])
+            options = training.params.optimizer
+            return torch.optim.AdamW(self.learner.parameters(), lr=options.lr, weight_decay=options.weight_decay)
 
     module = Module()
 
@@ -314,18 +155,10 @@ def lightning_mixed(training: Training, batch: Batch) -> Callable[[], float]:
                 moments.append(time.perf_counter())
                 yield batch.pictures, batch.targets
 
-        trainer.fit(module, _Stream(given))
+        trainer.fit(module, Stream(given))
         return (moments[4] - moments[1]) / 3
 
     return three
-
-
-class _Stream:
-    def __init__(self, given: Callable[[], Iterator[Any]]) -> None:
-        self._given = given
-
-    def __iter__(self) -> Iterator[Any]:
-        return self._given()
 
 
 # --- what is noted
@@ -382,8 +215,7 @@ def frozen(pairs: int) -> None:
             _finish_steps(training)
             worth = training.validated()
             spent = time.perf_counter() - start
-            progress = training.progress
-            progress.epoch, progress.step, progress.losses, progress.norms = progress.epoch + 1, 0, [], []
+            next_epoch(training)
             scores.setdefault(id(training), []).append(worth.score)
             return spent
 
@@ -403,27 +235,7 @@ def frozen(pairs: int) -> None:
     print(f"computed / kept: {ratios(found, 'computed', 'kept')}")
 
 
-# --- the work
-
-
-def prepared(count: int, size: int, *changes: str) -> Training:
-    """A training in this folder, on so many made-up pictures of two classes that a little contrast tells apart."""
-    random, source = np.random.default_rng(0), Path("pictures")
-    for number in range(0 if source.exists() else count):
-        name = ("dull", "lively")[number % 2]
-        pixels = np.clip(random.normal(128, 12 + 6 * (number % 2), (size, size, 3)), 0, 255).astype(np.uint8)
-        (source / name).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(source / name / f"{number:05d}.png")
-    common = ("data={name: folder, path: pictures}", f"augment={{name: none, size: {size}}}")
-    params = parse(Params, edited(SHIPPED, [*common, *changes]))
-    if not DATASET.exists():
-        _quietly(lambda: ingest.run(params, DATASET))
-        POLICY.parent.mkdir(parents=True)
-        _quietly(lambda: augment.run(params, Dataset.open(), POLICY.parent))
-    return assemble(params, Dataset.open(), Policy.open())
-
-
-TABLES: dict[str, Callable[[int], None]] = {"step": step, "probe": probe, "metric": metric, "frozen": frozen}
+TABLES: dict[str, Callable[[int], None]] = {"probe": probe, "metric": metric, "frozen": frozen}
 
 if __name__ == "__main__":
     main()

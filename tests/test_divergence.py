@@ -36,8 +36,7 @@ from pipeline.train.checkpoint import Progress
 from pipeline.train.divergence import Diverged, check_losses, check_weights
 from pipeline.train.epochs import finish_epochs
 from pipeline.train.learner import Learner, counted
-from pipeline.train.loop import paces_of
-from pipeline.train.machine import Arithmetic, Machine
+from pipeline.train.machine import Arithmetic, Machine, Pace
 from pipeline.train.norms import MOST, gradient_norms, layer_names, warning
 from pipeline.train.outputs import facts_of, write_notes
 from pipeline.train.steps import entered, rest_of_epoch
@@ -143,7 +142,8 @@ def test_the_first_step_of_each_epoch_is_measured_and_noted(training: Training, 
 def plain_learner() -> Learner:
     """Without batch normalisation, which sees each part alone."""
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+    convolutions = nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 4, 3), nn.ReLU()
+    network = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(4 * 16, 3))
     return Learner(Scaled(), network, nn.CrossEntropyLoss(), parsed().mixing)
 
 
@@ -188,10 +188,31 @@ def test_a_step_is_clipped_as_torch_does_it(limit: float) -> None:
     norm = nn.utils.clip_grad_norm_(reference.parameters(), limit)
     assert (norm > limit) == (limit == 0.01)
     optimizer.step()
-    machine.set_pace(paces_of(parsed().schedule, 0.5, 0, 1, 1, ())[0]._replace(rate=0.5))
-    machine.step(batch, 0, 0)
+    machine.step(batch, Pace(0.5))
     for weights, wanted in zip(machine.learner.parameters(), reference.parameters(), strict=True):
         assert torch.equal(weights, wanted)
+
+
+# What the optimizer remembers
+
+
+@pytest.mark.parametrize("optimizer", ["{name: adamw, lr: 0.1}", "{name: sgd, lr: 0.5}"])
+def test_a_state_from_another_layout_is_laid_out_as_the_weights_are(optimizer: str) -> None:
+    params = params_of(Path("nowhere"), f"optimizer={optimizer}")
+    there, here, reference = (
+        Machine.assemble(params, plain_learner(), CPU, Arithmetic("float32", memory_format), steps=1)
+        for memory_format in ("contiguous", "channels_last", "contiguous")
+    )
+    for step in range(2):
+        there.step(batch_of(7), Pace(0.1, None, step))
+        reference.step(batch_of(7), Pace(0.1, None, step))
+    here.restore(there.state())
+    for machine in (here, reference):
+        machine.step(batch_of(9), Pace(0.1, None, 2))
+    filters = list(here.learner.network.parameters())[2]
+    assert filters.is_contiguous(memory_format=torch.channels_last)
+    for weights, wanted in zip(here.learner.parameters(), reference.learner.parameters(), strict=True):
+        torch.testing.assert_close(weights, wanted)
 
 
 # Where it began

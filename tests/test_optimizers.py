@@ -94,7 +94,8 @@ def walk(stepper: Optimizer, moved: list[nn.Parameter], steps: range) -> None:
     for index in steps:
         for place, each in enumerate(moved):
             random = torch.Generator().manual_seed(100 * index + place)
-            each.grad = (torch.randn(each.shape, generator=random) + each.detach()) * (1 + index % 3)
+            gradient = (torch.randn(each.shape, generator=random) + each.detach()) * (1 + index % 3)
+            each.grad = torch.empty_like(each.detach()).copy_(gradient)  # it lies as the weights do: autograd's promise
         if isinstance(stepper, Ascending):
             stepper.ascend()
         stepper.step()
@@ -143,6 +144,38 @@ def test_the_layout_in_memory_makes_no_difference(name: str) -> None:
     for one, other in zip(rows, last, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
     assert last[2].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("name", names("optimizers"))
+def test_layers_may_thaw_one_after_the_other(name: str) -> None:
+    early, late = weights(*KINDS), weights(*KINDS)
+    stepper = optimizer(name).build([{"params": [*early, *late]}])
+    walk(stepper, early, range(2))
+    walk(stepper, [*early, *late], range(2, 3))
+    fresh = weights(*KINDS)
+    walk(optimizer(name).build([{"params": fresh}]), [*weights(*KINDS), *fresh], range(2, 3))
+    if name != "sam":  # which climbs along the gradient over all weights
+        assert all(map(torch.equal, late, fresh))
+    assert not any(map(torch.equal, late, weights(*KINDS)))
+
+
+@pytest.mark.parametrize("name", sorted({*names("optimizers")} - {"sam"}))  # which float16 is refused for
+def test_a_step_that_float16_skips_leaves_no_trace(name: str) -> None:
+    moved, reference = weights(*KINDS), weights(*KINDS)
+    stepper, other = (optimizer(name).build([{"params": each}]) for each in (moved, reference))
+    scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+    for overflows in (True, False, True, False):
+        for each in moved:
+            each.grad = torch.full_like(each, torch.inf if overflows else 0.5)
+        scaler.scale(torch.zeros(()))  # from here on it looks at gradients
+        scaler.unscale_(stepper)
+        scaler.step(stepper)
+        scaler.update(1.0)
+    for _ in range(2):
+        for each in reference:
+            each.grad = torch.full_like(each, 0.5)
+        other.step()
+    assert all(map(torch.equal, moved, reference))
 
 
 @pytest.mark.parametrize("name", names("optimizers"))

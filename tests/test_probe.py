@@ -127,8 +127,7 @@ def test_a_compiled_step_is_the_eager_one(learner):
         )
         machine.learner.train()
         for number in range(3):
-            machine.set_pace(Pace(0.01))
-            machine.step(BATCH, number, number)
+            machine.step(BATCH, Pace(0.01, None, number, number))
         after.append(torch.cat([weights.detach().flatten() for weights in machine.learner.parameters()]))
     torch.set_deterministic_debug_mode("default")
     assert torch.allclose(after[0], after[1], atol=1e-6)

@@ -161,7 +161,8 @@ def test_any_number_of_processes_sees_the_same_and_learns_the_same(prepared, alo
 
 @pytest.mark.slow
 def test_layers_that_are_put_together_when_needed_learn_what_whole_ones_do(prepared, tmp_path) -> None:
-    changes = ("model={name: convnet, width: 8}", "train.recompute=true", "layers.rate_decay=0.9")
+    learnt = ("model={name: convnet, width: 8}", "optimizer={name: adamw, lr: 0.001}")
+    changes = (*learnt, "train.recompute=true", "layers.rate_decay=0.9")
     whole, shards = (Scene(prepared, tmp_path / name, *changes) for name in ("whole", "shards"))
     whole.trained(2)
     shards.trained(2, "compute.sharded=true")

@@ -7,11 +7,13 @@ the way is read by Python: a step never waits for the device.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
+
+Descent = TypeVar("Descent", bound=SGD)
 
 
 def with_gradients(group: dict[str, Any]) -> list[Tensor]:
@@ -30,3 +32,20 @@ def states(optimizer: Optimizer, weights: Sequence[Tensor], name: str) -> list[T
         if name not in optimizer.state[each]:
             optimizer.state[each][name] = torch.zeros_like(each)
     return [optimizer.state[each][name] for each in weights]
+
+
+def are_whole(groups: Sequence[dict[str, Any]]) -> bool:
+    """Whether all weights are, and not shared out to several processes, which torch's fused SGD does not know."""
+    return not any(hasattr(each, "full_tensor") for group in groups for each in group["params"])
+
+
+def with_momentum(optimizer: Descent) -> Descent:
+    """Let torch's SGD begin with a momentum of zero, which gives the same first step.
+
+    By itself it begins with one that is not filled until the first step of all weights at once: wrong where float16
+    skips that step, and an error where a layer thaws later than others.
+    """
+    for group in optimizer.param_groups:
+        if group["momentum"]:
+            states(optimizer, group["params"], "momentum_buffer")
+    return optimizer

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
-from pipeline.optimizers._weights import gradients, with_gradients
+from pipeline.optimizers._weights import are_whole, gradients, with_gradients, with_momentum
 from pipeline.training import OptimizerConfig
 
 STEADY = 0.01
@@ -58,7 +58,9 @@ class Sam(SGD):
             momentum=options.momentum,
             nesterov=options.nesterov,
             weight_decay=options.weight_decay,
+            fused=are_whole(groups),
         )
+        with_momentum(self)
         self._rho = options.rho
         self._adaptive = options.adaptive
         self._below: list[tuple[Tensor, Tensor]] = []

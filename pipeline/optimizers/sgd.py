@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch.optim import Optimizer
 
+from pipeline.optimizers._weights import are_whole, with_momentum
 from pipeline.training import OptimizerConfig
 
 
@@ -34,7 +35,13 @@ class Config(OptimizerConfig):
 
     def build(self, groups: list[dict[str, Any]]) -> Optimizer:
         """See `OptimizerConfig.build`."""
-        # `foreach` and `fused` are left to torch, as in adamw.
-        return torch.optim.SGD(
-            groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, weight_decay=self.weight_decay
+        return with_momentum(
+            torch.optim.SGD(
+                groups,
+                lr=self.lr,
+                momentum=self.momentum,
+                nesterov=self.nesterov,
+                weight_decay=self.weight_decay,
+                fused=are_whole(groups),  # as in adamw: 4 ms instead of 10
+            )
         )

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from pipeline.files import replacing_folder, write_json, write_text
 from pipeline.train.assembly import Training
 from pipeline.train.batches import Batch
-from pipeline.train.learner import counted
 from pipeline.train.losses_of_views import losses_of_views
 from pipeline.train.machine import Machine
 from pipeline.train.norms import ALL, gradient_norms
@@ -100,36 +99,35 @@ def examined(training: Training) -> Found | None:
     """
     go_back(training)
     machine, progress, way = training.machine, training.progress, entered(training)
-    seed, epoch, steps = training.params.seed, progress.epoch, training.batches.steps
+    epoch = progress.epoch
     source = training.features.train if training.features else training.batches
     machine.learn()
     with closing(source.epoch(epoch, progress.step, way.order)) as batches:  # type: ignore[type-var]
         for index, batch in enumerate(batches, start=progress.step):
-            machine.set_pace(way.paces[index])
-            chance = counted(seed, "step", epoch, index)
+            pace = way.paces[index]
             statistics = [buffer.clone() for buffer in machine.learner.buffers()]
-            loss = machine.backward(batch, chance).item()
+            loss = machine.backward(batch, pace.seed).item()
             norms = gradient_norms(machine.learner)
             by_layer = norms.by_layer(norms.values.tolist())
-            what = "" if machine.scaler.is_enabled() else _what(machine, batch, chance, loss, by_layer)
+            what = "" if machine.scaler.is_enabled() else _what(machine, batch, pace.seed, loss, by_layer)
             if not what:
-                machine.move(epoch * steps + index)
+                machine.move(pace)
                 what = _overflow(machine)
             if what:
                 for buffer, before in zip(machine.learner.buffers(), statistics, strict=True):
                     buffer.copy_(before)  # this batch has spoilt them, and each picture is asked about by itself
                 folder = training.checkpoints.folder / FOLDER
                 costs = losses_of_views(machine, [batch]) if batch.pictures.dtype == torch.uint8 else np.empty(0)
-                found = Found(epoch, index, way.paces[index].rate, loss, what, by_layer, costs, folder)
+                found = Found(epoch, index, pace.rate, loss, what, by_layer, costs, folder)
                 _write(found, training, batch)
                 return found
     return None
 
 
-def _what(machine: Machine, batch: Batch, chance: int, loss: float, norms: dict[str, float]) -> str:
+def _what(machine: Machine, batch: Batch, seed: int, loss: float, norms: dict[str, float]) -> str:
     """What of a step's loss and gradient is no number, in words; empty: all is one."""
     if not math.isfinite(loss):
-        layer = _first_layer(machine, batch, chance)
+        layer = _first_layer(machine, batch, seed)
         return f"the loss is {loss}, and the first layer that gives no numbers is {layer or 'the loss itself'}"
     if not math.isfinite(norms[ALL]):
         # It comes from the loss, so it goes wrong first where it is furthest from the pictures.
@@ -152,7 +150,7 @@ def _overflow(machine: Machine) -> str:
     return ""
 
 
-def _first_layer(machine: Machine, batch: Batch, chance: int) -> str:
+def _first_layer(machine: Machine, batch: Batch, seed: int) -> str:
     """The first layer whose output is no number, as the network calls it; empty: all outputs are numbers."""
     learner, found = machine.feed, list[str]()
 
@@ -166,9 +164,9 @@ def _first_layer(machine: Machine, batch: Batch, chance: int) -> str:
     handles = [
         module.register_forward_hook(look(name)) for name, module in learner.network.named_modules(prefix="") if name
     ]
-    random = np.random.Generator(np.random.PCG64(chance))
+    random = np.random.Generator(np.random.PCG64(seed))
     pictures, targets = batch.pictures.to(machine.device), batch.targets.to(machine.device)
-    torch.manual_seed(chance)
+    torch.manual_seed(seed)
     try:
         with torch.no_grad(), machine.arithmetic.autocast(machine.device):
             for some, theirs in machine.parts(pictures, targets):

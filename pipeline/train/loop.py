@@ -14,10 +14,8 @@ from pipeline.contracts import MetricConfig, TaskConfig, Views
 from pipeline.dataset import Split
 from pipeline.telling import Held
 from pipeline.train.batches import Batch
-from pipeline.train.learner import counted
 from pipeline.train.machine import Machine, Pace
 from pipeline.train.norms import EVERY, Norms, gradient_norms
-from pipeline.training import Course, ScheduleConfig
 
 
 class Step(NamedTuple):
@@ -34,44 +32,23 @@ class Step(NamedTuple):
     """Of its gradient, of some steps."""
 
 
-def train_epoch(
-    machine: Machine, batches: Iterable[Batch], paces: Sequence[Pace], seed: int, epoch: int, first: int = 0
-) -> Iterator[Step]:
+def train_epoch(machine: Machine, batches: Iterable[Batch], paces: Sequence[Pace], first: int = 0) -> Iterator[Step]:
     """Learn from each batch, and yield after it.
 
     Args:
         machine: moved in place.
         batches: from step `first` of the epoch on.
         paces: of every step of the epoch.
-        seed: of the run; dropout is a function of (seed, epoch, step), so no generator has to be saved.
-        epoch: 0-based.
         first: index of the first batch.
     """
     machine.learn()
     for index, batch in enumerate(batches, start=first):
-        machine.set_pace(paces[index])
-        loss = machine.backward(batch, counted(seed, "step", epoch, index))
+        pace = paces[index]
+        loss = machine.backward(batch, pace.seed)
         norms = gradient_norms(machine.learner) if index % EVERY == 0 else None
-        machine.move(epoch * len(paces) + index)
+        machine.move(pace)
         assert batch.views is not None
-        yield Step(index, loss, paces[index].rate, batch.views, norms)
-
-
-def paces_of(
-    schedule: ScheduleConfig, base: float, epoch: int, steps: int, epochs: int, worths: Sequence[float]
-) -> list[Pace]:
-    """How the steps of an epoch are taken.
-
-    Args:
-        schedule: of the rates.
-        base: learning rate.
-        epoch: 0-based.
-        steps: of an epoch.
-        epochs: that there will be.
-        worths: see `Course.worths`.
-    """
-    courses = (Course(epoch * steps + index, steps, epochs, worths) for index in range(steps))
-    return [Pace(base * schedule.factor(at), schedule.momentum(at)) for at in courses]
+        yield Step(index, loss, pace.rate, batch.views, norms)
 
 
 class Score(NamedTuple):

@@ -53,6 +53,10 @@ class Pace(NamedTuple):
     """The learning rate; of a group of weights, times its `share`."""
     momentum: float | None = None
     """That of the optimizer, or its first beta; None: as its options say."""
+    step: int = 0
+    """Which one it is, of the whole training, 0-based."""
+    seed: int = 0
+    """Of all that is random in it: dropout, blends."""
 
 
 @dataclass
@@ -80,6 +84,7 @@ class Machine:
     def __post_init__(self) -> None:
         # Asked once: whether an object keeps a protocol takes 50 microseconds to find out.
         self._ascend = self.optimizer.ascend if isinstance(self.optimizer, Ascending) else None
+        self._moved: list[nn.Parameter] = [each for group in self.optimizer.param_groups for each in group["params"]]
 
     @classmethod
     def assemble(
@@ -138,7 +143,7 @@ class Machine:
 
     def parameters(self) -> int:
         """Weights of the network that training moves."""
-        moved = {weights for group in self.optimizer.param_groups for weights in group["params"]}
+        moved = set(self._moved)
         return sum(weights.numel() for weights in self.learner.network.parameters() if weights in moved)
 
     def state(self) -> dict[str, Any]:
@@ -154,12 +159,25 @@ class Machine:
         """Go back to a state."""
         share_out = self.sharing.shared_out
         self.learner.load_state_dict(share_out(state["learner"], self.learner.state_dict()))
+        fused = [group.get("fused") for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(self.sharing.optimizer_shared_out(state["optimizer"], self.optimizer))
+        for group, mine in zip(self.optimizer.param_groups, fused, strict=True):
+            if "fused" in group:
+                group["fused"] = mine  # a question of what the weights are here, not there
+        self._lay_out_states()
         # A new one: the old one may have been left in the middle of a step.
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.scaler.is_enabled())
         self.scaler.load_state_dict(state["scaler"])
         if self.average:
             self.average.load_state_dict(share_out(state["average"], self.average.state_dict()))
+
+    def _lay_out_states(self) -> None:
+        """Have what the optimizer remembers of weights lie in memory as they do, whoever wrote it: fused kernels take
+        that for granted."""
+        for weights, state in self.optimizer.state.items():
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.shape == weights.shape and value.stride() != weights.stride():
+                    state[name] = torch.empty_like(weights, dtype=value.dtype).copy_(value)
 
     def weights(self) -> dict[str, Tensor]:
         """The network's state that is validated and kept: averaged, where there is an average."""
@@ -198,30 +216,19 @@ class Machine:
         self.learner.train()
         self.freezer.rest()
 
-    def set_pace(self, pace: Pace) -> None:
-        """Have the next step taken so."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = pace.rate * group.get("share", 1.0)
-            if pace.momentum is not None:
-                if "betas" in group:
-                    group["betas"] = (pace.momentum, *group["betas"][1:])
-                else:
-                    group["momentum"] = pace.momentum
-
-    def step(self, batch: Batch, number: int, seed: int) -> Tensor:
-        """Learn from one batch; the mean loss, a scalar left on the device.
-
-        Args:
-            batch: what to learn from.
-            number: of the step in the whole training, 0-based.
-            seed: of all that is random in this step: dropout, blends.
-        """
-        loss = self.backward(batch, seed)
-        self.move(number)
+    def step(self, batch: Batch, pace: Pace) -> Tensor:
+        """Learn from one batch; the mean loss, a scalar left on the device."""
+        loss = self.backward(batch, pace.seed)
+        self.move(pace)
         return loss
 
     def backward(self, batch: Batch, seed: int) -> Tensor:
-        """The first half of a step: leave the gradient that it follows with the weights; the mean loss."""
+        """The first half of a step: leave the gradient that it follows with the weights; the mean loss.
+
+        Args:
+            batch: what to learn from.
+            seed: see `Pace.seed`.
+        """
         # The copies are waited for: the input path fills this batch's memory again a few steps later.
         pictures, targets = batch.pictures.to(self.device), batch.targets.to(self.device)
         loss = self.gradient(pictures, targets, seed)
@@ -231,14 +238,21 @@ class Machine:
         self.scaler.unscale_(self.optimizer)
         return loss
 
-    def move(self, number: int) -> None:
+    def move(self, pace: Pace) -> None:
         """The second half: move the weights along the gradient."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = pace.rate * group.get("share", 1.0)
+            if pace.momentum is not None:
+                if "betas" in group:
+                    group["betas"] = (pace.momentum, *group["betas"][1:])
+                else:
+                    group["momentum"] = pace.momentum
         if self.clip_norm:
             nn.utils.clip_grad_norm_(self.learner.parameters(), self.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
-            self.average.update(self.learner.network, number)
+            self.average.update(self.learner.network, pace.step)
 
     def parts(self, pictures: Tensor, targets: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
         """The parts in which a batch is computed."""
@@ -252,12 +266,13 @@ class Machine:
         Args:
             pictures: uint8 [B, S, S, C], on the device.
             targets: of each.
-            seed: see `step`.
+            seed: see `Pace.seed`.
         """
         rank = self.sharing.ranks.rank
         reseed(self.device, counted(seed, "process", rank) if rank else seed)  # dropout differs between the processes
         random = np.random.Generator(np.random.PCG64(seed)) if self.feed.mixing.blends else UNUSED
-        self.optimizer.zero_grad(set_to_none=True)
+        for weights in self._moved:
+            weights.grad = None  # what `zero_grad` does too, 20 us later
         losses = []
         for number, (some, theirs) in enumerate(self.parts(pictures, targets), start=1):
             last = number == self.accumulation

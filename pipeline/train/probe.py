@@ -27,7 +27,7 @@ from pipeline.files import write_json
 from pipeline.params import TrainParams, described
 from pipeline.train.batches import Batch
 from pipeline.train.learner import Learner
-from pipeline.train.machine import Arithmetic, Machine
+from pipeline.train.machine import Arithmetic, Machine, Pace
 from pipeline.train_options import ComputeOptions
 
 BUDGET = 10.0
@@ -160,7 +160,7 @@ def _affordable(batch: Batch, seconds: float, candidates: int) -> Batch:
 
 def _timed(machine: Machine, batch: Batch) -> float:
     start = time.perf_counter()
-    machine.step(batch, 0, 0).item()  # waits for the device
+    machine.step(batch, Pace(0.0)).item()  # waits for the device
     return time.perf_counter() - start
 
 

@@ -12,13 +12,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.params import TrainParams
 from pipeline.train.assembly import Training
+from pipeline.train.checkpoint import Progress
 from pipeline.train.feeding import feed
-from pipeline.train.loop import Step, paces_of, train_epoch
+from pipeline.train.learner import counted
+from pipeline.train.loop import Step, train_epoch
 from pipeline.train.losses_of_views import known_now
 from pipeline.train.machine import Pace
 from pipeline.train.orders import epoch_order
 from pipeline.train.sizes import side_of
+from pipeline.training import Course
 
 
 class Way(NamedTuple):
@@ -33,24 +37,36 @@ def entered(training: Training) -> Way:
     """Make everything ready for the epoch where the training stands."""
     params, progress = training.params, training.progress
     epoch, epochs = progress.epoch, params.train.epochs
-    rate = params.optimizer.lr * progress.rate_scale
     training.machine.enter(epoch)
     feed(training)
     training.known = known_now(training)
     training.machine.learner.side = side_of(params.train, training.policy.size, epoch)
     return Way(
-        paces_of(params.schedule, rate, epoch, training.batches.steps, epochs, progress.worths),
+        paces_of(params, progress, training.batches.steps),
         epoch_order(params.order, params.seed, epoch, epochs, training.known),
     )
+
+
+def paces_of(params: TrainParams, progress: Progress, steps: int) -> list[Pace]:
+    """How the steps of the epoch where a training stands are taken, all of them.
+
+    What is random in a step is a function of (seed, epoch, step), so no generator has to be saved.
+    """
+    schedule, epoch, paces = params.schedule, progress.epoch, []
+    base = params.optimizer.lr * progress.rate_scale
+    for index in range(steps):
+        at = Course(epoch * steps + index, steps, params.train.epochs, progress.worths)
+        seed = counted(params.seed, "step", epoch, index)
+        paces.append(Pace(base * schedule.factor(at), schedule.momentum(at), at.step, seed))
+    return paces
 
 
 def rest_of_epoch(training: Training) -> Generator[Step]:
     """Learn step by step to the end of the epoch where the training stands; its progress is the caller's to move."""
     progress, way = training.progress, entered(training)
-    seed, epoch = training.params.seed, progress.epoch
     source = training.features.train if training.features else training.batches
-    with closing(source.epoch(epoch, progress.step, way.order)) as batches:  # type: ignore[type-var]
-        yield from train_epoch(training.machine, batches, way.paces, seed, epoch, progress.step)
+    with closing(source.epoch(progress.epoch, progress.step, way.order)) as batches:  # type: ignore[type-var]
+        yield from train_epoch(training.machine, batches, way.paces, progress.step)
 
 
 def go_back(training: Training) -> None:

@@ -19,9 +19,8 @@ from pipeline.host import cores
 from pipeline.train.assembly import Training
 from pipeline.train.batches import AHEAD, Batch
 from pipeline.train.epochs import keep_track
-from pipeline.train.learner import counted
 from pipeline.train.loop import Step, train_epoch
-from pipeline.train.steps import entered
+from pipeline.train.steps import entered, paces_of
 from pipeline.tuning.apart import batches_of, endless
 from pipeline.tuning.laps import Laps
 from pipeline.tuning.verdict import Facts, Operator
@@ -117,9 +116,9 @@ class _Counter:
 
 def _steps(training: Training, laps: Laps) -> Generator[Step]:
     """Those of the epoch where the training stands; without validation at its end."""
-    way, params, epoch = entered(training), training.params, training.progress.epoch
+    way = entered(training)
     with closing(laps.around(batches_of(training, way))) as batches:
-        yield from train_epoch(training.machine, batches, way.paces, params.seed, epoch)
+        yield from train_epoch(training.machine, batches, way.paces)
 
 
 def _of_input(training: Training, steps: int, advance: Callable[[int], None]) -> float:
@@ -137,14 +136,14 @@ def _of_input(training: Training, steps: int, advance: Callable[[int], None]) ->
 
 def _of_network(training: Training, batch: Batch, advance: Callable[[int], None]) -> float:
     """Seconds of a step where batches lie ready, in the median."""
-    machine, seed = training.machine, training.params.seed
+    machine = training.machine
     machine.learn()
     times: list[float] = []
     ends = time.perf_counter() + SECONDS
-    for number in range(ALONE):
-        times.append(_timed(lambda: machine.step(batch, number, counted(seed, "step", 0, number)).item()))  # noqa: B023
+    for pace in paces_of(training.params, training.progress, ALONE):
+        times.append(_timed(lambda: machine.step(batch, pace).item()))  # noqa: B023
         advance(1)
-        if number >= FEWEST and time.perf_counter() > ends:
+        if len(times) > FEWEST and time.perf_counter() > ends:
             break
     return statistics.median(times[1:])
 
@@ -155,8 +154,8 @@ def _operators(training: Training, batch: Batch, trace: Path | None) -> list[Ope
     cuda = machine.device.type == "cuda"
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
     with _hushed(), watched(activities=kinds, acc_events=True) as watch:
-        for number in range(WATCHED):
-            machine.step(batch, number, counted(training.params.seed, "step", 0, number)).item()
+        for pace in paces_of(training.params, training.progress, WATCHED):
+            machine.step(batch, pace).item()
     if trace:
         trace.parent.mkdir(parents=True, exist_ok=True)
         watch.export_chrome_trace(str(trace))

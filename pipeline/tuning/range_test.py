@@ -27,8 +27,8 @@ def range_test(training: Training, low: float, high: float, steps: int, advance:
     points: list[Point] = []
     with closing(endless(training)) as batches:
         for number, rate in enumerate(growing(low, high, steps)):
-            machine.set_pace(Pace(rate))
-            loss = machine.step(next(batches), number, counted(seed, "step", 0, number)).item()
+            pace = Pace(rate, None, number, counted(seed, "step", 0, number))
+            loss = machine.step(next(batches), pace).item()
             points.append(Point(rate, loss))
             advance(1)
             if watch.diverged(loss):

@@ -23,8 +23,8 @@ from pipeline.errors import UserError
 from pipeline.params import TrainParams
 from pipeline.policy import Policy
 from pipeline.train.batches import AHEAD
-from pipeline.train.learner import counted
 from pipeline.train.probe import CHOSEN
+from pipeline.train.steps import paces_of
 from pipeline.tuning.apart import TooLarge, apart, clear, endless
 from pipeline.tuning.room import Gauge, free_memory, process_memory
 
@@ -124,12 +124,12 @@ def _tried(subject: Subject, size: int) -> Trial:
     params = subject.params.model_copy(update={"train": train})
     gauge = Gauge(params.compute.device)
     with apart(params, Dataset.open(subject.root), subject.policy) as training:
-        machine, seed = training.machine, params.seed
+        machine = training.machine
         machine.learn()
         times = [time.perf_counter()]
         with closing(endless(training)) as batches:
-            for number in range(WARM_UP + TIMED):
-                machine.step(next(batches), number, counted(seed, "step", 0, number)).item()  # waits for the device
+            for number, pace in enumerate(paces_of(params, training.progress, WARM_UP + TIMED)):
+                machine.step(next(batches), pace).item()  # waits for the device
                 times.append(time.perf_counter())
                 if number and times[-1] - times[0] > SECONDS:
                     break
