@@ -22,6 +22,7 @@ from pipeline.bundle import Bundle, BundleInfo
 from pipeline.contracts import Frame
 from pipeline.dataset import Dataset, DatasetInfo, Split
 from pipeline.door import parse
+from pipeline.evaluate import schema
 from pipeline.files import write_json, write_text
 from pipeline.params import Params
 from pipeline.plugin import metric_named
@@ -138,8 +139,9 @@ def make_notes(out: Path) -> None:
 
 def make_evaluation(root: Path, model: Path, dataset: Path) -> None:
     """What `evaluate` leaves, from the model's real answers to the test split."""
-    test = Dataset.open(dataset).split("test")
-    answers = answered(Bundle.open(model), test)
+    test, bundle = Dataset.open(dataset).split("test"), Bundle.open(model)
+    told = asked(bundle, test)
+    answers = bundle.task.answers(test, told)
     places = range(len(test))
     table = {
         "id": list(test.ids),
@@ -153,7 +155,9 @@ def make_evaluation(root: Path, model: Path, dataset: Path) -> None:
     }
     root.mkdir(parents=True)
     pq.write_table(pa.table(table), root / "predictions.parquet")
-    score = Bundle.open(model).task.score
+    plain = (bundle.task.plain(one, bundle.info.classes) for one in told)
+    write_json(root / "answer.json", schema.columns(plain))
+    score = bundle.task.score
     value = float(metric_named(score).score(answers, np.ones((1, len(test))))[0])
     write_json(root / "metrics.json", {score: {"value": value, "low": 0.8, "high": 0.97}, "images": len(test)})
     write_text(root / "report.html", "<!doctype html><title>Report</title><h1>Report</h1>")
@@ -161,8 +165,12 @@ def make_evaluation(root: Path, model: Path, dataset: Path) -> None:
 
 def answered(model: Bundle, test: Split) -> Answers:
     """What a bundle says of the images of a split as they are served, without a process of its own."""
-    prepared = [model.prepare(test.read(place)) for place in range(len(test))]
-    return model.task.answers(test, model.answer(prepared))
+    return model.task.answers(test, asked(model, test))
+
+
+def asked(model: Bundle, test: Split) -> list[Any]:
+    """The same as the task reads it."""
+    return model.answer([model.prepare(test.read(place)) for place in range(len(test))])
 
 
 def told(folder: Path) -> Told:

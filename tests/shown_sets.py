@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from pipeline.bundle import BundleInfo
+from pipeline.bundle import Bundle, BundleInfo
 from pipeline.contracts import SPLITS, Frame, TaskConfig
 from pipeline.dataset import (
     FIELDS,
@@ -99,10 +99,11 @@ def tell(made: Made, out: Path, worst: int = 6) -> list[Any]:
         compute=ComputeOptions(device="cpu", threads=1),
         evaluate=EvaluateOptions(resamples=100, worst=worst),
     )
-    answers = made.task.answers(made.dataset.split("test"), made.told)
     score = f"val_{made.task.score}"
     epochs = {"epoch": [0.0, 1.0], "train_loss": [2.0, 1.0], "val_loss": [2.1, 1.4], score: [0.3, 0.5]}
-    return stage.tell(params, made.dataset, bundle_info(made), answers, out, epochs)
+    bundle = Bundle(out, bundle_info(made))
+    bundle.task = made.task
+    return stage.tell(params, made.dataset, bundle, made.told, out, epochs)
 
 
 def _dice(number: int) -> np.random.Generator:
@@ -266,6 +267,7 @@ def _write(root: Path, about: _Kind, task: TaskConfig) -> Dataset:
         "id": ids,
         "split": [split for split, _ in numbers],
         "group": [None] * count,
+        "together": [None] * count,
         "width": [picture.shape[1] for picture in pictures],
         "height": [picture.shape[0] for picture in pictures],
         "source": [f"{split}/{number}.png" for split, number in numbers],

@@ -76,7 +76,7 @@ def write_dataset(root: Path, tests: int = IMAGES) -> Dataset:
             elif place in WRONG_LABELS:
                 label = (label + 1) % 3
             identity = hashlib.sha256(blobs[-1]).hexdigest()
-            rows.append((identity, split, None, 14, 10, f"{split}/{place}.png", 0, len(rows), label))
+            rows.append((identity, split, None, None, 14, 10, f"{split}/{place}.png", 0, len(rows), label))
     columns = dict(zip([*SAMPLE_COLUMNS, "label"], map(list, zip(*rows, strict=True)), strict=True))
     samples = pa.table(columns, pa.schema([*SAMPLE_COLUMNS.items(), ("label", pa.int32())])).sort_by("id")
     (root / "shards").mkdir(parents=True)
@@ -86,7 +86,7 @@ def write_dataset(root: Path, tests: int = IMAGES) -> Dataset:
         writer.write_table(shard)
     rejected = {"source": ["a", "b", "c"], "reason": ["damaged: <b>cut</b>", "the file is empty", "the file is empty"]}
     pq.write_table(pa.table(rejected, pa.schema(list(REJECTED_COLUMNS.items()))), root / "rejected.parquet")
-    found = [(row[1], row[8]) for row in rows]
+    found = [(row[1], row[9]) for row in rows]
     counts = {split: {name: found.count((split, k)) for k, name in enumerate(CLASSES)} for split in SPLITS}
     info = DatasetInfo(
         task="classification", format="folder", classes=CLASSES, channels=1, counts=counts, images=len(rows),
@@ -143,6 +143,14 @@ def test_metrics_are_those_of_the_predictions(place: Path):
     assert metrics["accuracy"]["low"] < 0.9 < metrics["accuracy"]["high"]
 
 
+def test_what_an_answer_holds_is_told(place: Path):
+    assert json.loads((place / "evaluation/answer.json").read_text()) == [
+        {"name": "label", "required": True, "type": "string"},
+        {"name": "probability", "required": True, "type": "double"},
+        {"name": "probabilities", "required": True, "type": "map", "values": {"type": "double"}},
+    ]
+
+
 def test_predictions_are_the_networks(place: Path):
     test = Dataset.open(place / "dataset").split("test")
     rows = pq.read_table(place / "evaluation/predictions.parquet").to_pylist()
@@ -192,8 +200,8 @@ def test_same_input_same_bytes_wherever_it_lies(place: Path, tmp_path: Path):
     second = {path.name: path.read_bytes() for path in (tmp_path / "elsewhere/evaluation").iterdir()}
     assert first == second
     assert set(first) == {
-        "metrics.json", "predictions.parquet", "classes.csv", "confusion.csv", "curves.csv", "errors.png",
-        "report.html",
+        "metrics.json", "predictions.parquet", "answer.json", "classes.csv", "confusion.csv", "curves.csv",
+        "errors.png", "report.html",
     }  # fmt: skip
     assert not any(str(place).encode() in data for data in first.values())
 

@@ -33,7 +33,8 @@ from pipeline.tasks.semantic_segmentation import Config as Segmentation
 from pipeline.train_options import ComputeOptions
 
 FILES = {
-    "metrics.json", "predictions.parquet", "classes.csv", "confusion.csv", "curves.csv", "errors.png", "report.html",
+    "metrics.json", "predictions.parquet", "answer.json", "classes.csv", "confusion.csv", "curves.csv", "errors.png",
+    "report.html",
 }  # fmt: skip
 PLOTTED = EVIL.replace("<", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -37,7 +36,7 @@ from pipeline.evaluate.sections import Figure, Interval
 from pipeline.marking import Bar, as_text, bars, from_text
 from pipeline.params import AugmentParams
 from pipeline.plugin import config_class
-from pipeline.registry import gate, said, versions
+from pipeline.registry import gate, said
 from pipeline.strokes.colours import PALETTE
 from pipeline.wording import stepped, written
 
@@ -580,44 +579,6 @@ def test_predictions_are_drawn(made: dict[str, Shown], project: Path, tmp_path: 
         inside = masks.of_runs(told.runs[0], *told.size)
         assert changed[inside].all()
         assert not changed[-6:].any()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_plain_answers_are_json_and_have_a_type_in_mlflow(made: dict[str, Shown], kind: str) -> None:
-    from mlflow.types import DataType
-
-    one = made[kind].made
-    plain = [one.task.plain(told, one.dataset.info.classes) for told in one.told]
-    assert json.loads(json.dumps(plain)) == plain
-    found = {name: versions._type_of(value) for name, value in versions._fullest(plain).items()}
-    types = {name: kind_of.to_dict() for name, kind_of in found.items() if not isinstance(kind_of, DataType)}
-    double, box = {"type": "double"}, {"type": "array", "items": {"type": "double"}, "required": True}
-    many = {"type": "array", "items": {"type": "long"}, "required": True}
-    runs = {"type": "object", "properties": {"counts": many, "size": many}, "required": True}
-    record = {"box": box, "label": {"type": "string", "required": True}, "runs": runs}
-    record |= {"score": {"type": "double", "required": True}}
-    expected: dict[str, Any] = {
-        "instances": {"objects": {"type": "array", "items": {"type": "object", "properties": record}}},
-        "points": {"points": {"type": "map", "values": {"type": "array", "items": double}}},
-        "faces": {"embedding": {"type": "array", "items": double}},
-        "labels": {
-            "labels": {"type": "array", "items": {"type": "string"}},
-            "probabilities": {"type": "map", "values": double},
-        },
-        "grades": {"probabilities": {"type": "map", "values": double}},
-        "numbers": {"numbers": {"type": "map", "values": double}},
-        "counts": {"counts": {"type": "map", "values": double}},
-    }
-    assert types == expected[kind]
-    if kind == "grades":
-        assert [found[name] for name in ("label", "probability", "grade")] == [
-            DataType.string, DataType.double, DataType.long,
-        ]  # fmt: skip
-
-
-def test_a_list_that_is_empty_may_hold_anything() -> None:
-    assert versions._type_of([]).to_dict() == {"type": "array", "items": {"type": "any"}}
-    assert versions._fullest([{"labels": [], "x": 0}, {"labels": ["a"], "x": 2}]) == {"labels": ["a"], "x": 2}
 
 
 def test_every_target_says_what_its_classes_are() -> None:

@@ -105,6 +105,28 @@ def test_a_registered_model_holds_nothing_pickled_and_says_what_it_takes(run: Ru
     assert all("==" in line and "+" not in line for line in (folder / "requirements.txt").read_text().splitlines())
 
 
+REGISTERING = """
+import sys
+from pipeline.registry import tracking, versions
+from pipeline.registry.record import Run
+client = tracking.connect()
+where = client.get_experiment_by_name("digits").experiment_id
+version = versions.register(Run(client, sys.argv[1], where, "digits", 0), {}, "words")
+print(version.version, "torch" in sys.modules)
+"""
+
+
+def test_registering_imports_no_torch(run: Run) -> None:
+    home = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", REGISTERING, run.id],
+        env={**os.environ, "PYTHONPATH": home},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1:] == ["1 False"], done.stderr
+
+
 ELSEWHERE = """
 import json, sys
 from pathlib import Path

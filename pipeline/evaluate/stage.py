@@ -2,6 +2,7 @@
 
 metrics.json         every metric: value and 95 % interval; and how many images
 predictions.parquet  one row per test image
+answer.json          what an answer holds, with types as MLflow spells them
 classes.csv          how each class fares
 confusion.csv        what is taken for what
 curves.csv           the curves of the report, point by point
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,11 @@ import pyarrow.parquet as pq
 
 from pipeline.answering import Answers
 from pipeline.bootstrap import Interval, interval
-from pipeline.bundle import Bundle, BundleInfo
+from pipeline.bundle import Bundle
 from pipeline.dataset import Dataset, Split
 from pipeline.devices import set_up
 from pipeline.errors import UserError
-from pipeline.evaluate import pictures, report, sheet, tables
+from pipeline.evaluate import pictures, report, schema, sheet, tables
 from pipeline.evaluate.wording import lower
 from pipeline.files import replacing_folder, write_bytes, write_json, write_text
 from pipeline.images import encode_png
@@ -54,28 +56,29 @@ def run(
     Raises:
         UserError: the test split is empty, or the model is for other classes or answers with no numbers.
     """
-    return tell(params, dataset, bundle.info, ask(params, dataset.split("test"), bundle), out, read_epochs(epochs))
+    return tell(params, dataset, bundle, ask(params, dataset.split("test"), bundle), out, read_epochs(epochs))
 
 
 def tell(
     params: EvaluateParams,
     dataset: Dataset,
-    model: BundleInfo,
-    answers: Answers,
+    bundle: Bundle,
+    told: Sequence[Any],
     out: Path,
     epochs: dict[str, list[float]],
 ) -> list[report.Figure]:
-    """Write everything that is to be known about a model's answers; the scores as `run` returns them.
+    """Write everything that is to be known about what a model said; the scores as `run` returns them.
 
     Args:
         params: what they are scored by.
-        dataset: whose test split they are to.
-        model: what it says of itself.
-        answers: of it.
+        dataset: whose test split was asked about.
+        bundle: the model; it is not asked again.
+        told: what `ask` returned.
         out: folder to write.
         epochs: of `read_epochs`.
     """
-    test, located = dataset.split("test"), params.task.learns.located
+    test, located, model = dataset.split("test"), params.task.learns.located, bundle.info
+    answers = bundle.task.answers(test, told)
     figures = scored(params, dataset, answers)
     worst = pictures.mistakes(test, answers, model.frame, located, params.evaluate.worst)
     material = report.Material(
@@ -93,6 +96,7 @@ def tell(
     with replacing_folder(out) as folder:
         write_json(folder / "metrics.json", summary(figures, len(test)))
         tables.write_predictions(folder / "predictions.parquet", test, answers)
+        write_json(folder / "answer.json", schema.columns(bundle.task.plain(one, model.classes) for one in told))
         tables.write_csv(folder / "classes.csv", *answers.class_table())
         tables.write_confusion(folder / "confusion.csv", answers.confusion())
         tables.write_curves(folder / "curves.csv", answers.curves())
@@ -105,8 +109,8 @@ def tell(
     return figures
 
 
-def ask(params: EvaluateParams, test: Split, bundle: Bundle) -> Answers:
-    """What the model answers to the test images.
+def ask(params: EvaluateParams, test: Split, bundle: Bundle) -> list[Any]:
+    """What the model says of each test image, as its task reads it.
 
     Raises:
         UserError: there are none, the model is for other classes, or its answers are not numbers.
@@ -124,7 +128,7 @@ def ask(params: EvaluateParams, test: Split, bundle: Bundle) -> Answers:
         )
     device = set_up(params.compute.device, params.compute.threads)
     seen = views(test, known.frame, known.packed)
-    return bundle.task.answers(test, bundle.told(packed(test, known.frame, known.packed), seen, device))
+    return bundle.told(packed(test, known.frame, known.packed), seen, device)
 
 
 def scored(params: EvaluateParams, dataset: Dataset, answers: Answers) -> list[report.Figure]:

@@ -6,10 +6,9 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 from pipeline.bundle import Bundle
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 SERVED = Path(__file__).with_name("served.py")
 HOME = Path(__file__).parents[1]
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "pyarrow", "pydantic", "torch")
-EXAMPLES = 8
-"""Test images that are asked about to know what an answer holds."""
+ANSWER = Path("out/evaluation/answer.json")
+"""What an answer holds."""
 DIGEST = "model.digest"
 """The tag that says which model a version is."""
 
@@ -82,20 +81,19 @@ def register(run: Run, tags: dict[str, str], description: str) -> Version:
 
 
 def save(bundle: Bundle, path: Path, model_id: str, run_id: str) -> None:
-    """Write the bundle as an MLflow model into the new folder `path`; nothing in it is pickled."""
+    """Write the bundle as an MLflow model into the new folder `path`; nothing in it is pickled.
+
+    The model is not asked anything: what its answers hold, the stage `evaluate` has written down.
+    """
     import mlflow.pyfunc
     import pandas as pd
     from mlflow.models import Model, ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
 
-    test = Dataset.open().split("test")
-    first = test.read(0)
-    told = bundle.answer([bundle.prepare(test.read(place)) for place in range(min(EXAMPLES, len(test)))])
-    said = _fullest([bundle.task.plain(one, bundle.info.classes) for one in told])
     signature = ModelSignature(
-        inputs=Schema([ColSpec(DataType.binary, "image")]),
-        outputs=Schema([ColSpec(_type_of(value), name) for name, value in said.items()]),
+        inputs=Schema([ColSpec(DataType.binary, "image")]), outputs=Schema.from_json(ANSWER.read_text())
     )
+    first = Dataset.open().split("test").read(0)
     with tempfile.TemporaryDirectory() as folder:
         code = _code(bundle, Path(folder) / "pipeline")
         mlflow.pyfunc.save_model(
@@ -108,34 +106,6 @@ def save(bundle: Bundle, path: Path, model_id: str, run_id: str) -> None:
             pip_requirements=[f"{name}=={installed(name).partition('+')[0]}" for name in REQUIREMENTS],
             mlflow_model=Model(model_uuid=model_id, run_id=run_id, model_id=model_id),
         )
-
-
-def _fullest(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of each value of some answers the first that is not empty: what a list holds, an empty one does not say."""
-    return {name: next((one[name] for one in answers if one[name]), value) for name, value in answers[0].items()}
-
-
-def _type_of(value: Any, record: bool = False) -> Any:
-    """MLflow's type of a plain value.
-
-    Args:
-        value: text, a number, bytes, a list of such, or a dict: one with names of the data, such as classes, is a map.
-        record: whether it lies in a list: then the names of a dict are fixed, and it is an object.
-    """
-    from mlflow.types import DataType
-    from mlflow.types.schema import AnyType, Array, Map, Object, Property
-
-    if isinstance(value, dict) and record:
-        return Object([Property(name, _type_of(one, record=True)) for name, one in value.items()])
-    if isinstance(value, dict):
-        return Map(_type_of(next(iter(value.values()), 0.0)))
-    if isinstance(value, list):
-        return Array(_type_of(value[0], record=True) if value else AnyType())  # type: ignore[no-untyped-call]
-    if isinstance(value, str):
-        return DataType.string
-    if isinstance(value, bytes):
-        return DataType.binary
-    return DataType.long if isinstance(value, int) else DataType.double
 
 
 def _code(bundle: Bundle, folder: Path) -> Path:
