@@ -15,13 +15,15 @@ from pathlib import Path
 
 from pipeline import interrupts
 from pipeline.errors import UserError
-from pipeline.files import DATASET, STATE
+from pipeline.files import DATASET, STATE, write_text
 from pipeline.progress import copied
 from pipeline.room import explained, full
 
 EXIT_MISTAKE = 1
 DEVICE_LOCK = "CONVOY_DEVICE_LOCK"
 """Variable by which a flow names a lock file that its stages hold beside their own."""
+LAST_WORDS = "CONVOY_LAST_WORDS"
+"""Variable by which a flow names a file for what a stage has to say of a mistake: the flow says it, once, and keeps it."""
 PROCESSES = ".processes"
 """What the name of a lock ends with that the processes of a stage share, if it has several."""
 EXIT_DEFECT = 70
@@ -49,14 +51,12 @@ def augment() -> None:
 def train() -> None:
     from pipeline.door import load
     from pipeline.params import TrainParams
-    from pipeline.train.processes.place import Place, place
+    from pipeline.train.processes.place import place
 
     params = load(TrainParams)
     if params.compute.processes > 1 and not place():
-        from pipeline.train.processes.fitting import check
         from pipeline.train.processes.launch import together
 
-        check(params, Place(0, params.compute.processes))
         return together("train", params.compute.processes)
 
     from pipeline.bundle import BUNDLE
@@ -98,9 +98,18 @@ def main(arguments: list[str]) -> int:
         status, words = _ending(arguments[0])
         if words and place():
             leave_word(words)
-        elif words:
+        elif words and not (status == EXIT_MISTAKE and _left_to_flow(words)):
             print(words, file=sys.stderr)
     return status
+
+
+def _left_to_flow(words: str) -> bool:
+    """Whether a flow runs this stage, which says the words itself."""
+    try:
+        write_text(Path(os.environ[LAST_WORDS]), words)
+    except (KeyError, OSError, UserError):  # nobody asks, or the disk is full: then they are printed here
+        return False
+    return True
 
 
 def _ending(stage: str) -> tuple[int, str]:

@@ -407,10 +407,14 @@ class LossConfig(Options):
     """A loss: `pipeline/losses/<name>.py`."""
 
     takes: ClassVar[frozenset[tuple[Output, Target]]]
+    compares: ClassVar[bool] = False
+    """Whether it compares the pictures of a batch with each other: learnt from in parts, it would be another loss."""
 
     @abstractmethod
     def build(self, counts: Sequence[int], outputs: int) -> nn.Module:
         """A module from (what the network gives to learn from, targets) to the mean loss of the batch, a scalar.
+
+        It is `training.Weighing` if the mean is not the plain one over the pictures.
 
         It may hold weights, which are learnt with those of the network and kept in checkpoints, not in the model.
 

@@ -32,6 +32,7 @@ SAMPLE_COLUMNS = {
     "id": pa.string(),  # sha256 of the encoded bytes, hexadecimal
     "split": pa.string(),
     "group": pa.string(),  # null where the source names none
+    "together": pa.string(),  # the same for all that no split and no fold parts; null where an image is by itself
     "width": pa.int32(),
     "height": pa.int32(),
     "source": pa.string(),  # where it came from
@@ -97,7 +98,7 @@ class DatasetInfo(Options):
     bytes: int
     rejected: int
     digest: str
-    """sha256 over ids, splits, annotations and metadata: equal digests are equal datasets."""
+    """sha256 over ids, splits, annotations, metadata and what is kept together: equal digests are equal datasets."""
     problems: dict[str, int] = Field(default_factory=dict)
     """Things that are wrong with annotations, by the rule that they fall under."""
     scales: list[Scale] = Field(default_factory=list)
@@ -218,6 +219,12 @@ class Split:
         """The group of each image, where it has one."""
         groups: list[str | None] = self.samples.column("group").to_pylist()
         return groups
+
+    @cached_property
+    def together(self) -> list[str]:
+        """For each image what names all that it is never parted from, itself if there is no other."""
+        names: list[str] = pc.coalesce(self.samples.column("together"), self.samples.column("id")).to_pylist()
+        return names
 
     def runs(self, position: int) -> list[list[int]]:
         """Of a dataset that has them: the pixels of each object in an image, in the order of `objects`, as runs."""

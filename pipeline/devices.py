@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from pipeline.errors import UserError
 from pipeline.host import cores
 
 # cuBLAS reads this when it starts; without it, deterministic matrix products are refused.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+_adaptive_avg_pool2d, _grid_sample = F.adaptive_avg_pool2d, F.grid_sample
 
 
 def pick(wanted: str) -> torch.device:
@@ -52,7 +57,79 @@ def set_up(wanted: str, threads: int) -> torch.device:
     # filling takes a twentieth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+    if device.type == "cuda":
+        F.adaptive_avg_pool2d, F.grid_sample = averaged, sampled
     return device
+
+
+def averaged(input: Tensor, output_size: Any) -> Tensor:  # noqa: A002
+    """`F.adaptive_avg_pool2d`, which VGG, AlexNet and PSPNet call, with a gradient that is repeatable on a GPU.
+
+    The kernel there has none, and deterministic mode raises. Means over windows of one size, and products of matrices,
+    have one. Torch itself does likewise for `F.interpolate`.
+    """
+    maps, sides = input, input.shape[-2:]
+    wanted = output_size if isinstance(output_size, list | tuple) else (output_size, output_size)
+    parts = [side if part is None else part for part, side in zip(wanted, sides, strict=True)]
+    if not _learns_on_gpu(maps) or parts == [1, 1]:  # of one part it is a plain mean
+        return _adaptive_avg_pool2d(maps, output_size)
+    if not any(side % part for side, part in zip(sides, parts, strict=True)):
+        return F.avg_pool2d(maps, [side // part for side, part in zip(sides, parts, strict=True)])
+    with torch.autocast(maps.device.type, enabled=False):
+        wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
+        down, across = (_windows(side, part, wide) for side, part in zip(sides, parts, strict=True))
+        return (down @ wide @ across.T).to(maps.dtype)
+
+
+def _windows(side: int, parts: int, like: Tensor) -> Tensor:
+    """Of each part the shares of the rows in its mean: [parts, side]."""
+    rows, part = torch.arange(side, device=like.device), torch.arange(parts, device=like.device)[:, None]
+    inside = (rows >= part * side // parts) & (rows < ((part + 1) * side + parts - 1) // parts)
+    return inside.to(like.dtype) / inside.sum(dim=1, keepdim=True)
+
+
+def sampled(
+    input: Tensor,  # noqa: A002
+    grid: Tensor,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: Any = None,
+) -> Tensor:
+    """`F.grid_sample`, which RF-DETR calls, likewise; of its ways only the usual one: bilinear, and 0 beyond the edge.
+
+    Args:
+        input: maps, float [B, C, H, W].
+        grid: places, x and y, each -1 to 1 from edge to edge, float [B, h, w, 2].
+        mode: see torch.
+        padding_mode: see torch.
+        align_corners: whether -1 and 1 are the middles of the outermost cells.
+
+    Returns:
+        float [B, C, h, w].
+    """
+    maps, places = input, grid
+    usual = (mode, padding_mode, maps.ndim) == ("bilinear", "zeros", 4)
+    if not usual or not (_learns_on_gpu(maps) or _learns_on_gpu(places)):
+        return _grid_sample(maps, places, mode, padding_mode, align_corners)
+    height, width = maps.shape[2:]
+    x, y = (
+        ((at + 1) * (side - 1) if align_corners else (at + 1) * side - 1) / 2
+        for at, side in zip(places.unbind(dim=3), (width, height), strict=True)
+    )
+    left, top = x.floor(), y.floor()
+    cells = maps.flatten(2).transpose(1, 2)  # so that what one place adds to the gradient is one row
+    picture = torch.arange(len(maps), device=maps.device)[:, None, None]
+    found = maps.new_zeros(())
+    for column, across in ((left, left + 1 - x), (left + 1, x - left)):
+        for row, down in ((top, top + 1 - y), (top + 1, y - top)):
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            cell = row.clamp(0, height - 1).long() * width + column.clamp(0, width - 1).long()
+            found = found + cells[picture, cell] * torch.where(inside, across * down, 0)[..., None]
+    return found.permute(0, 3, 1, 2)
+
+
+def _learns_on_gpu(maps: Tensor) -> bool:
+    return maps.is_cuda and maps.requires_grad and torch.are_deterministic_algorithms_enabled()
 
 
 def reseed(device: torch.device, seed: int) -> None:

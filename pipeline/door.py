@@ -5,7 +5,7 @@ Below the door nobody reads YAML or checks a range again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,10 +13,11 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from pipeline.clashes import clashes
 from pipeline.contracts import Options
 from pipeline.errors import ParamsError, Problem, did_you_mean
-from pipeline.params import PART_FOLDERS, Params, part_name
-from pipeline.plugin import config_class, metrics_for, names
+from pipeline.params import PART_FOLDERS, Params
+from pipeline.plugin import config_class, names
 
 PARAMS = Path("params.yaml")
 MAX_BYTES = 1_000_000
@@ -66,8 +67,8 @@ def parse(wanted: type[P], text: str, file: str = str(PARAMS)) -> P:
         ]
     if problems:
         raise ParamsError(file, problems)
-    if isinstance(params, Params) and (clashes := list(_clashes(params))):
-        raise ParamsError(file, clashes)
+    if texts := list(clashes(params)):
+        raise ParamsError(file, [Problem("the parts together", text) for text in texts])
     return params
 
 
@@ -120,7 +121,7 @@ def where_wrong(error: Exception) -> str:
 def _part(section: str, raw: Any) -> Options:
     folder = PART_FOLDERS[section]
     if not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
-        example = names(folder)[0]
+        example = next(iter(get_close_matches(str(raw), names(folder), n=1)), names(folder)[0])
         raise _Bad([Problem(section, f"expected a part by its name, as in {{name: {example}}}; found {raw!r}.")])
     options = dict(raw)
     try:
@@ -154,62 +155,3 @@ def _words(error: ErrorDetails, wanted: type[Options]) -> str:
     if error["type"] == "value_error":
         return text if text.endswith("?") else f"{text}."
     return f"{text[0].lower()}{text[1:]}; found {error['input']!r}."
-
-
-def _clashes(params: Params) -> list[Problem]:
-    """Where the parts do not fit each other: types meet, names do not."""
-    task, form, model, loss = params.task, params.data, params.model, params.loss
-    texts = []
-    if not set(task.reads) & form.gives:
-        given, read = ", ".join(sorted(form.gives)), ", or ".join(task.reads)
-        texts.append(f"task {part_name(task)!r} learns from {read}, but format {part_name(form)!r} gives {given}.")
-    if model.gives not in task.needs:
-        needed = ", or ".join(task.needs)
-        texts.append(f"task {part_name(task)!r} needs {needed}, but model {part_name(model)!r} gives {model.gives}.")
-    elif (model.gives, task.learns) not in loss.takes:
-        texts.append(
-            f"task {part_name(task)!r} compares {model.gives} with {task.learns}, which loss {part_name(loss)!r} "
-            "does not take."
-        )
-    if task.learns.located and params.augment.frame.name == "crop":
-        texts.append(
-            f"task {part_name(task)!r} learns where things are in all of a picture, but augment.frame 'crop' shows its "
-            "middle; set pad, stretch or tiles."
-        )
-    if params.task.score not in (valid := metrics_for(task)):
-        texts.append(
-            f"task.score is {task.score!r}, but no metric of that name scores {task.learns}."
-            f"{did_you_mean(task.score, valid)} pipeline/metrics/ has: {', '.join(valid)}."
-        )
-    return [Problem("the parts together", text) for text in [*texts, *_clashes_of_training(params)]]
-
-
-def _clashes_of_training(params: Params) -> Iterator[str]:
-    """Where what is learnt does not fit the way in which it is trained."""
-    task, order, mixing, options, size = params.task, params.order, params.mixing, params.train, params.augment.size
-    if order.by_class and not task.learns.one_class:
-        yield (
-            f"order {part_name(order)!r} goes by the class of each picture, but task {part_name(task)!r} learns "
-            f"{task.learns}; set order to shuffled."
-        )
-    if task.learns not in mixing.takes:
-        fitting = [name for name in names("mixings") if task.learns in config_class("mixings", name).takes]  # type: ignore[attr-defined]
-        yield (
-            f"mixing {part_name(mixing)!r} does not blend {task.learns}, which task {part_name(task)!r} learns; set "
-            f"mixing to {' or '.join(fitting)}."
-        )
-    if options.first_size >= size:
-        yield (
-            f"train.first_size is {options.first_size}, but pictures grow to augment.size, which is {size}; set less, "
-            "or 0 to have all epochs see that size."
-        )
-    elif options.first_size and task.learns.located:
-        yield (
-            f"train.first_size is {options.first_size}, but task {part_name(task)!r} learns where things are, and "
-            "those places do not shrink with the picture; set it to 0."
-        )
-    if params.ensemble.members > 1 and params.ensemble.join == "average" and not task.pools:
-        yield (
-            f"ensemble.join is 'average', but answers of task {part_name(task)!r} have no mean: {task.needs[0]}. Set "
-            "ensemble.join to soup, or ensemble.members to 1."
-        )

@@ -36,6 +36,11 @@ class ParamsError(UserError):
         super().__init__("\n".join(lines))
 
 
+def shortened(text: str, longest: int) -> str:
+    """The beginning of what would be longer than so many characters; that it is one can be seen."""
+    return text if len(text) <= longest else f"{text[: longest - 4].rstrip()} ..."
+
+
 def did_you_mean(found: str, valid: Iterable[str]) -> str:
     """The nearest valid name as a question with a leading space, or nothing when none is near."""
     near = difflib.get_close_matches(found, list(valid), n=1, cutoff=0.6)

@@ -96,11 +96,14 @@ class Counting(Deciding):
     for the sum alone.
     """
 
+    starts: Tensor
+
     def __init__(self, network: nn.Module, means: Sequence[float]) -> None:
         """Of one to float32 [B, K] or [B, K, H, W]; where that is 0, the mean of each class is answered."""
         super().__init__()
         self.network = network
-        self.starts = [math.log(max(mean, RAREST)) for mean in means]
+        starts = torch.tensor([math.log(max(mean, RAREST)) for mean in means])
+        self.register_buffer("starts", starts, persistent=False)  # where the network is: a list would be sent each time
 
     def raw(self, pictures: Tensor) -> Tensor:
         """Logarithms of rates, float32 [B, K]."""
@@ -108,7 +111,7 @@ class Counting(Deciding):
         if found.ndim == 4:
             pixels = found.float().flatten(2)
             found = pixels.logsumexp(dim=2) - math.log(pixels.shape[2])
-        return found + found.new_tensor(self.starts)
+        return found + self.starts.to(found.dtype)
 
     def answer(self, raw: Tensor) -> Tensor:
         """Rates, float32 [B, K]."""

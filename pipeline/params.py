@@ -223,8 +223,18 @@ class EvaluateParams(Options):
 class Named(Options):
     """Which model this is about."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    name: str
     """Of the model in the registry and of the MLflow experiment."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+            raise ValueError(
+                f"expected at most 64 letters, digits, dots, hyphens and underscores, a letter or digit first; found "
+                f"{name!r}"
+            )
+        return name
 
 
 class Told(Named):

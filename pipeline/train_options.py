@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.contracts import Options
 
@@ -17,8 +18,9 @@ class TrainOptions(Options):
     batch_size: int = Field(64, ge=1)
     """Images behind one step."""
     accumulation: int = Field(1, ge=1)
-    """A batch is computed in so many parts, whose gradients are added up: the same step in less memory. Batch
-    normalisation sees each part alone."""
+    """A batch is computed in so many parts, whose gradients are added up as what they weigh in its loss: the same step
+    in less memory. Batch normalisation sees each part alone, as do losses about overlaps (`dice` and its like), and
+    what detectors divide by."""
     clip_norm: float = Field(0, ge=0, allow_inf_nan=False)
     """A gradient whose norm over all weights is larger is shrunk to this one; 0 clips nothing."""
     recompute: bool = False
@@ -39,6 +41,24 @@ class TrainOptions(Options):
     when_out_of_memory: Literal["stop", "halve"] = "stop"
     """Stop, or compute each batch in twice as many parts from there on."""
 
+    @field_validator("accumulation")
+    @classmethod
+    def _has_no_empty_parts(cls, parts: int, others: ValidationInfo) -> int:
+        images = others.data.get("batch_size", parts)
+        if parts > images:
+            raise ValueError(f"a batch of {images} images has no {parts} parts; set {images} or less")
+        return parts
+
+    @field_validator("first_size")
+    @classmethod
+    def _has_time_to_grow(cls, side: int, others: ValidationInfo) -> int:
+        if side and others.data.get("epochs") == 1:
+            raise ValueError(
+                f"is {side}, but the last epoch is at full size, and there is one; set train.epochs to 2 or more, or "
+                "this to 0"
+            )
+        return side
+
 
 class LayersOptions(Options):
     """Which layers learn, when, and how fast: for networks that bring weights along."""
@@ -46,8 +66,8 @@ class LayersOptions(Options):
     frozen_epochs: int = Field(0, ge=0)
     """Epochs in which only the head, the last layer, learns; as many as `train.epochs`: nothing else ever does."""
     thawing_epochs: int = Field(0, ge=0)
-    """Epochs after these in which the layers below follow one after the other, from the last to the first; 0: all at
-    once."""
+    """Epochs after these in which the layers below follow one after the other, from the last to the first, which learns
+    in the next one; 0: all at once."""
     rate_decay: float = Field(1.0, gt=0, le=1)
     """The learning rate of each layer, as a share of that of the layer after it."""
 
@@ -64,11 +84,25 @@ class EnsembleOptions(Options):
     """average: each answers, and the mean is told; soup: one network with the mean of their weights, which all start
     from the same ones then."""
 
+    @model_validator(mode="after")
+    def _has_folds_to_learn_from_and_to_score(self) -> EnsembleOptions:
+        if self.by == "folds" and self.members == 1:
+            raise ValueError(
+                "by is folds, and there is 1 member: with one fold to validate on, no other is left to learn from; set "
+                "members to 2 or more, or by to seeds"
+            )
+        if self.by == "folds" and self.join == "soup":
+            raise ValueError(
+                "by is folds and join is soup, but the one network of a soup has learnt from every fold: no image is "
+                "left to score it on; set join to average, or by to seeds"
+            )
+        return self
+
 
 class ComputeOptions(Options):
     """Where and how the arithmetic is done. Nearly all of it changes the last bits of the weights."""
 
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    device: str = "auto"
     """`auto` takes the first GPU, or the processor where there is none."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the forward pass; `auto` measures and takes the fastest."""
@@ -87,6 +121,16 @@ class ComputeOptions(Options):
     sharded: bool = False
     """Share the weights and the optimizer's state out among the processes (FSDP2), for networks that do not fit into
     one; else each has all (DDP)."""
+
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, name: str) -> str:
+        if not re.fullmatch("auto|cpu|mps|cuda(:[0-9]+)?", name):
+            raise ValueError(
+                f"no device is named {name!r}; set auto (the first GPU, or else the processor), cpu, cuda (the first "
+                "GPU), cuda:1 (another one, by its number from 0) or mps (that of an Apple)"
+            )
+        return name
 
     @model_validator(mode="after")
     def _has_processes_to_share(self) -> ComputeOptions:

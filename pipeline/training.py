@@ -23,6 +23,12 @@ class OptimizerConfig(Options):
 
     lr: float
 
+    @property
+    def carried(self) -> float | None:
+        """The momentum, or first beta, which a schedule may move; None: there is neither."""
+        betas: tuple[float, ...] = getattr(self, "betas", ())
+        return betas[0] if betas else getattr(self, "momentum", None)
+
     @abstractmethod
     def build(self, groups: list[dict[str, Any]]) -> Optimizer:
         """The optimizer over parameter groups, as torch's optimizers take them.
@@ -43,7 +49,7 @@ class Course(NamedTuple):
     epochs: int
     """That there will be, if nothing ends the training early."""
     worths: Sequence[float] = ()
-    """The validation score after each epoch so far, turned so that larger is better; never nan."""
+    """The validation score after each epoch so far, turned so that larger is better; -inf where it is undefined."""
 
 
 class ScheduleConfig(Options):
@@ -84,13 +90,18 @@ class OrderConfig(Options):
         """Whether it goes by the class of each picture, and needs that each has one."""
         return False
 
+    def idle(self, epochs: int) -> str:
+        """Why it changes nothing in a training of so many epochs, and what to set, in words after its name; empty: it
+        does."""
+        return ""
+
     def measures(self, epoch: int, epochs: int) -> bool:
         """Whether the loss of every training picture is measured before this epoch begins (0-based)."""
         return False
 
     @abstractmethod
     def order(self, random: np.random.Generator, epoch: int, epochs: int, known: Known) -> np.ndarray:
-        """The views of an epoch in their order, int64 [V], each in 0..V-1.
+        """The views of an epoch in their order, int64 [V], each in 0..V-1; what fills no batch at its end is left out.
 
         Args:
             random: seeded for this epoch; nothing else decides beside the other arguments.
@@ -150,9 +161,26 @@ class Average(ABC):
 class AverageConfig(Options):
     """Weights that follow those in training: `pipeline/averages/<name>.py`."""
 
+    @property
+    def begins(self) -> float:
+        """The share of the training after which there is an average, in 0..1."""
+        return 0.0
+
     @abstractmethod
     def build(self, network: nn.Module, steps: int) -> Average | None:
         """What follows `network`, on its device, through a training of so many steps; None: nothing does."""
+
+
+@runtime_checkable
+class Weighing(Protocol):
+    """A loss whose mean over a batch is not the plain one over its pictures: some weigh more, some nothing."""
+
+    def total_weight(self, targets: Tensor) -> Tensor | float:
+        """The sum of the weights over which the mean is taken, >= 0, a scalar; where it is 0, the loss is 0 too.
+
+        So a batch may be learnt from in parts: the losses of the parts, each times its share of the weight of all, add
+        up to the loss of the whole.
+        """
 
 
 @runtime_checkable

@@ -109,6 +109,7 @@ def _write(root: Path, sizes: dict[str, int], column: Any, count: Any, about: di
         "id": ids,
         "split": [split for split, _ in places],
         "group": [None] * number,
+        "together": [None] * number,
         "width": [SIDE] * number,
         "height": [SIDE] * number,
         "source": [f"{split}/{place}.png" for split, place in places],

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from ready_files import clashes
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
@@ -339,3 +340,28 @@ def test_momentum_comes_back_where_looking_fails() -> None:
     with pytest.raises(RuntimeError, match="no memory"):
         refreshed(net, fails)
     assert net[1].momentum == 0.1
+
+
+# --- at the door
+
+
+@pytest.mark.parametrize("models", [1, 2, 7, 20, 500])
+@pytest.mark.parametrize(("epochs", "start"), [(4, 0.75), (10, 0.75), (10, 0.0), (7, 0.5)])
+def test_swa_begins_where_the_door_takes_it_to(models: int, epochs: int, start: float) -> None:
+    config, steps = config_class("averages", "swa")(start=start, models=models), 100 * epochs
+    assert config.begins * steps == pytest.approx(min(config.taken(steps)) + 1, abs=2)
+    assert config_class("averages", "ema")().begins == config_class("averages", "none")().begins == 0
+
+
+def test_patience_that_may_end_before_swa_begins_is_refused() -> None:
+    swa = "average={name: swa}"
+    assert clashes("ordinal", swa, "train.epochs=10", "train.patience=3") == [
+        "  the parts together: train.patience is 3 and may end the training after 4 epochs, but average 'swa' begins "
+        "after 7.62 of 10; set train.patience to 7 or more, or to 0 to never stop early."
+    ]
+    assert clashes("ordinal", swa, "train.epochs=10", "train.patience=6")
+    assert not clashes("ordinal", swa, "train.epochs=10", "train.patience=7")
+    assert not clashes("ordinal", swa, "train.epochs=1") and not clashes(
+        "ordinal", swa, "train.epochs=1", "train.patience=1"
+    )
+    assert not clashes("ordinal", "average={name: ema}", "train.patience=1")

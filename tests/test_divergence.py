@@ -7,8 +7,11 @@ import functools
 import json
 import math
 import shutil
+from collections.abc import Callable
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,13 +32,14 @@ from pipeline.failpoints import VARIABLE, TrainingPoint
 from pipeline.journal import Journal, read, standing
 from pipeline.models.convnet import Config
 from pipeline.params import Params, described
-from pipeline.train import seen
+from pipeline.train import epochs, seen
 from pipeline.train.assembly import Training
 from pipeline.train.batches import Batch
 from pipeline.train.checkpoint import Progress
-from pipeline.train.divergence import Diverged, check_losses, check_weights
+from pipeline.train.divergence import Diverged, check_epoch, check_losses, check_weights
 from pipeline.train.epochs import finish_epochs
 from pipeline.train.learner import Learner, counted
+from pipeline.train.losses_of_views import losses_of_views
 from pipeline.train.machine import Arithmetic, Machine, Pace
 from pipeline.train.norms import MOST, gradient_norms, layer_names, warning
 from pipeline.train.outputs import facts_of, write_notes
@@ -134,6 +138,17 @@ def test_the_first_step_of_each_epoch_is_measured_and_noted(training: Training, 
         batches.close()
         gradient = torch.cat([weights.grad.flatten() for weights in fresh.machine.learner.parameters()])
     assert rows[0].values["gradient_norm/all"] == pytest.approx(gradient.norm().item(), rel=1e-5)
+
+
+def test_the_pace_of_an_epoch_counts_the_pictures_that_there_are(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter((10.0, 12.0))
+    with training_of(params_of(project, "train.batch_size=64", "train.epochs=1")) as training:
+        monkeypatch.setattr(epochs, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+        finish_epochs(training)
+    assert training.batch_size == 40
+    assert "  20 images/s\n" in capsys.readouterr().out  # one step of 40 in two seconds
 
 
 # Gradients in parts, and clipped ones
@@ -334,6 +349,91 @@ def test_large_weights_are_numbers() -> None:
         check_weights(machine)
 
 
+class Faulty(nn.Module):
+    """No number comes of some steps while they are learnt from."""
+
+    def __init__(self, training: Training, bad: Callable[[Progress, int], bool]) -> None:
+        """Join its network.
+
+        Args:
+            training: to spoil.
+            bad: of where it stands, and the seed of a step, whether nothing comes of that.
+        """
+        super().__init__()
+        self.spoilt, self.bad, self.seed = training, bad, 0
+        machine, backward = training.machine, training.machine.backward
+        machine.learner.network.append(self)  # type: ignore[operator]
+
+        def noted(batch: Batch, seed: int) -> Tensor:
+            self.seed = seed
+            return backward(batch, seed)
+
+        machine.backward = noted  # type: ignore[method-assign]
+
+    def forward(self, logits: Tensor) -> Tensor:
+        bad = self.training and self.bad(self.spoilt.progress, self.seed)
+        return logits * math.nan if bad else logits
+
+
+def seed_of(training: Training, epoch: int, step: int) -> int:
+    return counted(training.params.seed, "step", epoch, step)
+
+
+SAM = ("optimizer={name: sam, lr: 0.05}", "train.epochs=2")
+
+
+def test_pictures_are_asked_about_with_the_weights_before_the_step(project: Path) -> None:
+    with training_of(params_of(project, *SAM)) as training:
+        Faulty(training, lambda _, seed: seed == seed_of(training, 1, 3))
+        words, folder, step = diverged(training)
+        found = training.machine.learner.state_dict()
+    assert (step["epoch"], step["step"]) == (2, 4)
+    assert ": the loss is nan, and the first layer that gives no numbers is 12.\n" in words
+    with training_of(params_of(project, *SAM, "train.patience=9")) as plain:
+        list(rest_of_epoch(plain))
+        plain.progress = Progress(epoch=1)
+        order = entered(plain).order
+        with closing(rest_of_epoch(plain)) as steps:
+            list(islice(steps, 3))
+        assert all(torch.equal(found[name], tensor) for name, tensor in plain.machine.learner.state_dict().items())
+        with closing(plain.batches.epoch(1, 3, order)) as batches:
+            costs = losses_of_views(plain.machine, [next(batches)])
+    rows = list(csv.DictReader((folder / "pictures.csv").open()))
+    assert [row["loss"] for row in rows] == [f"{cost:g}" for cost in costs]
+
+
+def test_where_a_step_leads_to_no_weights_its_pictures_have_losses(project: Path) -> None:
+    changes = ("optimizer={name: sgd, lr: 1e39}", "schedule={name: constant}")
+    with training_of(params_of(project, *changes)) as training:
+        words, folder, _ = diverged(training)
+    assert "its gradient is finite, but the weights that it leads to are not" in words
+    rows = list(csv.DictReader((folder / "pictures.csv").open()))
+    assert len(rows) == 8
+    assert all(math.isfinite(float(row["loss"])) for row in rows)
+
+
+def test_an_epoch_of_which_float16_skips_every_step_is_told(project: Path) -> None:
+    with training_of(params_of(project, "compute.precision=float16", "optimizer={name: sgd, lr: 0.05}")) as training:
+        Faulty(training, lambda progress, _: progress.epoch == 1)
+        words, folder, step = diverged(training)
+        assert len(training.progress.worths) == 1
+    assert (step["epoch"], step["step"], step["loss"]) == (2, 5, "nan")
+    rate = f"{step['learning_rate']:g}"
+    assert words.splitlines() == [
+        f"train: diverged in epoch 2, step 5 of 5, at a learning rate of {rate}: as in every step of this epoch, the "
+        "loss is nan, and the first layer that gives no numbers is 12.",
+        f"Its pictures, with the loss of each, and the norm of the gradient in each layer are in {folder}.",
+        "Lower optimizer.lr (it is 0.05), set train.clip_norm: 1, set compute.precision: bfloat16, or "
+        "train.when_diverging: rollback.",
+    ]
+
+
+def test_an_epoch_needs_one_loss_that_is_a_number() -> None:
+    check_epoch([math.nan, 1.0, math.inf])
+    with pytest.raises(Diverged):
+        check_epoch([math.nan, math.inf])
+
+
 # Going back
 
 
@@ -397,6 +497,42 @@ def test_it_goes_back_three_times_and_stops(project: Path) -> None:
         "It went back 3 times, to an eighth of the learning rate. Lower optimizer.lr (it is 1e+30), set "
         "train.clip_norm: 1."
     )
+
+
+def same_as_one_that_went_on(training: Training, *changes: str, until: int) -> bool:
+    """Whether it ends as a training does that never goes back, at the same rates: scaled up to epoch `until`, 0-based,
+    by nothing."""
+    with training_of(params_of(Path.cwd(), *changes)) as plain:
+        for epoch in range(plain.params.train.epochs):
+            gone_back = training.progress.rollbacks if epoch >= until else []
+            plain.progress = Progress(epoch=epoch, rollbacks=gone_back)
+            list(rest_of_epoch(plain))
+        same = plain.machine.learner.state_dict()
+    return all(torch.equal(training.machine.learner.state_dict()[name], tensor) for name, tensor in same.items())
+
+
+def test_it_goes_back_further_each_time_also_from_where_it_has_gone_back_to(project: Path) -> None:
+    changes, plan = ("train.epochs=4", "train.batch_size=20"), [3, 3, 2]
+
+    def bad(progress: Progress, _: int) -> bool:
+        done = len(progress.rollbacks)
+        return done < len(plan) and progress.epoch == plan[done]
+
+    with training_of(params_of(project, *changes, "train.when_diverging=rollback")) as training:
+        Faulty(training, bad)
+        finish_epochs(training)
+    assert [epoch for epoch, _ in training.progress.rollbacks] == plan
+    noted = standing(read(training.checkpoints.journal, 0)[0])
+    assert [row.step for row in noted if row.series == "step"] == list(range(8))
+    assert same_as_one_that_went_on(training, *changes, until=0)  # back to 3, to 3 - 1 and to 2 - 2
+
+
+def test_an_optimizer_that_had_climbed_goes_back_to_where_it_stood(project: Path) -> None:
+    with training_of(params_of(project, *SAM, "train.when_diverging=rollback")) as training:
+        Faulty(training, lambda progress, seed: not progress.rollbacks and seed == seed_of(training, 1, 3))
+        finish_epochs(training)
+    assert training.progress.rollbacks == [[1, 3]]
+    assert same_as_one_that_went_on(training, *SAM, until=1)
 
 
 def trained(project: Path, **variables: str) -> Ended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,22 +11,34 @@ import numpy as np
 import pytest
 import torch
 from engine_project import SHIPPED, inside, params_of, prepare
+from PIL import Image
+from safetensors.torch import load_file
+from tiny_sources import SOURCES
 from torch import nn
 
-from flows.edits import edited
+from flows.edits import edited, merged
 from pipeline import pooling
 from pipeline.bundle import Bundle
 from pipeline.dataset import Dataset
 from pipeline.door import parse
 from pipeline.errors import ParamsError, UserError
-from pipeline.journal import read
+from pipeline.files import DATASET
+from pipeline.ingest import stage as ingest
+from pipeline.journal import JOURNAL, Journal, read, standing
+from pipeline.models.convnet import Config as Convnet
 from pipeline.numbers import Scale
 from pipeline.params import Params
 from pipeline.plugin import metric_named
 from pipeline.policy import Policy
 from pipeline.score import of_split
 from pipeline.train import stage
-from pipeline.train.members import folded, members_of, soup
+from pipeline.train.assembly import Training
+from pipeline.train.batches import Material, plain_batches
+from pipeline.train.counts import COUNTED, counts_of
+from pipeline.train.ensemble import spread
+from pipeline.train.learner import build_learner
+from pipeline.train.members import ROLLBACKS, begins_of, folded, members_of, soup
+from pipeline.train.refreshing import refreshed
 
 __all__ = ["inside"]
 
@@ -37,9 +50,19 @@ def trained(params: Params, root: str) -> dict:
 
 
 def weights_in(root: str) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
     return load_file(Path(root, "model/weights.safetensors"))
+
+
+def kept_by_members() -> list[dict[str, torch.Tensor]]:
+    """The weights that each of two members has kept."""
+    (first,) = (place for place in Path(".convoy/train").iterdir() if place.is_dir())
+    return [load_file(next(place.glob("best-*.safetensors"))) for place in (first, first / "member-2")]
+
+
+def ready(name: str, *changes: str) -> str:
+    """The text of params of `params/`."""
+    file = Path(__file__).parents[1] / f"params/{name}.yaml"
+    return edited(merged(file.read_text(), SHIPPED, str(file)), changes)
 
 
 # --- answers of several as one
@@ -86,13 +109,23 @@ def test_a_soup_by_hand() -> None:
 
 
 def test_boxes_have_no_mean() -> None:
-    file = Path(__file__).parents[1] / "params/detection-voc.yaml"
-    from flows.edits import merged
-
-    text = edited(merged(file.read_text(), SHIPPED, str(file)), ["ensemble.members=2"])
+    text = ready("detection-voc", "ensemble.members=2")
     with pytest.raises(ParamsError, match="answers of task 'object_detection' have no mean: boxes"):
         parse(Params, text)
     parse(Params, edited(text, ["ensemble.join=soup"]))
+
+
+def test_what_no_score_comes_of_is_refused_at_the_door() -> None:
+    for options, words in (
+        ("{members: 3, by: folds, join: soup}", "by is folds and join is soup, but .* no image is left to score it on"),
+        ("{by: folds}", "by is folds, and there is 1 member: .* set members to 2 or more, or by to seeds"),
+    ):
+        with pytest.raises(ParamsError, match=f"ensemble: {words}"):
+            parse(Params, edited(SHIPPED, [f"ensemble={options}"]))
+    faces = ready("faces-folder", "ensemble={members: 3}")
+    parse(Params, faces)
+    with pytest.raises(ParamsError, match="directions of networks that learnt apart cannot be compared"):
+        parse(Params, edited(faces, ["ensemble.by=folds"]))
 
 
 # --- what differs
@@ -119,7 +152,78 @@ def _with_groups(samples):
     import pyarrow as pa
 
     groups = pa.array([f"group {row % 8}" for row in range(samples.num_rows)])
-    return samples.set_column(samples.column_names.index("group"), samples.schema.field("group"), groups)
+    for name in ("group", "together"):
+        samples = samples.set_column(samples.column_names.index(name), samples.schema.field(name), groups)
+    return samples
+
+
+def test_folds_part_no_copies(inside: Path) -> None:
+    for number in range(18):
+        rough = np.random.default_rng(number).integers(0, 256, (6, 6)).astype(np.uint8)
+        picture = Image.fromarray(rough).resize((48, 48), Image.Resampling.BICUBIC)
+        path = inside / "pictures" / ("even", "odd")[number % 2] / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+        picture.resize((64, 64), Image.Resampling.BICUBIC).save(path.with_name(f"{number:02d}-copy.png"))
+    ingest.run(params_of(inside), DATASET)
+    dataset = Dataset.open()
+    fold_of = {}
+    for number, (_, held) in enumerate(folded(dataset.split("train"), dataset.split("val"), 3)):
+        fold_of |= {Path(source).stem: number for source in held.samples.column("source").to_pylist()}
+    pictures = [name for name in fold_of if "-" not in name]
+    assert len(pictures) > 9 and set(fold_of.values()) == {0, 1, 2}
+    assert [fold_of[f"{name}-copy"] for name in pictures] == [fold_of[name] for name in pictures]
+
+
+EACH_TARGET = (
+    *("counting", "keypoints-table", "regression-table", "classification-folder", "multi-label-folder", "ordinal"),
+    *("faces-folder", "detection-coco", "instances-coco", "segmentation-voc"),
+)
+
+
+@pytest.mark.parametrize("name", EACH_TARGET)
+def test_what_images_hold_is_counted_as_ingest_does(name: str, inside: Path) -> None:
+    SOURCES[name](inside / "source")
+    ingest.run(parse(Params, ready(name, f"data.path={inside / 'source'}")), DATASET)
+    dataset = Dataset.open()
+    for split, expected in dataset.info.counts.items():
+        assert counts_of(dataset.split(split)) == expected
+    assert sum(dataset.info.counts["train"].values()) > 0
+
+
+def test_every_target_is_counted() -> None:
+    assert {parse(Params, ready(name)).task.learns for name in EACH_TARGET} == set(COUNTED)
+
+
+def test_a_member_weighs_classes_by_what_it_learns_from(inside: Path) -> None:
+    balanced = "loss={name: cross_entropy, class_weights: balanced}"
+    params = prepare(inside, "ensemble={members: 3, by: folds}", balanced)
+    dataset, policy = Dataset.open(), Policy.open()
+    for member in members_of(params, dataset):
+        counts = np.bincount(member.train.labels, minlength=2)
+        training = stage.assemble(params, dataset, policy, member)
+        training.close()
+        assert training.machine.learner.loss.weight.tolist() == pytest.approx(
+            [counts.sum() / (2 * count) for count in counts]
+        )
+    (alone,) = members_of(params_of(inside), dataset)
+    assert alone.dataset is dataset
+    torch.set_deterministic_debug_mode("default")
+
+
+def test_a_member_of_one_epoch_that_goes_back_three_times_hides_no_step_of_the_next(tmp_path: Path) -> None:
+    assert ROLLBACKS == 3
+    steps = 4
+    for number, rollbacks in enumerate((3, 1)):
+        journal = Journal(tmp_path, begins_of([steps] * number, 1))
+        for attempt in range(rollbacks + 1):
+            for step in range(steps):
+                journal.append("step", step, {"loss": 100.0 * number + 10 * attempt + step})
+            if attempt < rollbacks:
+                journal.append("rollback", attempt, {"step": 0.0, "gradient": 0.0, "epoch": 0.0})
+        journal.close()
+    rows = standing(read(tmp_path / JOURNAL, 0)[0])
+    assert [(row.step, row.values["loss"]) for row in rows] == list(enumerate([30, 31, 32, 33, 110, 111, 112, 113]))
 
 
 def test_seeds_differ_and_a_soup_begins_alike(inside: Path) -> None:
@@ -175,16 +279,68 @@ def test_steps_of_folds_that_differ_in_size_follow_each_other(inside: Path) -> N
 def test_a_soup_is_one_network(inside: Path) -> None:
     params = prepare(inside, "ensemble={members: 2, join: soup}", "train.epochs=1")
     facts = trained(params, "out")
-    found = weights_in("out")
-    folder = next(Path(".convoy/train").iterdir())
-    from safetensors.torch import load_file
-
-    members = [load_file(next(place.glob("best-*.safetensors"))) for place in (folder, folder / "member-2")]
+    found, members = weights_in("out"), kept_by_members()
     assert set(found) == set(members[0])
     assert torch.allclose(found["0.0.weight"], (members[0]["0.0.weight"] + members[1]["0.0.weight"]) / 2, atol=1e-7)
     assert not torch.allclose(found["0.1.running_mean"], members[0]["0.1.running_mean"])  # measured anew
     assert len(facts["members"]) == 2
     assert facts["parameters"] == sum(one.numel() for name, one in found.items() if name.endswith(("weight", "bias")))
+
+
+def test_statistics_of_a_soup_are_those_of_what_validation_sees(inside: Path) -> None:
+    """Of a frame that shows all of a picture, training keeps pictures larger than the network sees them."""
+    augmented = "augment={name: standard, size: 12, frame: stretch}"
+    params = prepare(inside, augmented, "ensemble={members: 2, join: soup}", "train.epochs=1", "train.batch_size=16")
+    trained(params, "out")
+    dataset, policy, found = Dataset.open(), Policy.open(), weights_in("out")
+    assert policy.packed == 14 and policy.plain == 12
+    learner = build_learner(params, dataset, policy)
+    learner.network.load_state_dict(found)
+    seen = Material.of(dataset.split("train"), policy.frame, policy.plain)
+    first, second, _ = plain_batches(seen, policy, 16)  # 40 pictures: 8 of them are left over
+
+    def see() -> None:
+        for batch in (first, second):
+            learner.network(learner.prepared(batch.pictures, batch.targets)[0])
+
+    for name, statistics in refreshed(learner.network.train(), see).items():
+        assert torch.allclose(found[name].double(), statistics.double(), atol=1e-6), name
+
+
+def test_layers_that_rest_keep_their_statistics_in_a_soup(inside: Path) -> None:
+    resting = ("layers={frozen_epochs: 2}", "train.epochs=2")
+    trained(prepare(inside, "ensemble={members: 2, join: soup}", *resting), "out")
+    found, (first, second) = weights_in("out"), kept_by_members()
+    statistics = [name for name in found if "running" in name]
+    assert len(statistics) > 2
+    for name in statistics:
+        assert torch.equal(first[name], second[name]) and torch.equal(found[name], first[name]), name
+
+
+def test_one_picture_left_over_has_no_say_in_a_soup(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 pictures in batches of 13, and a network that ends with a norm of vectors: one of them has no variance."""
+    built = Convnet.build
+
+    def with_norm(config: Convnet, channels: int, outputs: int, size: int) -> nn.Module:
+        return nn.Sequential(built(config, channels, outputs, size), nn.BatchNorm1d(outputs))
+
+    monkeypatch.setattr(Convnet, "build", with_norm)
+    params = prepare(inside, "ensemble={members: 2, join: soup}", "train.epochs=1", "train.batch_size=13")
+    trained(params, "out")
+    assert weights_in("out")["1.num_batches_tracked"] == 3
+
+
+def test_scores_that_are_undefined_are_said_and_left_out_of_the_mean(
+    inside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert spread([0.5, 0.7]) == "0.6000 +- 0.1414"
+    assert spread([0.5, 0.7, math.nan]) == "0.6000 +- 0.1414 (undefined for 1)"
+    assert spread([0.5, math.nan]) == "0.5000 (undefined for 1)"
+    validated = Training.validated
+    monkeypatch.setattr(Training, "validated", lambda training: validated(training)._replace(score=math.nan))
+    facts = trained(prepare(inside, "ensemble={members: 2}", "train.epochs=1"), "out")
+    assert [one["val_accuracy"] for one in facts["members"]] == [None, None]
+    assert "val accuracy nan (undefined for 2) each; together: " in capsys.readouterr().out
 
 
 def test_stopped_in_the_second_member_it_ends_with_the_same_bytes(inside: Path) -> None:

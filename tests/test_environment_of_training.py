@@ -64,7 +64,14 @@ def test_it_is_refused_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("", {}, False, "go on", ""),
         ("anew", {}, False, "go on", ""),  # the answer to a question that is not asked
-        ("anyway", {"threads": "2 then, 1 now"}, False, "go on", "goes on, as told, to other bits than"),
+        (
+            "anyway",
+            {"threads": "2 then, 1 now"},
+            False,
+            "go on",
+            f"train: goes on, as told: {PLACE} was reached elsewhere (threads: 2 then, 1 now), and from here on the "
+            "weights get other bits than they would have there\n",
+        ),
         ("anew", {"threads": "2 then, 1 now"}, False, "start over", f"starts over, as told: {PLACE} was reached"),
         ("", {"threads": "2 then, 1 now"}, True, "start over", "(threads: 2 then, 1 now); here it is trained anew"),
         ("", {"processes": "2 then, 1 now", "threads": "1 then, 2 now"}, False, "go on", "2 now; that may change"),

@@ -16,6 +16,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from pipeline.door import parse
 from pipeline.errors import UserError
 from pipeline.files import replacing_folder
 from pipeline.images import encode_png
-from pipeline.ingest import decoding, shards, stage
+from pipeline.ingest import decoding, shards, stage, writing
 from pipeline.ingest.child import Job
 from pipeline.ingest.decoding import Verdict, decode_all
 from pipeline.ingest.shards import Spool, shard_bits, write_shards
@@ -214,6 +215,33 @@ def test_the_digest_covers_metadata_and_groups():
     assert len(seen) == 7
     assert not stage.run(params(FACTS), OUT).new
     assert Dataset.open(OUT).info.metadata == []
+
+
+def test_the_digest_covers_what_is_kept_together_beyond_groups():
+    def digest(*together: str | None) -> str:
+        pictures = [Picture(f"{k}", f"{k}", "a", "train", g, 1, 1, True) for k, g in enumerate([None, None, "x", "x"])]
+        joined = [replace(one, together=name) for one, name in zip(pictures, together, strict=True)]
+        return writing._digest(["a"], joined, [{"label": 0}] * 4, {})
+
+    by_groups = digest(None, None, "group x", "group x")
+    assert by_groups == digest(None, None, None, None)  # groups are in it themselves
+    assert len({by_groups, digest("1", "1", "group x", "group x"), digest(None, *["group x"] * 3)}) == 3
+
+
+def test_the_same_picture_encoded_anew_has_the_same_name_in_a_column():
+    smooth = Image.fromarray(np.random.default_rng(0).integers(0, 256, (5, 5)).astype(np.uint8)).resize((40, 40), 3)
+    for kind in ("png", "webp"):
+        out = io.BytesIO()
+        smooth.save(out, kind, lossless=True)
+        lay({f"ants/twin.{kind}": out.getvalue()})
+    lay(pets())
+    stage.run(params(), OUT)
+    found = {row["source"]: row for row in rows()}
+    first = found["ants/twin.png"]["id"]
+    assert {name: row["together"] for name, row in found.items() if row["together"]} == {
+        "ants/twin.png": first,
+        "ants/twin.webp": first,
+    }
 
 
 def test_groups_and_splits_of_the_metadata_decide():

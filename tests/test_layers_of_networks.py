@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from engine_project import flat, inside, prepare, training_of
+from ready_files import clashes
 from torch import nn
 
 from pipeline.errors import UserError
@@ -174,3 +175,40 @@ def test_weights_of_a_file_but_for_a_last_layer_of_other_classes(tmp_path: Path)
         config_class("models", "convnet")(width=8, weights=str(file), weights_sha256=digest).build(1, 5, 12)
     with pytest.raises(ValueError, match="weights and weights_sha256 go together"):
         config_class("models", "convnet")(weights=str(file))
+
+
+def test_features_are_kept_where_they_take_no_more_than_a_quarter_of_the_memory(
+    inside: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = prepare(inside, "layers.frozen_epochs=3")
+    for spared, refused in ((0, False), (1, True)):
+        with training_of(params) as training:
+            training.machine.enter(0)
+            head = training.machine.freezer.head.modules[0]
+            assert isinstance(head, nn.Linear)
+            needed = 4 * len(training.train) * head.in_features
+            monkeypatch.setattr("pipeline.train.frozen.memory", lambda device, room=4 * needed - spared: room)
+            feed(training)
+            assert (training.features is None) == refused
+    assert "computed anew each epoch: their features take more than a quarter of the memory" in capsys.readouterr().out
+
+
+# --- at the door
+
+
+@pytest.mark.parametrize(("frozen", "thawing", "epochs"), [(3, 2, 5), (0, 4, 3), (6, 1, 5)])
+def test_a_first_layer_that_would_never_learn_is_refused(frozen: int, thawing: int, epochs: int) -> None:
+    layers, enough = f"layers={{frozen_epochs: {frozen}, thawing_epochs: {thawing}}}", frozen + thawing + 1
+    options = LayersOptions(frozen_epochs=frozen, thawing_epochs=thawing)
+    assert learning(options, epochs - 1, 10) < 10 == learning(options, enough - 1, 10)
+    assert clashes("ordinal", layers, f"train.epochs={epochs}") == [
+        f"  the parts together: layers.frozen_epochs {frozen} and layers.thawing_epochs {thawing} make "
+        f"{frozen + thawing}, but train.epochs is {epochs}: the first layer would never learn; set train.epochs to "
+        f"{enough} or more, or layers.thawing_epochs to 0."
+    ]
+    assert not clashes("ordinal", layers, f"train.epochs={enough}")
+
+
+def test_that_the_head_alone_learns_is_a_wish() -> None:
+    for frozen in (3, 9):
+        assert not clashes("ordinal", f"layers.frozen_epochs={frozen}", "train.epochs=3")

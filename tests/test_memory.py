@@ -27,9 +27,10 @@ from pipeline.train import seen
 from pipeline.train.assembly import Training
 from pipeline.train.checkpoint import Progress
 from pipeline.train.epochs import finish_epochs
-from pipeline.train.memory import enough_for, ran_out
+from pipeline.train.memory import enough_for, out_of_room, ran_out
 from pipeline.train.outputs import facts_of
 from pipeline.train.probe import choose
+from pipeline.train.processes.ranks import Ranks
 from pipeline.train.steps import entered, rest_of_epoch
 
 __all__ = ["prepared", "project", "training"]
@@ -143,7 +144,8 @@ def test_halved_from_the_first_step_it_is_as_if_params_had_said_so(
 
 def test_what_a_failed_step_has_changed_is_put_right(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batch normalisation has seen the pictures when a step fails; and here it fails as weights are moved."""
-    with hungry(monkeypatch, project, "train.patience=9") as wanted, closing(rest_of_epoch(wanted)) as steps:
+    once = hungry(monkeypatch, project, "train.epochs=1", "train.patience=9")
+    with once as wanted, closing(rest_of_epoch(wanted)) as steps:
         list(islice(steps, 3))
         wanted.machine.accumulation = 2
         list(steps)
@@ -160,6 +162,45 @@ def test_what_a_failed_step_has_changed_is_put_right(project: Path, monkeypatch:
         machine.optimizer.register_step_pre_hook(fail)
         finish_epochs(training)
     assert same(training, wanted)
+
+
+def test_what_an_optimizer_has_climbed_when_a_step_fails_is_put_right(project: Path) -> None:
+    changes = ("optimizer={name: sam, lr: 0.05}", "train.epochs=1")
+    with (
+        training_of(params_of(project, *changes, "train.patience=9")) as wanted,
+        closing(rest_of_epoch(wanted)) as steps,
+    ):
+        list(islice(steps, 3))
+        wanted.machine.accumulation = 2
+        list(steps)
+    with training_of(params_of(project, *changes, "train.when_out_of_memory=halve")) as training:
+        machine, gradient, gradients = training.machine, training.machine.gradient, 0
+
+        def fail(pictures: Tensor, targets: Tensor, seed: int) -> Tensor:
+            nonlocal gradients
+            gradients += 1
+            if gradients == 8 and machine.accumulation == 1:  # the second one of the fourth step
+                torch.empty(ENDLESS)
+            return gradient(pictures, targets, seed)
+
+        machine.gradient = fail  # type: ignore[method-assign]
+        finish_epochs(training)
+        assert machine.accumulation == 2
+    assert same(training, wanted)
+
+
+def test_what_several_processes_are_told_is_said_to_be_a_guess(training: Training) -> None:
+    training.machine.sharing.ranks = Ranks(0, 2)
+    training.machine.accumulation = 2
+    assert str(out_of_room(training)).splitlines() == [
+        "train: out of memory: in one of 2 processes 2 pictures at a time do not fit into memory.",
+        "Set compute.sharded: true, or train.accumulation: 4 for the same steps in less memory, which is a guess: "
+        "untried.",
+    ]
+    training.machine.accumulation = 4  # pictures one at a time
+    assert str(out_of_room(training)).splitlines()[1] == (
+        "Set compute.sharded: true, or train.recompute: true, or take a smaller model."
+    )
 
 
 @pytest.mark.slow

@@ -398,6 +398,23 @@ def test_sam_goes_back_to_the_very_bits() -> None:
     assert all(map(torch.equal, moved, weights(*KINDS)))
 
 
+def test_sam_goes_on_from_a_state_wherever_it_had_climbed() -> None:
+    moved, fresh = weights(*KINDS), weights(*KINDS)
+    first = optimizer("sam").build([{"params": moved}])
+    state = copy.deepcopy(first.state_dict())
+    for each in moved:
+        each.grad = torch.ones_like(each)
+    assert isinstance(first, Ascending)
+    first.ascend()  # and then the second gradient fails
+    first.load_state_dict(state)
+    with torch.no_grad():
+        for each, restored in zip(moved, fresh, strict=True):
+            each.copy_(restored.mul_(2))
+    for stepper, each in ((first, moved), (optimizer("sam").build([{"params": fresh}]), fresh)):
+        walk(stepper, each, range(3))
+    assert all(map(torch.equal, moved, fresh))
+
+
 def test_sam_that_does_not_climb_is_sgd() -> None:
     ours, theirs = weights(*KINDS), weights(*KINDS)
     for name, moved in (("sam", ours), ("sgd", theirs)):

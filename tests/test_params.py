@@ -59,12 +59,32 @@ def test_options_of_parts_have_their_place():
         ("name: convnet", "name: ../../etc/passwd", "no model named '../../etc/passwd'."),
         ("name: convnet", "name: _private", "no model named '_private'."),
         ("name: convnet", "name: [1]", "expected a part by its name, as in {name: airbench}; found {'name': [1]"),
-        ("device: auto", "device: gpu", "compute.device: string should match pattern"),
+        (
+            "device: auto",
+            "device: gpu",
+            "  compute.device: no device is named 'gpu'; set auto (the first GPU, or else the processor), cpu, cuda "
+            "(the first GPU), cuda:1 (another one, by its number from 0) or mps (that of an Apple).",
+        ),
+        (
+            "mixing:\n  name: none",
+            "mixing: cutmix\n#",
+            "  mixing: expected a part by its name, as in {name: cutmix}; found 'cutmix'.",
+        ),
+        (
+            "mixing:\n  name: none",
+            "mixing: mixupp\n#",
+            "expected a part by its name, as in {name: mixup}; found 'mixupp'.",
+        ),
         ("promote: auto", "promote: maybe", "gate.promote: input should be 'auto', 'ask' or 'never'; found 'maybe'."),
         ("val: 0.15", "val: 0.9", "split: val + test is 1.1, which leaves nothing to train on."),
         ("score: accuracy", "score: acuracy", "Did you mean 'accuracy'?"),
         ("name: convnet", "name: timm\n  architecture: resnet81", "named 'resnet81'. Did you mean 'resnet18'?"),
-        ("name: digits  ", "name: a/b  ", "name: string should match pattern"),
+        ("name: digits  ", "name: a/b  ", "  name: expected at most 64 letters, digits, dots, hyphens"),
+        (
+            "accumulation: 1",
+            "accumulation: 65",
+            "  train.accumulation: a batch of 64 images has no 65 parts; set 64 or less.",
+        ),
     ],
 )
 def test_words(old, new, line):
@@ -93,6 +113,20 @@ def test_a_stage_reads_its_own_sections_only():
     text = SHIPPED.replace("name: convnet", "name: nonsense")
     assert parse(AugmentParams, text).augment.size == 32
     assert len(problems(text, TrainParams)) == 2
+
+
+@pytest.mark.parametrize("wanted", [Params, TrainParams])
+def test_what_is_too_long_for_a_training_is_refused_by_its_stage_too(wanted):
+    text = SHIPPED.replace("name: shuffled", "name: curriculum").replace("frozen_epochs: 0", "frozen_epochs: 1")
+    text = text.replace("thawing_epochs: 0", "thawing_epochs: 1").replace("epochs: 10", "epochs: 2")
+    lines = problems(text, wanted)
+    assert lines[0] == "params.yaml: 2 problems"
+    assert [line.split()[3] for line in lines[1:]] == ["order", "layers.frozen_epochs"]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_as_shipped_any_number_of_epochs_will_do(epochs):
+    assert parse(Params, SHIPPED.replace("epochs: 10", f"epochs: {epochs}")).train.epochs == epochs
 
 
 def test_parts_that_do_not_fit_each_other(monkeypatch):

@@ -56,18 +56,19 @@ def test_what_params_fix_is_not_measured(learner, memory):
 def test_a_choice_is_measured_once_and_then_remembered(learner, memory):
     chosen = probe.choose(params(), learner, BATCH, CPU, 100)
     (noted,) = memory.iterdir()
-    found = json.loads(noted.read_text())
-    assert found.keys() == {"precision", "memory_format", "execution", "step", "compiling_tried", "seconds"}
+    found = json.loads(noted.read_text())["chosen"]
+    assert found.keys() == {"precision", "memory_format", "execution", "step", "seconds"}
     assert len(found["seconds"]) == 4
     other = "bfloat16" if chosen.precision == "float32" else "float32"
-    noted.write_text(json.dumps(found | {"precision": other}))
+    noted.write_text(json.dumps({"chosen": found | {"precision": other}}))
     assert probe.choose(params(loader_threads=3), learner, BATCH, CPU, 100).precision == other
-    noted.write_text("{")
-    assert probe.choose(params(), learner, BATCH, CPU, 100) in [
-        Arithmetic(precision, layout)
-        for precision in ("float32", "bfloat16")
-        for layout in ("contiguous", "channels_last")
-    ]
+    for unreadable in ("{", "[]", '{"chosen": 1}'):
+        noted.write_text(unreadable)
+        assert probe.choose(params(), learner, BATCH, CPU, 100) in [
+            Arithmetic(precision, layout)
+            for precision in ("float32", "bfloat16")
+            for layout in ("contiguous", "channels_last")
+        ]
 
 
 def test_measuring_moves_no_weight(learner):
@@ -81,25 +82,76 @@ def test_a_close_race_goes_to_the_plainer(learner, monkeypatch):
     for seconds, winner in ((1.02, plain), (1.05, fancy)):
         monkeypatch.setattr(probe, "_race", lambda *_, s=seconds: {plain: s, fancy: 1.0})
         monkeypatch.setattr(probe, "_candidates", lambda *_: [plain, fancy])
-        monkeypatch.setattr(probe, "_recall", lambda _: None)
+        monkeypatch.setattr(probe, "_recall", lambda *_: None)
         assert probe.choose(params(), learner, BATCH, CPU, 100) == winner
 
 
-@pytest.mark.parametrize(("steps", "tried"), [(100, False), (100_000, True)])
-def test_compiling_is_tried_where_the_run_is_long_enough(learner, monkeypatch, memory, steps, tried):
+@pytest.fixture
+def raced(monkeypatch) -> list[list[Arithmetic]]:
+    """All that was measured, in place of measuring it: a step takes 0.1 s, and 0.05 s once it is compiled."""
     raced = []
 
     def race(params, learner, batch, device, candidates):
         raced.append(candidates)
         return {each: 0.05 if each.execution == "compiled" else 0.1 for each in candidates}
 
-    monkeypatch.setattr(probe, "_race", race)  # 100 steps of 0.1 s are 10 s, of which 2 % compile nothing
+    monkeypatch.setattr(probe, "_race", race)
+    return raced
+
+
+@pytest.mark.parametrize(("steps", "tried"), [(100, False), (100_000, True)])
+def test_compiling_is_tried_where_the_run_is_long_enough(learner, raced, steps, tried):
+    # 100 steps of 0.1 s are 10 s, of which 2 % compile nothing
     chosen = probe.choose(params(), learner, BATCH, CPU, steps)
     assert chosen == Arithmetic("float32", "contiguous", "compiled" if tried else "eager")
     assert len(raced) == 1 + tried
     assert probe.choose(params(), learner, BATCH, CPU, steps) == chosen
     assert len(raced) == 1 + tried  # remembered
     assert probe.choose(params(), learner, BATCH, CPU, 100_000).execution == "compiled"  # a longer run tries it later
+    assert probe.choose(params(), learner, BATCH, CPU, steps) == chosen  # and the shorter one computes as before
+    assert len(raced) == 2
+
+
+def test_one_candidate_is_the_same_for_a_run_before_and_after_a_longer_one(learner, monkeypatch):
+    monkeypatch.setattr(probe, "_race", lambda *given: dict.fromkeys(given[-1][:1], 5.0) | {given[-1][-1]: 4.0})
+    fixed = params(precision="float32", memory_format="contiguous")
+    chosen = [probe.choose(fixed, learner, BATCH, CPU, steps).execution for steps in (1_000, 10_000, 1_000)]
+    assert chosen == ["eager", "compiled", "eager"]
+
+
+def test_a_choice_is_for_all_that_a_step_is_made_of(learner, raced):
+    plain = params()
+    others = [
+        {"optimizer": config_class("optimizers", "sam")()},
+        {"loss": config_class("losses", "focal")()},
+        {"mixing": config_class("mixings", "mixup")()},
+        {"train": plain.train.model_copy(update={"recompute": True})},
+        {"train": plain.train.model_copy(update={"accumulation": 2})},
+    ]
+    for number, changed in enumerate([{}, *others], start=1):
+        probe.choose(plain.model_copy(update=changed), learner, BATCH, CPU, 100)
+        assert len(raced) == number
+    faster = plain.optimizer.model_copy(update={"lr": 2 * plain.optimizer.lr})
+    probe.choose(plain.model_copy(update={"optimizer": faster}), learner, BATCH, CPU, 100)
+    assert len(raced) == len(others) + 1
+
+
+def test_of_two_runs_that_measure_at_once_both_go_by_the_first(learner, monkeypatch):
+    def race(*given):
+        monkeypatch.setattr(probe, "_race", lambda *_: dict.fromkeys(given[-1], 1.0))
+        first = probe.choose(params(), learner, BATCH, CPU, 100)
+        return {each: 1.0 if each == first else 0.1 for each in given[-1]}
+
+    monkeypatch.setattr(probe, "_race", race)
+    chosen = [probe.choose(params(), learner, BATCH, CPU, 100) for _ in range(2)]
+    assert chosen == [Arithmetic("float32", "contiguous")] * 2
+
+
+def test_what_batch_normalisation_refuses_is_left_to_the_training_to_tell(learner, memory):
+    learner.network.append(nn.BatchNorm1d(3))
+    one = Batch(BATCH.pictures[:1], BATCH.targets[:1])
+    assert probe.choose(params(), learner, one, CPU, 100) == Arithmetic("float32", "contiguous")
+    assert not memory.exists()
 
 
 def test_slow_steps_are_tried_on_a_part_of_the_batch():
@@ -107,6 +159,8 @@ def test_slow_steps_are_tried_on_a_part_of_the_batch():
     assert len(probe._affordable(batch, 0.01, 4).targets) == 64
     assert len(probe._affordable(batch, 2.0, 4).targets) == 26  # 10 s / (3 x 4 x 2 s) of 64
     assert len(probe._affordable(batch, 1000, 4).targets) == 8
+    assert len(probe._affordable(batch, 1000, 4, parts=16).targets) == 32  # batch normalisation takes no single ones
+    assert len(probe._affordable(batch, 1000, 4, parts=64).targets) == 64
 
 
 def test_what_a_recorded_run_chose_is_taken_again(learner, monkeypatch):

@@ -29,7 +29,7 @@ from pipeline.failpoints import TrainingPoint
 from pipeline.journal import read as read_journal
 from pipeline.params import Params
 from pipeline.train.orders import epoch_order
-from pipeline.train.processes.fitting import check, device_of
+from pipeline.train.processes.fitting import device_of
 from pipeline.train.processes.launch import _reason
 from pipeline.train.processes.place import Place
 from pipeline.train.processes.ranks import Ranks
@@ -44,8 +44,10 @@ PLAIN = (
     "average={name: ema}",
     "train.accumulation=2",
     "train.clip_norm=0.5",
+    "loss={name: cross_entropy, class_weights: [1, 4]}",
 )
 """A network in which no picture sees the others of its batch, and all else that a step can do."""
+SHARDED = "compute.sharded shares tensors out among the processes, but "
 
 
 @pytest.fixture(scope="module")
@@ -244,15 +246,32 @@ def test_killed_or_stopped_it_goes_on_with_any_number_of_processes(prepared, tmp
     assert seen == expected[: len(seen)]
 
 
-@pytest.mark.slow
-def test_what_several_processes_cannot_do_is_said_before_they_are_started(prepared, tmp_path) -> None:
-    scene = Scene(prepared, tmp_path / "project")
-    ended = scene.begun(3).ended()
-    assert ended.status == 1
-    assert ended.words == (
-        "params.yaml: 3 processes cannot share a batch of 8 pictures evenly.\n"
-        "Set train.batch_size to 6, or compute.processes to a number that divides 8.\n"
-    )
+@pytest.mark.parametrize(
+    ("batch", "count", "set_"),
+    [
+        (8, 3, "compute.processes to 1 or 2, or train.batch_size to 6"),
+        (64, 500, "compute.processes to 16 or 32 or 64"),
+        (7, 4, "compute.processes to 1, or train.batch_size to 4"),
+    ],
+)
+def test_a_batch_that_has_no_equal_parts_is_refused_at_the_door(tmp_path, batch, count, set_) -> None:
+    with pytest.raises(UserError) as error:
+        params_of(tmp_path, f"compute.processes={count}", f"train.batch_size={batch}")
+    assert str(error.value).splitlines() == [
+        "params.yaml: 1 problem",
+        f"  the parts together: compute.processes is {count}, but train.batch_size is {batch}, which has no {count} "
+        f"equal parts; set {set_}.",
+    ]
+
+
+def test_fewer_pictures_than_a_batch_may_have_no_equal_parts_either() -> None:
+    for pictures, remedy in ((40, "train.batch_size to 39, or compute.processes"), (2, "compute.processes")):
+        with pytest.raises(UserError) as error:
+            Ranks(0, 3).share(pictures)
+        assert str(error.value).splitlines() == [
+            f"params.yaml: 3 processes cannot share a batch of {pictures} pictures evenly.",
+            f"Set {remedy} to a number that divides {pictures}.",
+        ]
 
 
 @pytest.mark.parametrize(
@@ -261,19 +280,22 @@ def test_what_several_processes_cannot_do_is_said_before_they_are_started(prepar
         (["train.accumulation=5"], "train.accumulation is 5, but 4 pictures of a batch fall to each of 2 processes"),
         (["train.when_diverging=rollback"], "train.when_diverging 'rollback' works in one process"),
         (["train.when_out_of_memory=halve"], "train.when_out_of_memory 'halve' works in one process"),
-        (["compute.sharded=true", "order={name: curriculum}"], "order 'curriculum' asks the network in between"),
-        (["compute.sharded=true", "layers.frozen_epochs=1"], "layers that rest at first stay as they are"),
-        (["compute.sharded=true", "compute.precision=float16"], "float16 needs to know every gradient"),
-        (["compute.sharded=true", "compute.compile=always"], "the compiler takes whole tensors"),
+        (
+            ["compute.sharded=true", "order={name: curriculum}"],
+            f"{SHARDED}order 'curriculum' asks the network in between",
+        ),
+        (["compute.sharded=true", "layers.frozen_epochs=1"], f"{SHARDED}layers that rest at first stay as they are"),
+        (["compute.sharded=true", "compute.precision=float16"], f"{SHARDED}float16 needs to know every gradient"),
+        (["compute.sharded=true", "compute.compile=always"], f"{SHARDED}the compiler takes whole tensors"),
     ],
 )
-def test_what_does_not_fit_is_said_in_two_lines(tmp_path, changes, words) -> None:
-    params = params_of(tmp_path, "compute.processes=2", *changes)
+def test_what_several_processes_cannot_do_is_refused_at_the_door(tmp_path, changes, words) -> None:
     with pytest.raises(UserError) as error:
-        check(params, Place(0, 2))
-    assert words in str(error.value)
-    assert str(error.value).count("\n") == 1
-    check(params, Place(0, 1))
+        params_of(tmp_path, "compute.processes=2", *changes)
+    first, line = str(error.value).splitlines()
+    assert first == "params.yaml: 1 problem"
+    assert line.startswith(f"  the parts together: {words}")
+    params_of(tmp_path, *(change for change in changes if not change.startswith("compute.sharded")))
 
 
 def test_each_process_has_a_gpu_of_its_own_or_all_have_the_processor() -> None:

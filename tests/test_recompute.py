@@ -35,6 +35,16 @@ class Flat(nn.Sequential):
         self(torch.zeros(1, 3, 32, 32))
 
 
+class Again(nn.Sequential):
+    """Single layers in a row, one of which comes again and again."""
+
+    def __init__(self) -> None:
+        again = nn.Tanh()
+        rows = [[nn.Conv2d(3 if n == 0 else 8, 8, 3, padding=1), again] for n in range(9)]
+        super().__init__(nn.Sequential(*(layer for row in rows for layer in row)), nn.Flatten(), nn.LazyLinear(CLASSES))
+        self(torch.zeros(1, 3, 32, 32))
+
+
 class Counting(nn.Module):
     """Notes in a buffer how often it was asked, and lets that decide; begins by changing in place what it is given."""
 
@@ -70,6 +80,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "transformer": lambda: timm.create_model("test_vit", num_classes=CLASSES, img_size=32, drop_rate=0.3),
     "dense": lambda: torchvision.models.DenseNet(8, (3, 3, 3), 16, drop_rate=0.3, num_classes=CLASSES),
     "flat": Flat,
+    "again": Again,
     "counting": Counted,
 }
 
@@ -106,6 +117,22 @@ def test_it_changes_nothing_but_the_memory(name: str) -> None:
         assert torch.equal(weights.grad, other.grad), key
     for (key, tensor), other in zip(plain.state_dict().items(), forgetful.state_dict().values(), strict=True):
         assert torch.equal(tensor, other), key
+
+
+def test_modules_that_are_replaced_later_are_those_that_it_calls() -> None:
+    layers = [[nn.Conv2d(3 if n == 0 else 8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()] for n in range(6)]
+    network = nn.Sequential(*(each for row in layers for each in row), nn.Flatten(), nn.Linear(8 * 32 * 32, CLASSES))
+    recompute(network)
+    nn.SyncBatchNorm.convert_sync_batchnorm(network)  # as several processes do on GPUs
+    network.eval()
+    called = []
+    for module in network:
+        module.register_forward_hook(lambda module, *_: called.append((type(module), module.training)))
+    before = copy.deepcopy(network.state_dict())
+    network(torch.randn(2, 3, 32, 32))
+    assert called.count((nn.SyncBatchNorm, False)) == 6
+    assert len(called) == len(network)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 @pytest.mark.slow

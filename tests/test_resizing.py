@@ -43,7 +43,9 @@ def sides(size: int, **options: object) -> list[int]:
         (28, {"epochs": 3, "first_size": 9, "full_size_from": 1.0}, [9, 16, 28]),
         (6, {"epochs": 2, "first_size": 4, "full_size_from": 0.5}, [4, 6]),
         (32, {"epochs": 4, "first_size": 0}, [32] * 4),
-        (32, {"epochs": 1, "first_size": 16}, [32]),
+        (32, {"epochs": 1}, [32]),
+        # 11 is no multiple of 4, and neither is 30: 11, 15.75, 20.5, 25.25
+        (30, {"epochs": 5, "first_size": 11, "full_size_from": 1.0}, [11, 12, 20, 24, 30]),
     ],
 )  # fmt: skip
 def test_sides_by_hand(size: int, options: dict[str, object], expected: list[int]) -> None:
@@ -56,6 +58,8 @@ def test_sides_never_fall_and_are_few() -> None:
             found = sides(size, epochs=90, first_size=first)
             assert found == sorted(found) and found[0] == first and found[-1] == size
             assert len(set(found)) <= 16
+            stride = max(4, 2 ** int(np.log2(size / 7)))
+            assert all(side % stride == 0 for side in set(found) - {first, size})
 
 
 # --- smaller pictures
@@ -155,6 +159,14 @@ def test_pictures_grow_from_something_smaller(first: int) -> None:
         f"  the parts together: train.first_size is {first}, but pictures grow to augment.size, which is 32; set less, "
         "or 0 to have all epochs see that size."
     ]
+
+
+def test_one_epoch_is_too_few_to_grow_in() -> None:
+    assert clashes("ordinal", "train.epochs=1", "train.first_size=16") == [
+        "  train.first_size: is 16, but the last epoch is at full size, and there is one; set train.epochs to 2 or "
+        "more, or this to 0."
+    ]
+    assert not clashes("ordinal", "train.epochs=1") and not clashes("ordinal", "train.epochs=2", "train.first_size=16")
 
 
 def test_places_do_not_shrink_with_the_picture() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from ready_files import clashes
 from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, PolynomialLR, ReduceLROnPlateau, StepLR
@@ -42,6 +44,39 @@ def test_warmup_may_be_a_part_of_an_epoch_or_longer_than_the_training(name: str,
     course = factors(schedule(name, warmup_epochs=warmup_epochs), 5, 3)
     assert all(0 < factor <= 1 for factor in course)
     assert course[0] < course[1]
+    assert np.argmax(course) <= 7  # of 15 steps half may climb, and the next one is the crest
+
+
+@pytest.mark.parametrize("options", [{}, {"warmup_epochs": 1}, {"warmup_epochs": 9}])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("constant", [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 1, 1, 1, 1]),
+        (
+            "cosine",
+            [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, *((1 + math.cos(math.pi * n / 5)) / 2 for n in (1, 2, 3, 4))],
+        ),
+        ("polynomial", [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 0.8, 0.6, 0.4, 0.2]),
+        ("step", [1 / 3, 2 / 3, 1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01]),  # 2 of the 5 steps before the first drop
+        ("plateau", [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_one_epoch_is_enough_to_climb_and_to_fall(name: str, expected: list[float], options: dict[str, float]) -> None:
+    if name != "constant" or options:
+        assert factors(schedule(name, **options), 10, 1) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("options", "crest"), [({}, 2), ({"warmup_epochs": 0.2}, 1), ({"warmup_epochs": 5}, 4)])
+def test_one_cycle_of_one_epoch_falls_to_its_end(options: dict[str, float], crest: int) -> None:
+    course = factors(schedule("one_cycle", **options), 10, 1)
+    assert course[crest] == 1 and course[-1] == pytest.approx(0.000004)
+    assert np.all(np.diff(course[: crest + 1]) > 0) and np.all(np.diff(course[crest:]) < 0)
+
+
+def test_a_warm_up_ends_before_the_first_drop() -> None:
+    # of 2 epochs of 4 steps the first drop is after one, of which half may climb
+    assert factors(schedule("step"), 4, 2) == pytest.approx([1 / 3, 2 / 3, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert factors(schedule("step", drops=()), 4, 2) == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1])
 
 
 def test_constant_by_hand() -> None:
@@ -160,7 +195,7 @@ def test_plateau_by_hand() -> None:
 
 
 def test_plateau_before_the_first_validation_is_a_warm_up() -> None:
-    assert factors(schedule("plateau", warmup_epochs=1), 4, 1) == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert factors(schedule("plateau", warmup_epochs=1), 4, 2) == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1, 1, 1])
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -181,6 +216,30 @@ def test_plateau_drops_where_torch_does(seed: int, patience: int, cooldown: int,
     assert heights(part, worths) == pytest.approx(expected)
 
 
-def test_plateau_takes_an_epoch_without_a_score_for_no_better() -> None:
+def test_no_rate_is_cut_because_a_score_is_undefined() -> None:
     part = schedule("plateau", warmup_epochs=0, patience=0, leaves=0.5)
-    assert heights(part, [-math.inf, 0.1, -math.inf]) == [1, 0.5, 0.5, 0.25]
+    assert heights(part, [-math.inf] * 9) == [1] * 10
+    assert heights(part, [-math.inf, 0.1, -math.inf, 0.1, -math.inf]) == [1, 1, 1, 1, 0.5, 0.5]
+
+
+# --- at the door
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    ["{name: sgd, momentum: 0, nesterov: false}", "{name: muon, momentum: 0}", "{name: lion, betas: [0, 0.9]}"],
+)
+def test_a_momentum_that_is_not_there_is_not_moved(optimizer: str) -> None:
+    name = optimizer[len("{name: ") :].partition(",")[0]
+    assert clashes("ordinal", "schedule={name: one_cycle}", f"optimizer={optimizer}") == [
+        f"  the parts together: schedule 'one_cycle' moves the momentum, or first beta, and optimizer {name!r} has "
+        "none (0); set schedule.momenta to null, or give the optimizer one."
+    ]
+    assert not clashes("ordinal", "schedule={name: one_cycle, momenta: null}", f"optimizer={optimizer}")
+    assert not clashes("ordinal", "schedule={name: cosine}", f"optimizer={optimizer}")
+
+
+def test_schedules_and_optimizers_fit_as_they_come_for_an_epoch_too() -> None:
+    for name, optimizer in itertools.product(names("schedules"), names("optimizers")):
+        parts = (f"schedule={{name: {name}}}", f"optimizer={{name: {optimizer}}}")
+        assert not clashes("ordinal", *parts, "train.epochs=1")

@@ -198,6 +198,20 @@ def test_a_copy_follows_the_one_that_the_source_puts_into_a_split():
     assert splits["2.jpg"] == splits["copy.jpg"] == "test"
 
 
+def test_what_is_kept_together_has_one_name_and_what_is_alone_none():
+    pictures = [
+        *(picture("a.png", group="3"), picture("b.png", group="7"), picture("c.png", group="7")),
+        *(picture("d.png", family="id of d.png"), picture("e.png", family="id of d.png"), picture("f.png", group="9")),
+        *(picture(f"{k}.png") for k in range(4)),
+    ]
+    for order in (pictures, pictures[::-1]):
+        found = assign(order, SplitOptions(), lambda annotation: "", [("3", "7")])
+        assert {one.name: one.together for one in found if one.together} == {
+            **dict.fromkeys(["a.png", "b.png", "c.png"], "group 3"),
+            **dict.fromkeys(["d.png", "e.png"], "id of d.png"),
+        }
+
+
 def test_the_splits_of_the_source_can_be_ignored():
     people = [
         picture(f"{person}_{k}.jpg", split=("train", "test")[k], group=f"{person}")

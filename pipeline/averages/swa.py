@@ -26,6 +26,11 @@ class Config(AverageConfig):
     models: int = Field(20, ge=1)
     """Of how many weights it is the mean, at equal distances up to the last step; of every step, if there are fewer."""
 
+    @property
+    def begins(self) -> float:
+        """See `AverageConfig.begins`."""
+        return 1 - (1 - self.start) * (self.models - 1) / self.models
+
     def build(self, network: nn.Module, steps: int) -> Average | None:
         """See `AverageConfig.build`."""
         return Mean(network, self.taken(steps))

@@ -39,6 +39,8 @@ class Picture:
     metadata: Mapping[str, str] = field(default_factory=dict)
     family: str = ""
     """Pictures of one family are the same picture, and never parted between splits; empty: it has none."""
+    together: str | None = None
+    """The same for all pictures that are never parted, by group or by family; None: it is by itself."""
 
 
 class Rejected(NamedTuple):

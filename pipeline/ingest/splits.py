@@ -28,7 +28,7 @@ def assign(
     stratum: Callable[[Any], str],
     kin: Sequence[tuple[str, str]] = (),
 ) -> list[Picture]:
-    """The pictures, each with its split.
+    """The pictures, each with its split, and with what names those that it is never parted from.
 
     Args:
         pictures: those that are kept.
@@ -61,7 +61,9 @@ def assign(
     chosen = {unit: _split(at, [(split, shares[split]) for split in taken]) for unit, at in places.items()}
     _fill(chosen, places, {unit: {strata[i] for i in ids} for unit, ids in units.items()}, [*taken, "train"])
     splits = fixed | {content: chosen[unit] for unit, ids in units.items() for content in ids}
-    return [replace(picture, split=splits[picture.id]) for picture in pictures]
+    sizes = Counter(homes.values())
+    together = {content: home if sizes[home] > 1 else None for content, home in homes.items()}
+    return [replace(one, split=splits[one.id], together=together[one.id]) for one in pictures]
 
 
 def _meant(split: str | None, options: SplitOptions) -> str | None:
@@ -85,12 +87,17 @@ def _homes(pictures: Sequence[Picture], kin: Sequence[tuple[str, str]]) -> dict[
         parents[second] = first
 
     for one, other in kin:
-        join(f"group {one}", f"group {other}")
+        join(of_group(one), of_group(other))
     names = {}
     for picture in pictures:
-        names[picture.id] = f"group {picture.group}" if picture.group is not None else picture.family or picture.id
+        names[picture.id] = picture.family or picture.id if picture.group is None else of_group(picture.group)
         join(names[picture.id], picture.family or names[picture.id])
     return {content: root(name) for content, name in names.items()}
+
+
+def of_group(group: str) -> str:
+    """What names the pictures of a group."""
+    return f"group {group}"
 
 
 def place(seed: int, unit: str) -> float:

@@ -28,6 +28,7 @@ from pipeline.files import creating, write_json
 from pipeline.ingest.metadata import Columns, columns
 from pipeline.ingest.shards import Spool, write_shards
 from pipeline.ingest.sifting import Picture, Sifted
+from pipeline.ingest.splits import of_group
 from pipeline.params import IngestParams, part_name
 
 ROWS = 8192
@@ -125,6 +126,7 @@ def _samples(
         "id": [picture.id for picture in pictures],
         "split": [picture.split for picture in pictures],
         "group": [picture.group for picture in pictures],
+        "together": [picture.together for picture in pictures],
         "width": [picture.width for picture in pictures],
         "height": [picture.height for picture in pictures],
         "source": [picture.name for picture in pictures],
@@ -136,7 +138,8 @@ def _samples(
 
 
 def _digest(classes: list[str], pictures: Sequence[Picture], targets: list[dict[str, Any]], metadata: Columns) -> str:
-    """sha256 over classes, ids, splits and annotations; over groups and metadata, where the source has any.
+    """sha256 over classes, ids, splits and annotations; over groups and metadata, where the source has any; and over
+    what is kept together, where that is more than groups say.
 
     Of a mask its own id counts, which is that of its pixels, and not where it is kept.
     """
@@ -148,4 +151,8 @@ def _digest(classes: list[str], pictures: Sequence[Picture], targets: list[dict[
     groups = [picture.group for picture in pictures]
     if known or any(group is not None for group in groups):
         digest.update(f"\n{json.dumps([groups, known], sort_keys=True)}".encode())
+    together = [picture.together for picture in pictures]
+    implied = [None if group is None else of_group(group) for group in groups]
+    if any(name not in (None, of_its_group) for name, of_its_group in zip(together, implied, strict=True)):
+        digest.update(f"\n{json.dumps(together)}".encode())
     return digest.hexdigest()

@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from pipeline.losses._pixels import Fixed
 from pipeline.networks import Pointing
 
 HUNDREDTHS = 100
+
+
+class OverKnown(nn.Module):
+    """A loss that is a mean over what is known."""
+
+    def total_weight(self, targets: Tensor) -> Tensor:
+        """See `training.Weighing`: of numbers float [B, T] those that are not nan, of points [B, J, 4] the known."""
+        return _count(targets)
+
+
+class FixedOverKnown(Fixed):
+    """The same of a function with its settings."""
+
+    def total_weight(self, targets: Tensor) -> Tensor:
+        """See `OverKnown.total_weight`."""
+        return _count(targets)
+
+
+def _count(targets: Tensor) -> Tensor:
+    return (targets[..., 2] > 0 if targets.ndim == 3 else ~torch.isnan(targets)).sum()
 
 
 def known_of(targets: Tensor) -> tuple[Tensor, Tensor]:

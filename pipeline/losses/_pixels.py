@@ -72,6 +72,19 @@ def across(shares: Tensor, weights: Tensor | None = None) -> Tensor:
     return shares.sum(dim=1)
 
 
+def known_weight(masks: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The sum of the weights of the pixels that are not void, a scalar.
+
+    Args:
+        masks: true class ids, uint8 [B, H, W], 255 where nothing is said.
+        weights: of each class, float [K]; None: each pixel weighs 1.
+    """
+    if weights is None:
+        return (masks != VOID).sum()
+    of_ids = torch.cat([weights, weights.new_zeros(VOID + 1 - len(weights))])
+    return of_ids[masks.long()].sum()
+
+
 def over_present(costs: Tensor, true: Tensor) -> Tensor:
     """The plain mean of finite costs [K] over the classes that are true somewhere; 0 if none is, and of no slope."""
     present = true > 0

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.contracts import LossConfig, Output, Target
 from pipeline.errors import UserError
-from pipeline.losses._known import known_of, mean_over
+from pipeline.losses._known import OverKnown, known_of, mean_over
 
 SHORTEST = 1e-6
 """Added to a length, so that a point in the centre has a finite gradient."""
@@ -41,7 +41,7 @@ class Config(LossConfig):
         return Circular()
 
 
-class Circular(nn.Module):
+class Circular(OverKnown):
     """Of pairs of columns, the cosine and the sine of each number."""
 
     def forward(self, said: Tensor, targets: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.contracts import LossConfig, Output, Target
 from pipeline.losses._class_weights import ClassWeights, class_weights
-from pipeline.losses._pixels import across, members, safe
+from pipeline.losses._pixels import across, known_weight, members, safe
 from pipeline.masks import VOID
 
 
@@ -60,3 +60,9 @@ class CrossEntropy(nn.CrossEntropyLoss):
             known = (targets != VOID).unsqueeze(1).to(logits.dtype)
             wanted = wanted.mul(1 - self.label_smoothing) + known * (self.label_smoothing / logits.shape[1])
         return across(wanted * logits.log_softmax(dim=1), self.weight).sum().neg() / safe(share.sum())
+
+    def total_weight(self, targets: Tensor) -> Tensor | float:
+        """See `training.Weighing`."""
+        if targets.ndim > 1:
+            return known_weight(targets, self.weight)
+        return len(targets) if self.weight is None else self.weight[targets].sum()

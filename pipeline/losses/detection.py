@@ -132,8 +132,8 @@ def _true_scores(matched: Matched) -> Tensor:
     classes = torch.arange(matched.logits.shape[2], device=matched.logits.device)
     true = (matched.labels[..., None] == classes).float()
     if matched.scores is not None:
-        sure = torch.zeros_like(matched.shares)
-        sure[matched.labels >= 0] = matched.scores
+        # By a mask in the index it would wait for the device to count the places.
+        sure = torch.zeros_like(matched.shares).masked_scatter(matched.labels >= 0, matched.scores)
         true = true * sure[..., None]
     return true
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.contracts import LossConfig, Output, Target
-from pipeline.losses._pixels import Fixed
+from pipeline.losses._known import FixedOverKnown
 from pipeline.losses._points import off, on_grid, over_known
 from pipeline.networks import Pointing
 
@@ -36,7 +36,7 @@ class Config(LossConfig):
 
     def build(self, counts: Sequence[int], outputs: int) -> nn.Module:
         """See `LossConfig.build`."""
-        return Fixed(dsnt, sigma=self.sigma, weight=self.weight)
+        return FixedOverKnown(dsnt, sigma=self.sigma, weight=self.weight)
 
 
 def dsnt(said: Pointing, targets: Tensor, sigma: float, weight: float) -> Tensor:

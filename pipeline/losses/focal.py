@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from pipeline.contracts import LossConfig, Output, Target
 from pipeline.losses._class_weights import ClassWeights, class_weights
-from pipeline.losses._pixels import across, members, safe
+from pipeline.losses._pixels import across, known_weight, members, safe
 
 
 class Config(LossConfig):
@@ -60,6 +60,12 @@ class Focal(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """See `focal`."""
         return focal(logits, targets, self.gamma, self.weights)
+
+    def total_weight(self, targets: Tensor) -> Tensor | float:
+        """See `training.Weighing`."""
+        if targets.ndim == 1:
+            return self.weights[targets].sum()
+        return len(targets) if targets.ndim == 2 else known_weight(targets, self.weights)
 
 
 def focal(logits: Tensor, targets: Tensor, gamma: float, weights: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.contracts import LossConfig, Output, Target
-from pipeline.losses._pixels import Fixed
+from pipeline.losses._known import FixedOverKnown
 from pipeline.losses._points import on_grid, over_known
 from pipeline.networks import Pointing
 
@@ -33,7 +33,7 @@ class Config(LossConfig):
 
     def build(self, counts: Sequence[int], outputs: int) -> nn.Module:
         """See `LossConfig.build`."""
-        return Fixed(heatmap, sigma=self.sigma)
+        return FixedOverKnown(heatmap, sigma=self.sigma)
 
 
 def heatmap(said: Pointing, targets: Tensor, sigma: float) -> Tensor:

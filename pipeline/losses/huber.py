@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.contracts import LossConfig, Output, Target
-from pipeline.losses._known import beside, mean_over
+from pipeline.losses._known import OverKnown, beside, mean_over
 from pipeline.networks import Pointing
 
 
@@ -35,7 +35,7 @@ class Config(LossConfig):
         return Huber(self.delta)
 
 
-class Huber(nn.Module):
+class Huber(OverKnown):
     """As torch's `huber_loss` where all is known."""
 
     def __init__(self, delta: float) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from pipeline.contracts import LossConfig, Output, Target
-from pipeline.losses._known import beside, mean_over
+from pipeline.losses._known import OverKnown, beside, mean_over
 from pipeline.networks import Pointing
 
 
@@ -27,7 +27,7 @@ class Config(LossConfig):
         return MeanSquaredError()
 
 
-class MeanSquaredError(nn.Module):
+class MeanSquaredError(OverKnown):
     """As torch's `mse_loss` where all is known."""
 
     def forward(self, said: Tensor | Pointing, targets: Tensor) -> Tensor:

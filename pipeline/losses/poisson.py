@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.contracts import LossConfig, Output, Target
-from pipeline.losses._known import known_of, mean_over
+from pipeline.losses._known import OverKnown, known_of, mean_over
 
 STEEPEST = 15.0
 """Logarithm of a rate of 3.3 million, beyond which the cost of saying too many grows as a line does."""
@@ -35,7 +35,7 @@ class Config(LossConfig):
         return Poisson(self.full)
 
 
-class Poisson(nn.Module):
+class Poisson(OverKnown):
     """As torch's `poisson_nll_loss` where all is known."""
 
     def __init__(self, full: bool) -> None:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from pipeline.contracts import LossConfig, Options, Output, Target
 from pipeline.errors import did_you_mean
 from pipeline.plugin import config_class, names
+from pipeline.training import Weighing
 
 WANTED = (Output.MAP, Target.MASK)
 MOST = 16
@@ -86,6 +87,12 @@ class Sum(nn.Module):
         """Logits float [B, K, H, W] and masks uint8 [B, H, W] to a scalar."""
         costs = [weight * loss(logits, targets) for weight, loss in zip(self.weights, self.losses, strict=True)]
         return torch.stack(costs).sum()
+
+    def total_weight(self, targets: Tensor) -> Tensor | float:
+        """See `training.Weighing`: that of the first loss that says one; others, as of overlaps, are of parts then."""
+        weighing = (loss for loss in self.losses if isinstance(loss, Weighing))
+        first = next(weighing, None)
+        return len(targets) if first is None else first.total_weight(targets)
 
 
 def part(name: str, options: dict[str, Any]) -> LossConfig:

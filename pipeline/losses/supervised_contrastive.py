@@ -23,6 +23,7 @@ class Config(LossConfig):
     """
 
     takes: ClassVar[frozenset[tuple[Output, Target]]] = frozenset({(Output.EMBEDDING, Target.IDENTITY)})
+    compares: ClassVar[bool] = True
 
     temperature: float = Field(0.1, gt=0, le=10)
     """What cosines are divided by: the smaller, the more the nearest images count."""

@@ -24,6 +24,7 @@ class Config(LossConfig):
     """
 
     takes: ClassVar[frozenset[tuple[Output, Target]]] = frozenset({(Output.EMBEDDING, Target.IDENTITY)})
+    compares: ClassVar[bool] = True
 
     margin: float = Field(0.2, gt=0, le=2)
     """By which the other person has to be farther away."""

@@ -14,8 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.contracts import LossConfig, Output, Target
-from pipeline.losses._known import beside, mean_over
-from pipeline.losses._pixels import Fixed
+from pipeline.losses._known import FixedOverKnown, beside, mean_over
 from pipeline.networks import Pointing
 
 
@@ -37,7 +36,7 @@ class Config(LossConfig):
 
     def build(self, counts: Sequence[int], outputs: int) -> nn.Module:
         """See `LossConfig.build`."""
-        return Fixed(wing, width=self.width, curvature=self.curvature)
+        return FixedOverKnown(wing, width=self.width, curvature=self.curvature)
 
 
 def wing(said: Pointing, targets: Tensor, width: float, curvature: float) -> Tensor:

@@ -130,7 +130,7 @@ class Raw(Predictions):
 
     def _centerness_loss(self, objects: Objects, true_codes: Tensor, shares: Tensor) -> Tensor:
         """Equation 3 of the paper, and its cross-entropy."""
-        across, down = true_codes[:, [0, 2]], true_codes[:, [1, 3]]
+        across, down = true_codes[:, 0::2], true_codes[:, 1::2]
         true = (across.amin(dim=1) / across.amax(dim=1) * down.amin(dim=1) / down.amax(dim=1)).sqrt()
         said = self.centerness.flatten()[objects.places]
         return (F.binary_cross_entropy_with_logits(said, true, reduction="none") * shares).sum()

@@ -90,6 +90,11 @@ class Sam(SGD):
         self._descend()
         super().step()
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go back to a state: what had climbed when a step failed is somewhere else now."""
+        super().load_state_dict(state_dict)
+        self._below = []
+
     @torch.no_grad()
     def _descend(self) -> None:
         if self._below:

@@ -12,7 +12,8 @@ from pipeline.training import Known, OrderConfig
 
 
 class Config(OrderConfig):
-    """Among the pictures of a class each comes as often as the others, counted over all epochs."""
+    """Among the pictures of a class each comes as often as the others, counted over all epochs; but those at the end of
+    an epoch that fill no batch are not learnt from."""
 
     @property
     def by_class(self) -> bool:

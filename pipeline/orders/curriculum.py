@@ -28,9 +28,9 @@ class Config(OrderConfig):
     """Of `samples.parquet`, with how hard each picture is."""
     first: Literal["lowest", "highest"] = "lowest"
     """Which end of the losses, or of the column, is seen first."""
-    start: float = Field(0.3, gt=0, le=1)
+    start: float = Field(0.3, gt=0, lt=1)
     """Share of the pictures that is seen first."""
-    grown_at: float = Field(0.5, ge=0, le=1)
+    grown_at: float = Field(0.5, gt=0, le=1)
     """Share of the epochs after which all pictures are seen."""
     warmup_epochs: int = Field(1, ge=0)
     """By loss: epochs that show all pictures before it begins, as losses mean nothing before anything is learnt; 0 is
@@ -46,7 +46,21 @@ class Config(OrderConfig):
             raise ValueError(
                 f"by is 'loss', and the column {self.column!r} is named; set by to column, or leave it out"
             )
+        for name in ("warmup_epochs", "every"):
+            found = getattr(self, name)
+            if self.by == "column" and found != type(self).model_fields[name].default:
+                raise ValueError(f"by is 'column', and {name} is {found}, which is for losses; leave it out")
         return self
+
+    def idle(self, epochs: int) -> str:
+        """See `OrderConfig.idle`."""
+        if self.by == "column" or self.warmup_epochs < self.grown_at * epochs:
+            return ""
+        return (
+            f"would begin after order.warmup_epochs, {self.warmup_epochs}, and end after order.grown_at, "
+            f"{self.grown_at:g}, of {epochs} epochs, so that none shows a part of the pictures; set train.epochs to "
+            f"{math.floor(self.warmup_epochs / self.grown_at) + 1} or more, or order to shuffled"
+        )
 
     def measures(self, epoch: int, epochs: int) -> bool:
         """See `OrderConfig.measures`: every few epochs from the warm-up's end on, until all pictures are seen."""

@@ -85,6 +85,8 @@ class Attempt(Options):
     """That the gate opened: a kill after the promotion must not make it speak of its own champion."""
     error: str = ""
     """Why it stopped short the last time, if it could say so."""
+    mistake: bool = False
+    """Whether that is for somebody to change: going on as it is would stop at the same place."""
     closed: bool = False
     """Whether MLflow was told that it stopped short."""
     finished: Finished | None = None
@@ -122,9 +124,9 @@ class Work:
         """Note the case that the gate opened, and its verdict."""
         self._change(case=case, verdict=verdict)
 
-    def stopped(self, error: str, told: bool) -> None:
-        """Note why the run stops short, and whether MLflow knows."""
-        self._change(error=error, closed=told)
+    def stopped(self, error: str, told: bool, mistake: bool = False) -> None:
+        """Note why the run stops short, whether MLflow knows, and whether somebody has to change something first."""
+        self._change(error=error, closed=told, mistake=mistake)
 
     def finish(self, params_text: str, finished: Finished) -> None:
         """The run has ended with these params and this `dvc.lock`, and is recorded whole: the next is another."""
@@ -157,7 +159,7 @@ def begin(params: Params, dataset: str, flow_run: str = "", wait: Callable[[], N
     for old in reversed(read_all()):
         if old.key == key and old.finished is None:
             before = old.flow_run
-            again = {"resumed": old.resumed + 1, "flow_run": flow_run, "error": "", "closed": False}
+            again = {"resumed": old.resumed + 1, "flow_run": flow_run, "error": "", "mistake": False, "closed": False}
             attempt = old.model_copy(update=again | {"params": described(params), "stage": ""})
             break
     else:
@@ -226,7 +228,7 @@ def close_stopped(tell: Callable[[Attempt], None]) -> None:
             work = Work(now or left, lock)
             if work.attempt == left:
                 tell(left)
-                work.stopped(left.error, told=True)
+                work.stopped(left.error, told=True, mistake=left.mistake)
             work.release()
 
 

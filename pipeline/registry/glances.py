@@ -50,6 +50,8 @@ class Glance(Options):
     verdict: str = ""
     reason: str = ""
     """Why it stopped short, if it could say so."""
+    mistake: bool = False
+    """Whether that is for somebody to change: going on as it is would stop at the same place."""
     score: str = ""
     """Name of the metric that decides."""
     value: float | None = None
@@ -99,6 +101,7 @@ def of_attempt(attempt: Attempt) -> Glance:
         flow_run=attempt.flow_run,
         verdict=str(attempt.verdict.get("outcome", "")),
         reason=attempt.error,
+        mistake=attempt.mistake,
         params=flat(attempt.params),
     )
 

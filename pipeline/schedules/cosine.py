@@ -17,7 +17,7 @@ class Config(ScheduleConfig):
     """The final rate would be that of the step after the last, so no step of the training is wasted on a rate of 0."""
 
     warmup_epochs: float = Field(1.0, ge=0, allow_inf_nan=False)
-    """Epochs, or a part of one, in which the rate climbs evenly to its full height."""
+    """Epochs, or a part of one, in which the rate climbs evenly to its full height; at most half of all."""
     final: float = Field(0.0, ge=0, le=1)
     """What is left of the rate at the end, as a share of the base rate."""
 

@@ -20,14 +20,14 @@ class Config(ScheduleConfig):
     """The base rate is the highest; it may be several times what a constant rate could be."""
 
     warmup_epochs: float | None = Field(None, ge=0, allow_inf_nan=False)
-    """Epochs, or a part of one, in which the rate climbs; null: three tenths of all."""
+    """Epochs, or a part of one, in which the rate climbs, at most half of all; null: three tenths of all."""
     first: float = Field(0.04, gt=0, le=1)
     """The rate that the climb begins with, as a share of the base rate."""
     last: float = Field(0.000004, gt=0, le=1)
     """The rate that the training ends with, likewise."""
     momenta: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] | None = (0.85, 0.95)
-    """The momentum, or first beta, where the rate is highest, and where climb and fall begin and end; null leaves the
-    optimizer's own as it is."""
+    """The momentum, or first beta, where the rate is highest, and where climb and fall begin and end, whatever
+    `optimizer.momentum` or `optimizer.betas` says; null leaves the optimizer's own as it is."""
 
     def factor(self, at: Course) -> float:
         """See `ScheduleConfig.factor`."""
@@ -45,7 +45,7 @@ class Config(ScheduleConfig):
     def _progress(self, at: Course) -> tuple[float, float]:
         """How much of the climb and of the fall lies behind: the crest is its last step, as the end is the other's."""
         steps = at.steps_per_epoch * at.epochs
-        rise = RISE * steps if self.warmup_epochs is None else self.warmup_epochs * at.steps_per_epoch
+        rise = RISE * steps if self.warmup_epochs is None else min(self.warmup_epochs * at.steps_per_epoch, steps / 2)
         crest = max(0, round(rise) - 1)
         if at.step <= crest:
             return at.step / crest if crest else 1.0, 0.0

@@ -11,18 +11,19 @@ from collections.abc import Sequence
 
 from pydantic import Field
 
-from pipeline.schedules._warmup import warmup
+from pipeline.schedules._warmup import climb, warmup
 from pipeline.training import Course, ScheduleConfig
 
 
 class Config(ScheduleConfig):
     """A function of the scores so far, without a memory: a training that goes on has the rates that it would have had.
 
-    `train.patience`, which ends a training, should be longer than the patience here.
+    An epoch whose score is undefined, as that of no objects, counts for nothing. `train.patience`, which ends a
+    training, should be longer than the patience here.
     """
 
     warmup_epochs: float = Field(1.0, ge=0, allow_inf_nan=False)
-    """Epochs, or a part of one, in which the rate climbs evenly to its full height."""
+    """Epochs, or a part of one, in which the rate climbs evenly to its full height; at most half of all."""
     patience: int = Field(2, ge=0)
     """Epochs in a row without a better score that are let pass; the next one makes the rate drop."""
     better_by: float = Field(0.0, ge=0, allow_inf_nan=False)
@@ -37,12 +38,14 @@ class Config(ScheduleConfig):
     def factor(self, at: Course) -> float:
         """See `ScheduleConfig.factor`."""
         height = max(self.final, self.leaves ** self._drops(at.worths))
-        return warmup(at.step, round(self.warmup_epochs * at.steps_per_epoch)) * height
+        return warmup(at.step, climb(at, self.warmup_epochs)) * height
 
     def _drops(self, worths: Sequence[float]) -> int:
         """How often the rate has dropped after epochs of these worths."""
         best, spent, resting, drops = -math.inf, 0, 0, 0
         for worth in worths:
+            if worth == -math.inf:
+                continue
             better = worth > best + self.better_by
             best, spent = (worth, 0) if better else (best, spent + 1)
             if resting:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.schedules._warmup import warmup
+from pipeline.schedules._warmup import climb, warmup
 from pipeline.training import Course, ScheduleConfig
 
 
@@ -18,7 +18,8 @@ class Config(ScheduleConfig):
     """Where it drops is said in shares of the training, so that another number of epochs needs no other options."""
 
     warmup_epochs: float = Field(1.0, ge=0, allow_inf_nan=False)
-    """Epochs, or a part of one, in which the rate climbs evenly to its full height."""
+    """Epochs, or a part of one, in which the rate climbs evenly to its full height; at most half of those before the
+    first drop."""
     drops: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
     """The shares of the training after which it drops."""
     leaves: float = Field(0.1, gt=0, lt=1)
@@ -26,5 +27,6 @@ class Config(ScheduleConfig):
 
     def factor(self, at: Course) -> float:
         """See `ScheduleConfig.factor`."""
-        passed = sum(at.step >= max(1, round(share * at.steps_per_epoch * at.epochs)) for share in self.drops)
-        return warmup(at.step, round(self.warmup_epochs * at.steps_per_epoch)) * self.leaves**passed
+        drops = [max(1, round(share * at.steps_per_epoch * at.epochs)) for share in self.drops]
+        passed = sum(at.step >= drop for drop in drops)
+        return warmup(at.step, climb(at, self.warmup_epochs, min(drops, default=None))) * self.leaves**passed

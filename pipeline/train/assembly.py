@@ -17,7 +17,7 @@ from pipeline.train.batches import Material, TrainingBatches, plain_batches, ste
 from pipeline.train.checkpoint import Checkpoints, Progress, Saved
 from pipeline.train.environment import WHERE, differences, environment, way
 from pipeline.train.folders import training_key
-from pipeline.train.frozen import Features
+from pipeline.train.frozen import FeatureBatches, Features
 from pipeline.train.informing import inform
 from pipeline.train.learner import Learner, build_learner
 from pipeline.train.loop import Score, Validation, validate
@@ -67,6 +67,16 @@ class Training:
             return validate(self.machine, batches, split, seen, Score(params.task, metric_named(params.task.score)))
 
     @property
+    def source(self) -> TrainingBatches | ResidentBatches | FeatureBatches:
+        """What it learns from now: pictures, or features of them."""
+        return self.features.train if self.features else self.batches
+
+    @property
+    def batch_size(self) -> int:
+        """Images behind one step: as many as params say, or all that there are."""
+        return min(self.params.train.batch_size, len(self.train))
+
+    @property
     def ranks(self) -> Ranks:
         """The processes that train together."""
         return self.machine.sharing.ranks
@@ -104,7 +114,7 @@ def assemble(params: TrainParams, dataset: Dataset, policy: Policy, member: Memb
     member = member or members[0]
     key = _key(params, dataset, policy)
     ranks, device = joined(params)
-    learner = build_learner(params.model_copy(update={"seed": member.weights_seed}), dataset, policy)
+    learner = build_learner(params.model_copy(update={"seed": member.weights_seed}), member.dataset, policy)
     params = params.model_copy(update={"seed": member.seed})
     check_sides(learner.network, policy.channels, policy.size, params.train, part_name(params.model))
     # What is packed for the first time is packed by one process, and read by the others.

@@ -24,6 +24,7 @@ from pipeline.train import seen
 from pipeline.train.copies import bytes_of, copied
 from pipeline.train.folders import LOCK, claimed, remove
 from pipeline.train.machine import Arithmetic, Machine
+from pipeline.train.shortage import ran_out
 
 NEW = "checkpoint.new.pt"
 """Written whole, and not yet given its name."""
@@ -157,6 +158,8 @@ class Checkpoints:
     def latest(self, steps: int) -> Saved | None:
         """The newest checkpoint that can be read whole, and of whose way all is noted.
 
+        One that is too large for the memory there is now is not taken for damaged: that error goes on.
+
         Args:
             steps: of an epoch.
         """
@@ -168,6 +171,8 @@ class Checkpoints:
             except FileNotFoundError:
                 continue
             except Exception as error:  # noqa: BLE001 (torch raises several kinds on a damaged file)
+                if ran_out(error):
+                    raise
                 print(f"train: {name} cannot be read ({type(error).__name__}); trying the one before it")
                 continue
             if missing := self._missing(progress, steps):

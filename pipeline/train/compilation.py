@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.train.learner import Learner
+from pipeline.train.learner import Compared, Learner
 
 
 class Compiled(nn.Module):
@@ -22,7 +22,7 @@ class Compiled(nn.Module):
         self.graphed = device.type == "cuda"
         self.program = torch.compile(learner, mode="reduce-overhead" if self.graphed else "default")
 
-    def forward(self, seen: Tensor, compared: list[tuple[Tensor, float]]) -> tuple[Tensor, Any]:
+    def forward(self, seen: Tensor, compared: Compared) -> tuple[Tensor, Any]:
         """See `Learner.forward`; what was learnt from is valid until the next call."""
         if self.graphed:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
@@ -20,14 +20,15 @@ def copied(value: Any) -> Any:
     return type(value)(map(copied, value)) if isinstance(value, list | tuple) else value
 
 
-def _tensors(value: Any) -> Iterable[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """All that dictionaries, lists and tuples hold, however deep."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict | list | tuple):
         for each in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(each)
+            yield from tensors_in(each)
 
 
 def bytes_of(content: dict[str, Any]) -> int:
     """Of its numbers: a file of them is a little larger."""
-    return sum(tensor.nbytes for tensor in _tensors(content))
+    return sum(tensor.nbytes for tensor in tensors_in(content))

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from pipeline.files import replacing_folder, write_json, write_text
 from pipeline.train.assembly import Training
 from pipeline.train.batches import Batch
+from pipeline.train.copies import tensors_in
 from pipeline.train.losses_of_views import losses_of_views
-from pipeline.train.machine import Machine
+from pipeline.train.machine import Machine, Pace
 from pipeline.train.norms import ALL, gradient_norms
 from pipeline.train.steps import entered, go_back
 
@@ -82,6 +83,16 @@ def check_losses(machine: Machine, losses: Sequence[float]) -> None:
         raise Diverged
 
 
+def check_epoch(losses: Iterable[float]) -> None:
+    """Make sure that at least one step of an epoch was a step.
+
+    Raises:
+        Diverged: no loss is a number.
+    """
+    if not any(map(math.isfinite, losses)):
+        raise Diverged
+
+
 def check_weights(machine: Machine) -> None:
     """Make sure that every weight is a number.
 
@@ -101,27 +112,62 @@ def examined(training: Training) -> Found | None:
     machine, progress, way = training.machine, training.progress, entered(training)
     epoch = progress.epoch
     source = training.features.train if training.features else training.batches
+    folder = training.checkpoints.folder / FOLDER
+    losses = list(progress.losses)
     machine.learn()
     with closing(source.epoch(epoch, progress.step, way.order)) as batches:  # type: ignore[type-var]
         for index, batch in enumerate(batches, start=progress.step):
-            pace = way.paces[index]
-            statistics = [buffer.clone() for buffer in machine.learner.buffers()]
-            loss = machine.backward(batch, pace.seed).item()
-            norms = gradient_norms(machine.learner)
-            by_layer = norms.by_layer(norms.values.tolist())
-            what = "" if machine.scaler.is_enabled() else _what(machine, batch, pace.seed, loss, by_layer)
-            if not what:
-                machine.move(pace)
-                what = _overflow(machine)
+            pace, last = way.paces[index], index + 1 == len(way.paces)
+            skipped = last and not any(map(math.isfinite, losses))
+            loss, norms, what = _taken(machine, batch, pace, skipped)
+            losses.append(loss)
             if what:
-                for buffer, before in zip(machine.learner.buffers(), statistics, strict=True):
-                    buffer.copy_(before)  # this batch has spoilt them, and each picture is asked about by itself
-                folder = training.checkpoints.folder / FOLDER
                 costs = losses_of_views(machine, [batch]) if batch.pictures.dtype == torch.uint8 else np.empty(0)
-                found = Found(epoch, index, pace.rate, loss, what, by_layer, costs, folder)
+                found = Found(epoch, index, pace.rate, loss, what, norms, costs, folder)
                 _write(found, training, batch)
                 return found
     return None
+
+
+def _taken(machine: Machine, batch: Batch, pace: Pace, skipped: bool) -> tuple[float, dict[str, float], str]:
+    """Take a step, unless it diverges: then weights and statistics are as before.
+
+    Args:
+        machine: in training mode.
+        batch: to learn from.
+        pace: of the step.
+        skipped: whether it is the last one of its epoch, and float16 has skipped all others.
+
+    Returns:
+        Its loss, the norms of its gradient by layer, and what of it is no number, in words; empty: all is one.
+    """
+    weights, buffers = list(machine.learner.parameters()), list(machine.learner.buffers())
+    before, statistics = _copies(weights), _copies(buffers)
+    loss = machine.backward(batch, pace.seed).item()
+    _put_back(weights, before)  # some optimizers climb for their gradient
+    norms = gradient_norms(machine.learner)
+    by_layer = norms.by_layer(norms.values.tolist())
+    what = ""
+    if not machine.scaler.is_enabled():
+        what = _what(machine, batch, pace.seed, loss, by_layer)
+    elif skipped and not math.isfinite(loss):
+        what = f"as in every step of this epoch, {_what(machine, batch, pace.seed, loss, by_layer)}"
+    if not what:
+        machine.move(pace)
+        what = _overflow(machine)
+    if what:  # the step has spoilt them, and each picture is asked about by itself
+        _put_back([*weights, *buffers], [*before, *statistics])
+    return loss, by_layer, what
+
+
+def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor.detach().clone() for tensor in tensors]
+
+
+def _put_back(tensors: Sequence[Tensor], copies: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        for tensor, was in zip(tensors, copies, strict=True):
+            tensor.copy_(was)
 
 
 def _what(machine: Machine, batch: Batch, seed: int, loss: float, norms: dict[str, float]) -> str:
@@ -140,13 +186,12 @@ def _overflow(machine: Machine) -> str:
     """What a step has made of the weights, in words; empty: they are numbers."""
     try:
         check_weights(machine)
+    except Diverged:
+        return "its gradient is finite, but the weights that it leads to are not"
+    try:
         check_losses(machine, ())
     except Diverged:
-        if machine.scaler.is_enabled():
-            return (
-                "float16 has skipped step after step, because the gradient overflows however small the loss is scaled"
-            )
-        return "its gradient is finite, but the weights that it leads to are not"
+        return "float16 has skipped step after step, because the gradient overflows however small the loss is scaled"
     return ""
 
 
@@ -156,7 +201,7 @@ def _first_layer(machine: Machine, batch: Batch, seed: int) -> str:
 
     def look(name: str) -> Any:
         def hook(module: nn.Module, given: Any, output: Any) -> None:
-            if not found and not _finite(_tensors(output)):
+            if not found and not _finite(tensors_in(output)):
                 found.append(name)
 
         return hook
@@ -164,25 +209,16 @@ def _first_layer(machine: Machine, batch: Batch, seed: int) -> str:
     handles = [
         module.register_forward_hook(look(name)) for name, module in learner.network.named_modules(prefix="") if name
     ]
-    random = np.random.Generator(np.random.PCG64(seed))
     pictures, targets = batch.pictures.to(machine.device), batch.targets.to(machine.device)
     torch.manual_seed(seed)
     try:
         with torch.no_grad(), machine.arithmetic.autocast(machine.device):
-            for some, theirs in machine.parts(pictures, targets):
-                learner(*learner.prepared(some, theirs, random))
+            for part in machine.parts(pictures, targets, seed):
+                learner(*part)
     finally:
         for handle in handles:
             handle.remove()
     return found[0] if found else ""
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    return [tensor for each in value for tensor in _tensors(each)] if isinstance(value, list | tuple) else []
 
 
 def _finite(tensors: Iterable[Tensor]) -> bool:

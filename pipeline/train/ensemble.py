@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ from pipeline.plugin import metric_named
 from pipeline.pooling import Pooled
 from pipeline.telling import Held
 from pipeline.train.assembly import Training
-from pipeline.train.batches import Material, plain_batches
+from pipeline.train.batches import Material, plain_batches, steps_per_epoch
+from pipeline.train.layers import Freezer
+from pipeline.train.losses_of_views import plain_views
 from pipeline.train.machine import MEMORY_FORMATS
 from pipeline.train.members import soup
 from pipeline.train.outputs import facts_of
@@ -55,7 +58,8 @@ class Whole:
 def kept(training: Training) -> Trained:
     """The network of the best epoch of a training that has ended, which lets go of what only learning needs."""
     machine = training.machine
-    machine.feed, training.features = machine.learner, None
+    machine.learn_from_pictures()
+    training.features = None
     facts = facts_of(training)
     if not training.ranks.first:
         return Trained(training, machine.learner.network, facts)
@@ -81,38 +85,61 @@ def whole(params: TrainParams, members: Sequence[Trained]) -> Whole:
     name = params.task.score
     metric = metric_named(name)
     score = float(metric.score(answers, np.ones((1, len(answers))))[0])
-    scores = [metric.turned(one.training.progress.best_score) for one in members]
+    worths = [one.training.progress.best_score for one in members]
+    scores = [metric.turned(worth) if math.isfinite(worth) else math.nan for worth in worths]
     facts = {
         **members[0].facts,
         "epochs": sum(one.facts["epochs"] for one in members),
         "parameters": members[0].facts["parameters"] * (1 if params.ensemble.join == "soup" else len(members)),
-        f"val_{name}": score,
+        f"val_{name}": _known(score),
         "members": [
-            {"epochs": one.facts["epochs"], "best_epoch": one.facts["best_epoch"], f"val_{name}": of_one}
+            {"epochs": one.facts["epochs"], "best_epoch": one.facts["best_epoch"], f"val_{name}": _known(of_one)}
             for one, of_one in zip(members, scores, strict=True)
         ],
     }
-    spread = f"{statistics.fmean(scores):.4f} +- {statistics.stdev(scores):.4f}"
     unseen = "each fold by the member that has not seen it" if params.ensemble.by == "folds" else "together"
-    print(f"train: {len(members)} members, val {name} {spread} each; {unseen}: {score:.4f}", flush=True)
+    print(f"train: {len(members)} members, val {name} {spread(scores)} each; {unseen}: {score:.4f}", flush=True)
     return Whole(network, answers, facts)
 
 
+def spread(scores: Sequence[float]) -> str:
+    """Mean and deviation of what several are worth, in words; of one whose images leave its score undefined, nan."""
+    known = [score for score in scores if not math.isnan(score)]
+    words = f"{statistics.fmean(known) if known else math.nan:.4f}"
+    if len(known) > 1:
+        words += f" +- {statistics.stdev(known):.4f}"
+    return words if len(known) == len(scores) else f"{words} (undefined for {len(scores) - len(known)})"
+
+
+def _known(score: float) -> float | None:
+    """A score as JSON has it, which knows no nan."""
+    return None if math.isnan(score) else score
+
+
 def _stirred(members: Sequence[Trained]) -> nn.Module:
-    """One network with the mean of their weights, and statistics of batch normalisation measured anew for them."""
+    """One network with the mean of their weights, and statistics of batch normalisation measured anew for them.
+
+    Layers that rested in all epochs of all members keep theirs: they are as they began.
+    """
     training = members[0].training
     network = copy.deepcopy(members[0].network)
     network.load_state_dict(soup([one.network.state_dict() for one in members]))
     learner, device = training.machine.learner, training.machine.device
 
     def see() -> None:
-        batches = plain_batches(training.train, training.policy, training.params.train.batch_size)
-        for batch in islice(batches, MOST):
+        views, size = plain_views(training), training.params.train.batch_size
+        # Full batches, as in training: what is left over weighs as much, and of one picture vectors have no variance.
+        batches = min(MOST, steps_per_epoch(len(views), size))
+        for batch in islice(plain_batches(views, training.policy, size), batches):
             learnt_from(network, learner.prepared(batch.pictures.to(device), batch.targets.to(device))[0])
 
+    freezer = Freezer(network, training.params.layers)
+    freezer.enter(max(one.training.progress.epoch for one in members) - 1)
+    network.train()
+    freezer.rest()
     torch.manual_seed(training.params.seed)
     with training.machine.arithmetic.autocast(device):
-        refreshed(network.train(), see)
+        refreshed(network, see)
     return network.eval()
 
 

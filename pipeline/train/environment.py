@@ -96,7 +96,11 @@ def way(place: str, differing: Mapping[str, str], finished: bool) -> Way:
         print(f"train: starts over, as told: {place} was reached elsewhere ({'; '.join(grave)})")
         return "start over"
     if wanted == "anyway":
-        print(f"train: goes on, as told, to other bits than the place where {place} was reached: {'; '.join(grave)}")
+        print(
+            f"train: goes on, as told: {place} was reached elsewhere ({'; '.join(grave)}), and from here on the "
+            "weights get other bits than they would have there",
+            flush=True,
+        )
         return "go on"
     listed = "\n".join(f"  {line}" for line in grave)
     raise UserError(

@@ -15,8 +15,9 @@ from pipeline import interrupts
 from pipeline.failpoints import TrainingPoint, passing
 from pipeline.plugin import metric_named
 from pipeline.train.assembly import Training
+from pipeline.train.batch_norms import too_few, too_few_values
 from pipeline.train.checkpoint import Progress
-from pipeline.train.divergence import Diverged, check_losses, check_weights
+from pipeline.train.divergence import Diverged, check_epoch, check_losses, check_weights
 from pipeline.train.loop import Step
 from pipeline.train.memory import enough_for, make_room, out_of_room, ran_out
 from pipeline.train.norms import warning
@@ -40,7 +41,7 @@ def finish_epochs(training: Training) -> None:
         first = training.progress.step
         if _went_well(training):
             seconds = time.perf_counter() - start
-            _close_epoch(training, (training.batches.steps - first) * options.batch_size / seconds)
+            _close_epoch(training, (training.batches.steps - first) * training.batch_size / seconds)
     training.checkpoints.wait()
 
 
@@ -63,10 +64,13 @@ def _finish_steps(training: Training) -> bool:
     try:
         with closing(rest_of_epoch(training)) as steps:
             keep_track(training, steps, unread)
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, ValueError) as error:
+        parts, count = training.machine.accumulation, training.ranks.count
+        if too_few(error):
+            raise too_few_values(training.batch_size, len(training.train), parts, count) from None
         if not ran_out(error):
             raise
-        if training.ranks.count > 1:
+        if count > 1:
             raise out_of_room(training) from None
         _note(training, unread)
         return False
@@ -98,6 +102,8 @@ def keep_track(training: Training, steps: Iterable[Step], unread: list[Step]) ->
         unread.clear()
         if due or asked or last:
             check_weights(training.machine)  # a checkpoint is always one to go back to
+        if last:
+            check_epoch(progress.losses)  # all losses that float16 has skipped
         if due or asked:
             training.checkpoints.save(training.machine, progress)
         if asked:

@@ -16,7 +16,7 @@ def feed(training: Training) -> None:
     """
     machine = training.machine
     if training.features and not machine.freezer.head_alone:
-        machine.feed, machine.module = machine.learner, training.features.module
+        machine.learn_from_pictures()
         training.features = None
     elif machine.freezer.head_alone and not training.features and not training.unkept:
         training.unkept = _keep(training) or ""
@@ -37,14 +37,13 @@ def _keep(training: Training) -> str | None:
     train = features_of(machine, plain_views(training), policy, size, "features of train")
     val = features_of(machine, training.val, policy, size, "features of val")
     if train is None or val is None:
-        return "their features take more than a quarter of the free memory"
-    steps, count = training.batches.steps, min(size, len(training.train))
+        return "their features take more than a quarter of the memory"
+    steps, count = training.batches.steps, training.batch_size
     training.features = Features(
         FeatureBatches(train, training.train.targets, count, steps),
         FeatureBatches(val, training.val.targets, count, steps),
-        machine.module,
     )
-    machine.feed = machine.module = head_learner(machine)
+    machine.learn_from_features(head_learner(machine))
     return None
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -22,9 +21,11 @@ from pipeline.progress import track
 from pipeline.train.batches import Batch, Material, plain_batches
 from pipeline.train.learner import Learner
 from pipeline.train.machine import Machine
+from pipeline.train.resident import memory
+from pipeline.variations.device import sent
 
 LARGEST = 0.25
-"""Share of the free memory that features may take."""
+"""Share of the device's memory that the features of a split may take; of all of it, as with pictures in `resident`."""
 
 
 class OnHead(Deciding):
@@ -57,7 +58,7 @@ class FeatureBatches:
         """See `TrainingBatches.epoch`."""
         for step in range(first, self.steps):
             views = order[step * self._size : (step + 1) * self._size]
-            rows = torch.from_numpy(views).to(self._features.device)
+            rows = sent(views, self._features.device)
             yield Batch(self._features[rows], self._targets[rows], views)
 
     def plain(self) -> Iterator[Batch]:
@@ -75,8 +76,6 @@ class Features:
 
     train: FeatureBatches
     val: FeatureBatches
-    module: nn.Module
-    """What a step called before, and calls afterwards."""
 
 
 def why_not(machine: Machine, policy: Policy, varied: bool, example: Batch) -> str | None:
@@ -157,7 +156,7 @@ def features_of(machine: Machine, material: Material, policy: Policy, batch_size
             assert features is not None
             if kept is None:
                 needed = features[0].numel() * features.element_size() * len(material)
-                if needed > LARGEST * _free(machine.device):
+                if needed > LARGEST * memory(machine.device):
                     return None
                 kept = features.new_empty((len(material), *features.shape[1:]))
             kept[at : at + len(features)] = features
@@ -172,9 +171,3 @@ def head_learner(machine: Machine) -> Learner:
     whole = machine.learner
     nothing = config_class("mixings", "none").model_validate({})
     return Learner(nn.Identity(), OnHead(head, whole.network), whole.loss, nothing)  # type: ignore[arg-type]
-
-
-def _free(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,10 @@ from pipeline.params import TrainParams
 from pipeline.policy import Policy
 from pipeline.train.recompute import recompute
 from pipeline.train.sizes import smaller
-from pipeline.training import MixingConfig
+from pipeline.training import MixingConfig, Weighing
+
+Compared = Sequence[tuple[Tensor, float | Tensor]]
+"""What the answers to a batch are compared with: targets, each with its share of the loss."""
 
 
 class Learner(nn.Module):
@@ -31,13 +34,14 @@ class Learner(nn.Module):
         self.network = network
         self.loss = loss
         self.mixing = mixing
+        self.weighing = isinstance(loss, Weighing)
         self.memory_format = torch.contiguous_format
         self.side: int | None = None
         """Of the pictures that are learnt from; None: as they come."""
 
     def prepared(
         self, pictures: Tensor, targets: Tensor, random: np.random.Generator | None = None
-    ) -> tuple[Tensor, list[tuple[Tensor, float]]]:
+    ) -> tuple[Tensor, Compared]:
         """What the network sees of a batch, and what its answers are compared with, each with its share of the loss.
 
         Args:
@@ -48,17 +52,22 @@ class Learner(nn.Module):
         Returns:
             float32 [B, C, S, S], of another S if `side` is set, and targets with shares that add up to 1.
         """
-        seen, compared = self.normalise(pictures), [(targets, 1.0)]
+        seen = self.normalise(pictures)
+        compared: Compared = [(targets, 1.0)]
         if random is not None:
             seen, compared = self.mixing.mixed(smaller(seen, self.side), targets, random)
         return seen.contiguous(memory_format=self.memory_format), compared
 
-    def forward(self, seen: Tensor, compared: list[tuple[Tensor, float]]) -> tuple[Tensor, Any]:
+    def forward(self, seen: Tensor, compared: Compared) -> tuple[Tensor, Any]:
         """From `prepared` to the mean loss, a scalar, and what it was learnt from."""
         learnt = learnt_from(self.network, seen)
         wide = learnt.float() if isinstance(learnt, Tensor) else learnt
-        losses = [self.loss(wide, each) if share == 1 else share * self.loss(wide, each) for each, share in compared]
+        losses = [_times(self.loss(wide, each), share) for each, share in compared]
         return functools.reduce(torch.add, losses), learnt
+
+    def weight(self, targets: Tensor) -> float | Tensor:
+        """What the loss of such targets weighs beside that of others: see `training.Weighing`."""
+        return self.loss.total_weight(targets) if self.weighing else len(targets)  # type: ignore[operator]
 
     def validate(self, pictures: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """From pictures uint8 [B, S, S, C] and their targets to the mean loss and the answers."""
@@ -69,6 +78,10 @@ class Learner(nn.Module):
         """Lay weights and pictures out in this memory format."""
         self.memory_format = memory_format
         self.network.to(memory_format=memory_format)
+
+
+def _times(loss: Tensor, share: float | Tensor) -> Tensor:
+    return loss if isinstance(share, float) and share == 1 else loss * share
 
 
 def build_learner(params: TrainParams, dataset: Dataset, policy: Policy) -> Learner:

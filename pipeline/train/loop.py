@@ -36,12 +36,11 @@ def train_epoch(machine: Machine, batches: Iterable[Batch], paces: Sequence[Pace
     """Learn from each batch, and yield after it.
 
     Args:
-        machine: moved in place.
+        machine: moved in place; its network is in training mode.
         batches: from step `first` of the epoch on.
         paces: of every step of the epoch.
         first: index of the first batch.
     """
-    machine.learn()
     for index, batch in enumerate(batches, start=first):
         pace = paces[index]
         loss = machine.backward(batch, pace.seed)
@@ -80,20 +79,20 @@ def validate(machine: Machine, batches: Iterable[Batch], split: Split, seen: Vie
     ranks = machine.sharing.ranks
     ranks.give_buffers(machine.learner)
     machine.learner.eval()
-    total, count, outputs = torch.zeros((), dtype=torch.float64), 0, Held(score.task, seen)
+    total, weights, outputs = 0.0, 0.0, Held(score.task, seen)
     with torch.inference_mode():
         for batch, counts in ranks.dealt(batches):
             with machine.arithmetic.autocast(machine.device):
                 pictures, targets = batch.pictures.to(machine.device), batch.targets.to(machine.device)
                 loss, answers = machine.feed.validate(pictures, targets)
-            found = loss.double().cpu(), answers.float().cpu().numpy()
-            for cost, told in ranks.gathered(found if counts else None):
-                total += cost * len(told)
-                count += len(told)
+            found = loss.item(), float(machine.feed.weight(targets)), answers.float().cpu().numpy()
+            for cost, weight, told in ranks.gathered(found if counts else None):
+                total += cost * weight
+                weights += weight
                 outputs.add(told)
     machine.sharing.let_go(machine.learner)
     if not ranks.first:
         return Validation(*ranks.agreed((0.0, 0.0)), answers=None)
     answered = score.task.answers(split, outputs.told)
     worth = score.metric.score(answered, np.ones((1, len(split))))[0]
-    return Validation(*ranks.agreed((total.item() / count, float(worth))), answers=answered)
+    return Validation(*ranks.agreed((total / (weights or 1.0), float(worth))), answers=answered)

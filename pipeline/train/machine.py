@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,10 +15,11 @@ from torch.optim import Optimizer
 from pipeline.devices import reseed
 from pipeline.errors import UserError
 from pipeline.params import TrainParams, part_name
+from pipeline.train.batch_norms import unnoted
 from pipeline.train.batches import Batch
 from pipeline.train.compilation import Compiled
 from pipeline.train.layers import Freezer, shares
-from pipeline.train.learner import Learner, counted, parameter_groups
+from pipeline.train.learner import Compared, Learner, counted, parameter_groups
 from pipeline.train.processes.ranks import Ranks
 from pipeline.train.processes.sharing import Sharing
 from pipeline.training import Ascending, Average
@@ -84,6 +85,7 @@ class Machine:
     def __post_init__(self) -> None:
         # Asked once: whether an object keeps a protocol takes 50 microseconds to find out.
         self._ascend = self.optimizer.ascend if isinstance(self.optimizer, Ascending) else None
+        self._called = self.module
         self._moved: list[nn.Parameter] = [each for group in self.optimizer.param_groups for each in group["params"]]
 
     @classmethod
@@ -140,6 +142,18 @@ class Machine:
             options.clip_norm,
             sharing,
         )
+
+    def learn_from_features(self, head: Learner) -> None:
+        """Have steps learn from kept features, with the head alone."""
+        self.feed = self.module = head
+
+    def learn_from_pictures(self) -> None:
+        """Have steps learn from pictures again."""
+        self.feed, self.module = self.learner, self._called
+
+    def go_on_with(self, learner: Learner) -> None:
+        """Have another learner, on the same device, in place of this one; it is asked, and learns no more."""
+        self.learner = self.feed = self.module = self._called = learner
 
     def parameters(self) -> int:
         """Weights of the network that training moves."""
@@ -234,7 +248,8 @@ class Machine:
         loss = self.gradient(pictures, targets, seed)
         if self._ascend:
             self._ascend()
-            self.gradient(pictures, targets, seed)
+            with unnoted(self.learner):  # statistics are those of the weights that are kept
+                self.gradient(pictures, targets, seed)
         self.scaler.unscale_(self.optimizer)
         return loss
 
@@ -254,11 +269,35 @@ class Machine:
         if self.average:
             self.average.update(self.learner.network, pace.step)
 
-    def parts(self, pictures: Tensor, targets: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
-        """The parts in which a batch is computed."""
-        if self.accumulation == 1:
-            return [(pictures, targets)]
-        return zip(pictures.tensor_split(self.accumulation), targets.tensor_split(self.accumulation), strict=True)
+    def parts(self, pictures: Tensor, targets: Tensor, seed: int) -> Iterator[tuple[Tensor, Compared]]:
+        """The parts in which a batch is computed, each as `module` takes it, with its share of the loss of the whole.
+
+        Args:
+            pictures: uint8 [B, S, S, C], on the device.
+            targets: of each.
+            seed: see `Pace.seed`; processes that learn together blend alike.
+        """
+        feed, ranks, count = self.feed, self.sharing.ranks, self.parts_of(pictures)
+        blends = feed.mixing.blends
+        random = np.random.Generator(np.random.PCG64(seed)) if blends else UNUSED
+        if count == 1 and not (feed.weighing and ranks.count > 1):
+            yield feed.prepared(pictures, targets, random)
+            return
+        whole: Compared = [(targets, 1.0)]
+        if blends:  # with any other picture of the batch, as it is in one part
+            pictures, whole = feed.prepared(pictures, targets, random)
+        weights = [ranks.mean_weight(feed.weight(each)) for each, _ in whole]
+        for number in range(count):
+            rows = slice(len(targets) * number // count, len(targets) * (number + 1) // count)
+            seen = pictures[rows] if blends else feed.prepared(pictures[rows], targets[rows], random)[0]
+            shares = [
+                share * feed.weight(each[rows]) / weight for (each, share), weight in zip(whole, weights, strict=True)
+            ]
+            yield seen, [(each[rows], share) for (each, _), share in zip(whole, shares, strict=True)]
+
+    def parts_of(self, pictures: Tensor) -> int:
+        """How many parts a batch is computed in; none is empty."""
+        return min(self.accumulation, len(pictures))
 
     def gradient(self, pictures: Tensor, targets: Tensor, seed: int) -> Tensor:
         """Leave the gradient of a batch's mean loss with the weights; that loss, a scalar left on the device.
@@ -268,19 +307,15 @@ class Machine:
             targets: of each.
             seed: see `Pace.seed`.
         """
-        rank = self.sharing.ranks.rank
+        rank, count = self.sharing.ranks.rank, self.parts_of(pictures)
         reseed(self.device, counted(seed, "process", rank) if rank else seed)  # dropout differs between the processes
-        random = np.random.Generator(np.random.PCG64(seed)) if self.feed.mixing.blends else UNUSED
         for weights in self._moved:
             weights.grad = None  # what `zero_grad` does too, 20 us later
         losses = []
-        for number, (some, theirs) in enumerate(self.parts(pictures, targets), start=1):
-            last = number == self.accumulation
-            with self.sharing.part(self.module, last):
+        for number, part in enumerate(self.parts(pictures, targets, seed), start=1):
+            with self.sharing.part(self.module, number == count):
                 with self.arithmetic.autocast(self.device):
-                    loss: Tensor = self.module(*self.feed.prepared(some, theirs, random))[0]
-                    if len(some) < len(pictures):
-                        loss = loss * (len(some) / len(pictures))
+                    loss: Tensor = self.module(*part)[0]
                 torch.autograd.backward(self.scaler.scale(loss))
             losses.append(loss.detach())
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()

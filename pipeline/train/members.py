@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import pyarrow as pa
 import torch
@@ -18,7 +19,12 @@ from pipeline.dataset import Dataset, Split
 from pipeline.errors import UserError
 from pipeline.journal import ROLLBACK
 from pipeline.params import TrainParams
+from pipeline.train.counts import counts_of
 from pipeline.train.learner import counted
+
+ROLLBACKS = 3
+"""Times that a training that diverges goes back at most: an eighth of a learning rate that does not learn is not what
+is wrong."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,17 @@ class Member:
     """Of the first weights."""
     train: Split
     val: Split
+    folded: bool = False
+    """Whether these are folds, and not the splits of the dataset."""
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The dataset as this training sees it: of its training images `counts` tells what `train` holds."""
+        dataset = self.train.dataset
+        if not self.folded:
+            return dataset
+        counts = {**dataset.info.counts, "train": counts_of(self.train)}
+        return replace(dataset, info=dataset.info.model_copy(update={"counts": counts}))
 
     @property
     def title(self) -> str:
@@ -48,12 +65,11 @@ def members_of(params: TrainParams, dataset: Dataset) -> list[Member]:
         UserError: there are fewer groups of images than folds.
     """
     options, train, val = params.ensemble, dataset.split("train"), dataset.split("val")
-    parts = [(train, val)] * options.members
-    if options.by == "folds" and options.members > 1:
-        parts = folded(train, val, options.members)
+    by_folds = options.by == "folds" and options.members > 1
+    parts = folded(train, val, options.members) if by_folds else [(train, val)] * options.members
     seeds = [params.seed, *(counted(params.seed, "member", number) % 2**32 for number in range(1, options.members))]
     return [
-        Member(number, options.members, seed, params.seed if options.join == "soup" else seed, *part)
+        Member(number, options.members, seed, params.seed if options.join == "soup" else seed, *part, by_folds)
         for number, (seed, part) in enumerate(zip(seeds, parts, strict=True))
     ]
 
@@ -66,14 +82,15 @@ def begins_of(earlier: Sequence[int], epochs: int) -> dict[str, int]:
         epochs: of a training.
     """
     first = sum(earlier) * epochs
-    return {"step": first, "gradient": first, "epoch": len(earlier) * epochs, ROLLBACK: len(earlier) * epochs}
+    rollbacks = len(earlier) * ROLLBACKS  # and not by epochs: a training of one of them may go back three times
+    return {"step": first, "gradient": first, "epoch": len(earlier) * epochs, ROLLBACK: rollbacks}
 
 
 def folded(train: Split, val: Split, count: int) -> list[tuple[Split, Split]]:
     """Of so many folds, each once for validation, and the others to learn from.
 
-    The images of a group are in one fold, and an image is in the same one whatever others there are: a hash of its
-    group, or of its id, orders them, and they are dealt out in turn.
+    What ingest never parts is in one fold: images of one group, and the same picture under several names. A hash of
+    what names them, or of an image by itself, orders them, and they are dealt out in turn.
 
     Args:
         train: the training split.
@@ -81,18 +98,17 @@ def folded(train: Split, val: Split, count: int) -> list[tuple[Split, Split]]:
         count: of folds, 2 at least.
 
     Raises:
-        UserError: there are fewer groups than folds.
+        UserError: there are fewer of them than folds.
     """
     both = Split(train.dataset, pa.concat_tables([train.samples, val.samples]).sort_by("id"))
-    names = [group or identity for group, identity in zip(both.groups, both.ids, strict=True)]
-    ordered = sorted(set(names), key=lambda name: hashlib.blake2b(name.encode()).digest())
+    ordered = sorted(set(both.together), key=lambda name: hashlib.blake2b(name.encode()).digest())
     if len(ordered) < count:
         raise UserError(
             f"params.yaml: ensemble.members is {count}, but train and val hold {len(ordered)} images or groups of them "
-            "that are never parted: there is nothing to put into each fold. Set fewer members."
+            "that are never parted: there is nothing to put into each fold. Set fewer members, or ensemble.by to seeds."
         )
     fold_of = {name: place % count for place, name in enumerate(ordered)}
-    folds = [fold_of[name] for name in names]
+    folds = [fold_of[name] for name in both.together]
     return [
         (
             both.at([row for row, fold in enumerate(folds) if fold != number]),

@@ -12,6 +12,7 @@ import torch
 
 from pipeline.errors import UserError
 from pipeline.train.assembly import Training
+from pipeline.train.batch_norms import too_few
 from pipeline.train.steps import go_back, rest_of_epoch, retake
 
 SIGNS = (
@@ -57,7 +58,7 @@ def make_room(training: Training) -> None:
         UserError: params say to stop, or nothing fits.
     """
     machine, options = training.machine, training.params.train
-    size, room = min(options.batch_size, len(training.train)), _room()
+    size, room = training.batch_size, _room()
     with enough_for("a copy of the weights, for a checkpoint,", "Run again, once there is more memory."):
         _free(training)
         _stand_before(training)
@@ -88,10 +89,14 @@ def make_room(training: Training) -> None:
 def out_of_room(training: Training) -> UserError:
     """What there is to say where one of several processes has run out of memory: the others wait for its part."""
     count, parts = training.ranks.count, training.machine.accumulation
-    some = -(-min(training.params.train.batch_size, len(training.train)) // (count * parts))
+    share = -(-training.batch_size // count)
+    smaller = "train.recompute: true, or take a smaller model"
+    if 2 * parts <= training.batch_size // count:
+        smaller = f"train.accumulation: {2 * parts} for the same steps in less memory, which is a guess: untried"
+    sharded = "" if training.params.compute.sharded else "compute.sharded: true, or "
     return UserError(
-        f"train: out of memory: in one of {count} processes {some} pictures at a time do not fit into {_room()}.\n"
-        f"Set train.accumulation: {2 * parts} for the same steps in less memory, or compute.sharded: true."
+        f"train: out of memory: in one of {count} processes {-(-share // parts)} pictures at a time do not fit into "
+        f"{_room()}.\nSet {sharded}{smaller}."
     )
 
 
@@ -129,10 +134,8 @@ def _fits(training: Training) -> bool:
             for step in islice(steps, TRIED):
                 step.loss.item()  # waits for the device
         return True
-    except ValueError:  # batch normalisation refuses a part of one picture
-        return False
-    except (RuntimeError, MemoryError) as error:
-        if not ran_out(error):
+    except (RuntimeError, MemoryError, ValueError) as error:
+        if not ran_out(error) and not too_few(error):  # batch normalisation may refuse a part of one picture
             raise
         return False
 

@@ -5,8 +5,6 @@ No times among them, so that a rerun writes the same bytes.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from torch import nn
 
 from pipeline.bundle import BundleInfo, write
 from pipeline.dataset import Dataset
-from pipeline.files import replacing_folder, write_json, write_text
+from pipeline.files import replacing_folder, write_json, write_rows
 from pipeline.journal import Row, read, standing
 from pipeline.params import TrainParams, described
 from pipeline.policy import Policy
@@ -72,9 +70,9 @@ def write_notes(root: Path, journal: Path, score: str, facts: Mapping[str, Any])
     ]
     columns = ["train_loss", "val_loss", f"val_{score}"]
     epochs = [(row.step, *(row.values[f"epoch/{name}"] for name in columns)) for row in rows if row.series == "epoch"]
-    write_text(root / "steps.csv", _csv(["step", "loss", "learning_rate"], steps))
-    write_text(root / "gradients.csv", _gradients(rows))
-    write_text(root / "epochs.csv", _csv(["epoch", *columns], epochs))
+    write_rows(root / "steps.csv", ["step", "loss", "learning_rate"], steps)
+    _write_gradients(root / "gradients.csv", rows)
+    write_rows(root / "epochs.csv", ["epoch", *columns], epochs)
     write_json(root / "training.json", {**facts, "steps": len(steps)})
 
 
@@ -95,11 +93,12 @@ def facts_of(training: Training) -> dict[str, Any]:
     }
 
 
-def _gradients(rows: Sequence[Row]) -> str:
+def _write_gradients(path: Path, rows: Sequence[Row]) -> None:
     """The norm of each layer's gradient at the steps that were measured; nothing where a layer rested."""
     measured = [row for row in rows if row.series == "gradient"]
     layers = list(dict.fromkeys(layer for row in measured for layer in row.values))
-    return _csv(
+    write_rows(
+        path,
         ["step", *(layer.partition("/")[2] for layer in layers)],
         [(row.step, *(row.values.get(layer, "") for layer in layers)) for row in measured],
     )
@@ -108,11 +107,3 @@ def _gradients(rows: Sequence[Row]) -> str:
 def _went_back(progress: Progress) -> dict[str, Any]:
     places = [{"epoch": epoch + 1, "step": step + 1} for epoch, step in progress.rollbacks]
     return {"diverged": places, "rate_scale": progress.rate_scale}
-
-
-def _csv(header: list[str], rows: Sequence[tuple[float | str, ...]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()

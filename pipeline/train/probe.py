@@ -3,8 +3,9 @@
 (Measured on 2 AVX-512 cores: bfloat16 makes a ResNet-18 step 1.35 times slower than float32. On 2 cores with matrix
 units, AMX, it makes one twice as fast, and compiling takes 42 s and makes it slower.)
 
-A choice changes the last bits of the weights, so it is remembered for this machine, and every later run of the same
-network on it uses the same one. To carry a choice to another machine, write it into `compute`.
+A choice changes the last bits of the weights, so it is remembered for this machine, and every later run on it whose
+steps are the same, and that is as well worth compiling, uses the same one. To carry a choice to another machine, write
+it into `compute`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ import platform
 import statistics
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from pipeline.errors import UserError
 from pipeline.files import write_json
-from pipeline.params import TrainParams, described
+from pipeline.params import TrainParams, described, part_name
 from pipeline.train.batches import Batch
 from pipeline.train.learner import Learner
 from pipeline.train.machine import Arithmetic, Machine, Pace
@@ -50,8 +51,10 @@ class Remembered(NamedTuple):
     arithmetic: Arithmetic
     seconds: float
     """Of its step."""
-    compiled: bool
-    """Whether compiling was tried."""
+
+
+FIRST, COMPILING_TRIED = "chosen", "chosen_with_compiling_tried"
+"""Under which a choice is remembered: a short run goes by the first one, also after a long one has tried more."""
 
 
 def choose(params: TrainParams, learner: Learner, batch: Batch, device: torch.device, steps: int) -> Arithmetic:
@@ -68,23 +71,23 @@ def choose(params: TrainParams, learner: Learner, batch: Batch, device: torch.de
     given = _given()
     if given is not None and given in [*candidates, *map(_compiled, candidates)]:
         return given
-    if len(candidates) == 1 and params.compute.compile != "auto":
+    if len(candidates) == 1 and not _worth_compiling(params, BUDGET / ROUNDS, steps):
         return candidates[0]
     memory = _memory(params, batch, device)
-    known = _recall(memory)
-    if known is None:
-        if len(candidates) == 1 and not _worth_compiling(params, BUDGET / ROUNDS, steps):
-            return candidates[0]
-        seconds = _race(params, learner, batch, device, candidates)
-        known = Remembered(best := _fastest(candidates, seconds), seconds[best], compiled=False)
-        if math.isinf(known.seconds):
-            return known.arithmetic  # none could take a step: the first one of the training says why
-        _remember(memory, known, seconds)
-    if params.compute.compile == "auto" and not known.compiled and _worth_compiling(params, known.seconds, steps):
-        pair = [known.arithmetic, _compiled(known.arithmetic)]
-        seconds = _race(params, learner, batch, device, pair)
-        known = Remembered(best := _fastest(pair, seconds), seconds[best], compiled=True)
-        _remember(memory, known, seconds)
+
+    def chosen(kind: str, among: list[Arithmetic]) -> Remembered:
+        known = _recall(memory, kind)
+        if known is None:
+            seconds = _race(params, learner, batch, device, among)
+            # Of two runs that measure at the same time, both go by the first.
+            known = _recall(memory, kind) or Remembered(best := _fastest(among, seconds), seconds[best])
+            if math.isfinite(known.seconds):  # else none could take a step: the first one of the training says why
+                _remember(memory, kind, known, seconds)
+        return known
+
+    known = chosen(FIRST, candidates)
+    if math.isfinite(known.seconds) and _worth_compiling(params, known.seconds, steps):
+        known = chosen(COMPILING_TRIED, [known.arithmetic, _compiled(known.arithmetic)])
     return known.arithmetic
 
 
@@ -138,9 +141,10 @@ def _race(
             machine.learn()
             first = _timed(machine, part)  # allocates, picks kernels, compiles
             if not machines and arithmetic.execution == "eager":
-                part = _affordable(batch, first, len(candidates))
+                part = _affordable(batch, first, len(candidates), params.train.accumulation)
             machines[arithmetic], spent[arithmetic] = machine, [_timed(machine, part)]
-        except (RuntimeError, MemoryError, UserError):  # no such kernel, no memory, or an optimizer that objects
+        # No such kernel, no memory, too few pictures for batch normalisation, or an optimizer that objects.
+        except (RuntimeError, MemoryError, ValueError, UserError):
             spent[arithmetic] = [float("inf")]
     ends = began + BUDGET if all(each.execution == "eager" for each in candidates) else time.perf_counter() + BUDGET
     for _ in range(ROUNDS - 1):  # in turn, so that a slow moment of the machine hits all alike
@@ -151,10 +155,17 @@ def _race(
     return {arithmetic: statistics.median(times) * whole for arithmetic, times in spent.items()}
 
 
-def _affordable(batch: Batch, seconds: float, candidates: int) -> Batch:
-    """As many pictures of a batch as can be tried three times with each candidate; a step of all takes `seconds`."""
+def _affordable(batch: Batch, seconds: float, candidates: int, parts: int = 1) -> Batch:
+    """As many pictures of a batch as can be tried three times with each candidate, and two for each part at least.
+
+    Args:
+        batch: a whole one.
+        seconds: that a step of all of it takes.
+        candidates: how many.
+        parts: in which it is computed.
+    """
     share = min(1.0, BUDGET / (3 * candidates * seconds))
-    count = max(min(8, len(batch.targets)), int(share * len(batch.targets)))
+    count = max(min(max(8, 2 * parts), len(batch.targets)), int(share * len(batch.targets)))
     return Batch(batch.pictures[:count], batch.targets[:count])
 
 
@@ -165,9 +176,14 @@ def _timed(machine: Machine, batch: Batch) -> float:
 
 
 def _memory(params: TrainParams, batch: Batch, device: torch.device) -> Path:
-    """Where this machine remembers the choice for this network and batch."""
+    """Where this machine remembers the choice for this network and batch.
+
+    Of the other parts of a step names are enough: a run with another learning rate goes by the same choice.
+    """
     about = [
         described(params)["model"],
+        [part_name(part) for part in (params.loss, params.optimizer, params.mixing)],
+        [params.train.recompute, params.train.accumulation],
         list(batch.pictures.shape),
         [arithmetic._asdict() for arithmetic in _candidates(params.compute, device)],
         torch.__version__,
@@ -180,18 +196,25 @@ def _memory(params: TrainParams, batch: Batch, device: torch.device) -> Path:
     return home / "convoy" / "probe" / f"{key}.json"
 
 
-def _remember(memory: Path, known: Remembered, seconds: Seconds) -> None:
+def _remember(memory: Path, kind: str, known: Remembered, seconds: Seconds) -> None:
     tried = {" ".join(arithmetic): value for arithmetic, value in seconds.items()}
     write_json(
-        memory,
-        {**known.arithmetic._asdict(), "step": known.seconds, "compiling_tried": known.compiled, "seconds": tried},
+        memory, {**_noted(memory), kind: {**known.arithmetic._asdict(), "step": known.seconds, "seconds": tried}}
     )
 
 
-def _recall(memory: Path) -> Remembered | None:
+def _recall(memory: Path, kind: str) -> Remembered | None:
+    try:
+        noted = _noted(memory)[kind]
+        return Remembered(Arithmetic(*(str(noted[field]) for field in Arithmetic._fields)), float(noted["step"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _noted(memory: Path) -> dict[str, Any]:
+    """All that is remembered for a network and batch; what cannot be read is measured again."""
     try:
         noted = json.loads(memory.read_text())
-        arithmetic = Arithmetic(*(str(noted[field]) for field in Arithmetic._fields))
-        return Remembered(arithmetic, float(noted["step"]), bool(noted["compiling_tried"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}

@@ -39,7 +39,8 @@ def recompute(network: nn.Module) -> None:
     for block in blocks_of(network):
         if block.sequence is None:
             (module,) = block.modules
-            module.forward = Forgetful(block, module.forward)
+            if not isinstance(module.forward, Forgetful):  # one that stands in several places
+                module.forward = Forgetful(block, module.forward)
         else:
             runs.setdefault(block.sequence, []).append(block)
     for sequence, blocks in runs.items():
@@ -60,7 +61,9 @@ def _inside(name: str, module: nn.Module, most: int) -> Iterator[Block]:
     """The blocks among the children of a module that is none itself."""
     sequence = module if type(module) is nn.Sequential else None
     run: list[tuple[str, nn.Module]] = []
-    for inner, child in module.named_children():
+    for inner, child in module._modules.items():  # also one that comes again
+        if child is None:
+            continue
         path, single = f"{name}.{inner}" if name else inner, _layers(child) < SMALLEST
         if run and (not single or sum(_layers(each) for _, each in run) == most):
             yield from _run(run, sequence)
@@ -86,10 +89,31 @@ def _layers(module: nn.Module) -> int:
     return sum(any(True for _ in inner.parameters(recurse=False)) for inner in module.modules())
 
 
+class Run:
+    """Modules of a sequence, one after the other, as they are when it is called: some may have been replaced.
+
+    So is batch normalisation, where several processes learn together.
+    """
+
+    def __init__(self, sequence: nn.Sequential, names: Sequence[str]) -> None:
+        self.sequence, self.names = sequence, names
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """Those that the sequence has now."""
+        return tuple(getattr(self.sequence, name) for name in self.names)
+
+    def __call__(self, value: Any) -> Any:
+        """What the last one answers."""
+        for module in self.modules:
+            value = module(value)
+        return value
+
+
 class Forgetful:
     """In place of the `forward` of a block."""
 
-    def __init__(self, block: Block, plain: Callable[..., Any]) -> None:
+    def __init__(self, block: Block | Run, plain: Callable[..., Any]) -> None:
         self.block, self.plain = block, plain
         inner = [each for module in block.modules for each in module.modules()]
         self._in_place = [each for each in inner if getattr(each, "inplace", False) is True]
@@ -117,31 +141,16 @@ class InRuns:
     """In place of the `forward` of a sequence: runs of its modules are blocks."""
 
     def __init__(self, sequence: nn.Sequential, blocks: Sequence[Block]) -> None:
-        begun = {block.modules[0]: block for block in blocks}
-        later = {module for block in blocks for module in block.modules[1:]}
-        self.parts: list[Callable[[Any], Any]] = [
-            Forgetful(begun[module], Chain(begun[module].modules)) if module in begun else module
-            for module in sequence
-            if module not in later
-        ]
+        runs = [Run(sequence, [name.rpartition(".")[2] for name in block.names]) for block in blocks]
+        self.sequence = sequence
+        self.begun = {run.names[0]: Forgetful(run, run) for run in runs}
+        self.later = {name for run in runs for name in run.names[1:]}
 
     def __call__(self, value: Any) -> Any:
         """What the sequence answers."""
-        for part in self.parts:
-            value = part(value)
-        return value
-
-
-class Chain:
-    """Modules one after the other."""
-
-    def __init__(self, modules: Sequence[nn.Module]) -> None:
-        self.modules = modules
-
-    def __call__(self, value: Any) -> Any:
-        """What the last one answers."""
-        for module in self.modules:
-            value = module(value)
+        for name, module in self.sequence._modules.items():
+            if name not in self.later:
+                value = self.begun.get(name, module)(value)
         return value
 
 

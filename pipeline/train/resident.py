@@ -19,7 +19,7 @@ from pipeline.train.batches import Batch, Material, TrainingBatches, mosaic_epoc
 from pipeline.train.processes.ranks import Ranks
 from pipeline.train.varied import Asked
 from pipeline.variations import draws
-from pipeline.variations.device import vary
+from pipeline.variations.device import sent, vary
 from pipeline.variations.plan import Plan
 
 PORTION = 2**25
@@ -63,7 +63,7 @@ class ResidentBatches:
             which = order[mine[portion]]
             keys = draws.again(self._keys[which], turns[portion])
             pictures = vary(self._plan, self._pictures, which, self._plan.drawn(keys, self._seed, epoch))
-            targets = self._targets[torch.from_numpy(which).to(self._targets.device)]
+            targets = self._targets[sent(which, self._targets.device)]
             for part in slices(len(which), self._size):
                 yield Batch(pictures[part], targets[part], which[part])
 

@@ -18,11 +18,13 @@ from pipeline.journal import ROLLBACK
 from pipeline.train.assembly import Training
 from pipeline.train.checkpoint import CURRENT, Progress, opened
 from pipeline.train.divergence import Found, examined
+from pipeline.train.members import ROLLBACKS
 
-TIMES = 3
-"""That it goes back at most: an eighth of a learning rate that does not learn is not what is wrong."""
+KEPT = 1 + sum(range(ROLLBACKS))
+"""Epochs whose beginning is kept: it may go back to the latest one, then one epoch further and then two, each time
+from where the last one has led."""
 FOLDER = "epochs"
-"""Of the checkpoints with which the last epochs began, `TIMES` of them, in the folder of the training."""
+"""Of the checkpoints with which the last epochs began, `KEPT` of them, in the folder of the training."""
 BEST = "best-*.safetensors"
 
 
@@ -48,7 +50,7 @@ def keep_epoch(training: Training) -> None:
         for path in (checkpoints.folder / CURRENT, *checkpoints.folder.glob(BEST)):
             _link(path, folder / path.name)
     for path in (checkpoints.folder / FOLDER).iterdir():
-        if not epoch - TIMES < int(path.name) <= epoch:
+        if not epoch - KEPT < int(path.name) <= epoch:
             shutil.rmtree(path)
 
 
@@ -73,8 +75,10 @@ def recover(training: Training) -> None:
     words = found.words(training.batches.steps)
     if options.when_diverging == "stop":
         raise UserError(f"{words}\n{_advice(training)}, or train.when_diverging: rollback.")
-    if len(diverged.rollbacks) == TIMES:
-        raise UserError(f"{words}\nIt went back {TIMES} times, to an eighth of the learning rate. {_advice(training)}.")
+    if len(diverged.rollbacks) == ROLLBACKS:
+        raise UserError(
+            f"{words}\nIt went back {ROLLBACKS} times, to an eighth of the learning rate. {_advice(training)}."
+        )
     _go_back(training, diverged, found)
     begins, scale = training.progress.epoch + 1, training.progress.rate_scale
     print(
@@ -116,7 +120,8 @@ def _take_back(training: Training) -> None:
 
 def _advice(training: Training) -> str:
     clip = "" if training.params.train.clip_norm else ", set train.clip_norm: 1"
-    return f"Lower optimizer.lr (it is {training.params.optimizer.lr:g}){clip}"
+    wider = ", set compute.precision: bfloat16" if training.machine.scaler.is_enabled() else ""
+    return f"Lower optimizer.lr (it is {training.params.optimizer.lr:g}){clip}{wider}"
 
 
 def _goes_back(training: Training) -> bool:

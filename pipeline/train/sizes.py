@@ -24,8 +24,8 @@ FEWEST = 4
 def side_of(options: TrainOptions, size: int, epoch: int) -> int:
     """The side of the pictures in an epoch, at most S = `size`.
 
-    It grows evenly, to S in the last epoch at the latest. It is a multiple of the largest power of two in a seventh of
-    S: of 32 where S is 224, and of 4 where it is 32.
+    It grows evenly from the first side to S, which it has in the last epoch at the latest. Sides between these
+    are multiples of the largest power of two in a seventh of S: of 32 where S is 224, and of 4 where it is 32.
 
     Args:
         options: with the first side, and when it has grown.

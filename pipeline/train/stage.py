@@ -16,6 +16,8 @@ from pipeline.train.epochs import finish_epochs
 from pipeline.train.folders import remove_old_trainings
 from pipeline.train.members import Member, members_of
 from pipeline.train.outputs import write_bundle, write_notes
+from pipeline.train.remarks import remarks
+from pipeline.train.shortage import enough_for
 
 
 def run(params: TrainParams, dataset: Dataset, policy: Policy, bundle: Path, notes: Path) -> None:
@@ -28,6 +30,8 @@ def run(params: TrainParams, dataset: Dataset, policy: Policy, bundle: Path, not
         Interrupted: the run was asked to stop; a checkpoint holds all that is done.
     """
     interrupts.at_safe_points()
+    for remark in remarks(params):
+        print(f"train: {remark}", flush=True)
     trained = [train(params, dataset, policy, member) for member in members_of(params, dataset)]
     if not trained[0].training.ranks.first:
         return  # of several processes one writes
@@ -42,7 +46,8 @@ def train(params: TrainParams, dataset: Dataset, policy: Policy, member: Member)
     """One training from where it stands to its end."""
     if member.title:
         print(f"train: {member.title}learns from {len(member.train):,} images", flush=True)
-    training = assemble(params, dataset, policy, member)
+    with enough_for("what a training begins with", "Take a smaller model, train.batch_size or augment.size."):
+        training = assemble(params, dataset, policy, member)
     # What has been imported stays; walking through it for garbage, now and then, took 130 us a step.
     gc.freeze()
     try:

@@ -41,6 +41,7 @@ def entered(training: Training) -> Way:
     feed(training)
     training.known = known_now(training)
     training.machine.learner.side = side_of(params.train, training.policy.size, epoch)
+    training.machine.learn()  # what went before may have asked the network
     return Way(
         paces_of(params, progress, training.batches.steps),
         epoch_order(params.order, params.seed, epoch, epochs, training.known),
@@ -64,8 +65,7 @@ def paces_of(params: TrainParams, progress: Progress, steps: int) -> list[Pace]:
 def rest_of_epoch(training: Training) -> Generator[Step]:
     """Learn step by step to the end of the epoch where the training stands; its progress is the caller's to move."""
     progress, way = training.progress, entered(training)
-    source = training.features.train if training.features else training.batches
-    with closing(source.epoch(progress.epoch, progress.step, way.order)) as batches:  # type: ignore[type-var]
+    with closing(training.source.epoch(progress.epoch, progress.step, way.order)) as batches:  # type: ignore[type-var]
         yield from train_epoch(training.machine, batches, way.paces, progress.step)
 
 

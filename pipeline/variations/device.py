@@ -29,7 +29,15 @@ def vary(plan: Plan, pictures: Tensor, which: np.ndarray, drawn: Sequence[Drawn]
         uint8 [B, S, S, C] on the same device.
     """
     device = pictures.device
-    sight = Sight.of(pictures, torch.from_numpy(which).to(device))
+    sight = Sight.of(pictures, sent(which, device))
     for step, (happens, values) in zip(plan.steps, drawn, strict=True):
-        sight = step.on_device(sight, torch.from_numpy(happens).to(device), torch.from_numpy(values).to(device))
+        sight = step.on_device(sight, sent(happens, device), sent(values, device))
     return sight.painted()
+
+
+def sent(values: np.ndarray, device: torch.device) -> Tensor:
+    """An array on the device. From pinned memory a GPU fetches it in its turn, and nobody waits for that."""
+    tensor = torch.from_numpy(values)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

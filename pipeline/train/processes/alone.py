@@ -13,5 +13,5 @@ def go_on_alone(training: Training) -> None:
     machine = training.machine
     learner = build_learner(training.params, training.dataset, training.policy).to(machine.device)
     learner.arrange(machine.learner.memory_format)
-    machine.learner = machine.feed = machine.module = learner
+    machine.go_on_with(learner)
     machine.sharing = Sharing(Ranks())

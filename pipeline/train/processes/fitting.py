@@ -19,10 +19,9 @@ def joined(params: TrainParams) -> tuple[Ranks, torch.device]:
     """The processes that this one trains with, and what it computes on.
 
     Raises:
-        UserError: the device is not there, or several processes cannot do what params ask for.
+        UserError: the device is not there.
     """
     here = place() or Place(0, 1)
-    check(params, here)
     device = set_up(device_of(params.compute, here), threads_of(params.compute, here))
     return Ranks.joined(device), device
 
@@ -52,36 +51,6 @@ def threads_of(compute: ComputeOptions, place: Place) -> int:
     return compute.threads or max(1, cores() // place.of)
 
 
-def check(params: TrainParams, place: Place) -> None:
-    """Make sure that several processes can do what params ask for.
-
-    Raises:
-        UserError: they cannot.
-    """
-    if place.of == 1:
-        return
-    train, compute = params.train, params.compute
-    if train.accumulation > (alone := len(range(train.batch_size)[Ranks(*place).share(train.batch_size)])):
-        raise UserError(
-            f"params.yaml: train.accumulation is {train.accumulation}, but {alone} pictures of a batch fall to each of "
-            f"{place.of} processes.\nSet train.accumulation to at most {alone}, or fewer processes."
-        )
-    if train.when_diverging == "rollback":
-        raise _unfit("train.when_diverging 'rollback' works", "stop")
-    if train.when_out_of_memory == "halve":
-        raise _unfit("train.when_out_of_memory 'halve' works", "stop")
-    if not compute.sharded:
-        return
-    if any(params.order.measures(epoch, train.epochs) for epoch in range(train.epochs)):
-        raise _unsharded(f"order {part_name(params.order)!r} asks the network in between", "order to shuffled")
-    if 0 < params.layers.frozen_epochs < train.epochs or params.layers.thawing_epochs:
-        raise _unsharded("layers that rest at first stay as they are", "layers.frozen_epochs and thawing_epochs to 0")
-    if compute.precision == "float16":
-        raise _unsharded("float16 needs to know every gradient", "compute.precision to bfloat16")
-    if compute.compile == "always":
-        raise _unsharded("the compiler takes whole tensors", "compute.compile to never")
-
-
 def unmeasured(compute: ComputeOptions, device: torch.device) -> Arithmetic:
     """How to compute where no process could try it alone: the network may not fit into one."""
     precision = "bfloat16" if device.type == "cuda" else "float32"
@@ -92,17 +61,14 @@ def unmeasured(compute: ComputeOptions, device: torch.device) -> Arithmetic:
 
 
 def check_average(params: TrainParams, average: Average | None) -> None:
-    """The same of an average of weights, once it is known what it needs."""
+    """Make sure that weights that are shared out can be averaged so, once it is known what an average needs.
+
+    Raises:
+        UserError: they cannot.
+    """
     if params.compute.sharded and average and average.refreshes:
-        raise _unsharded(f"average {part_name(params.average)!r} asks the network in between", "average to ema")
-
-
-def _unfit(what: str, instead: str) -> UserError:
-    return UserError(f"params.yaml: {what} in one process.\nSet it to {instead!r}, or compute.processes to 1.")
-
-
-def _unsharded(why: str, instead: str) -> UserError:
-    return UserError(
-        f"params.yaml: compute.sharded shares tensors out among the processes, but {why}.\n"
-        f"Set {instead}, or compute.sharded to false."
-    )
+        raise UserError(
+            "params.yaml: compute.sharded shares tensors out among the processes, but average "
+            f"{part_name(params.average)!r} asks the network in between.\n"
+            "Set average to ema, or compute.sharded to false."
+        )

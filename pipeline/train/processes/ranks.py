@@ -57,10 +57,10 @@ class Ranks:
             UserError: there are no such parts.
         """
         if size % self.count:
-            near = size - size % self.count or self.count
+            near = f"train.batch_size to {size - size % self.count}, or " if size > self.count else ""
             raise UserError(
                 f"params.yaml: {self.count} processes cannot share a batch of {size} pictures evenly.\n"
-                f"Set train.batch_size to {near}, or compute.processes to a number that divides {size}."
+                f"Set {near}compute.processes to a number that divides {size}."
             )
         part = size // self.count
         return slice(self.rank * part, (self.rank + 1) * part)
@@ -112,6 +112,16 @@ class Ranks:
         all_of_them = [torch.empty_like(values) for _ in range(self.count)]
         dist.all_gather(all_of_them, values)
         return torch.stack(all_of_them).mean(dim=0)
+
+    def mean_weight(self, weight: Tensor | float) -> Tensor | float:
+        """What the parts of a batch weigh in the mean over the processes; 1 in place of 0. Numbers are alike in all."""
+        if not isinstance(weight, Tensor):
+            return weight
+        total = weight.float()
+        if self.count > 1:
+            dist.all_reduce(total)
+            total = total / self.count
+        return torch.where(total > 0, total, 1.0)
 
     def dealt(self, batches: Iterable[T]) -> Iterator[tuple[T, bool]]:
         """One batch after the other for each process in turn, and whether it counts.
