@@ -1,11 +1,11 @@
 """The training engine beside the loops that a user would take otherwise, on the same work.
 
-    /tmp/peers/bin/python benchmarks/engine.py probe metric frozen --pairs 5    # see benchmarks/peers.txt
+    /tmp/peers/bin/python benchmarks/engine.py probe metric frozen optimizers --pairs 5    # see benchmarks/peers.txt
 
 probe: the precision, memory format and compilation that the probe chooses for a ResNet-18, beside each fixed setting
 and Lightning's bf16-mixed with torch's AdamW as it comes. metric: noting a metric on the training thread, beside
-MLflow's client. frozen: an epoch in which the head alone learns, from kept features, beside one that computes them. The
-sides take turns in one call.
+MLflow's client. frozen: an epoch in which the head alone learns, from kept features, beside one that computes them.
+optimizers: moving the weights of a ResNet-18, beside torch's optimizers as they come. The sides take turns in one call.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from flows.edits import edited  # noqa: E402
 from pipeline.door import parse  # noqa: E402
 from pipeline.journal import Journal  # noqa: E402
 from pipeline.params import Params  # noqa: E402
+from pipeline.plugin import config_class  # noqa: E402
 from pipeline.train.assembly import Training  # noqa: E402
 from pipeline.train.batches import Batch  # noqa: E402
 from pipeline.train.epochs import _finish_steps  # noqa: E402
@@ -235,7 +236,47 @@ def frozen(pairs: int) -> None:
     print(f"computed / kept: {ratios(found, 'computed', 'kept')}")
 
 
-TABLES: dict[str, Callable[[int], None]] = {"probe": probe, "metric": metric, "frozen": frozen}
+# --- how weights are moved
+
+
+def optimizers(pairs: int) -> None:
+    """Milliseconds in which the optimizer moves a ResNet-18: as Convoy has it, and as torch has it by itself."""
+    import torchvision
+
+    network = torchvision.models.resnet18(weights=None)
+    for weights in network.parameters():
+        weights.grad = torch.randn_like(weights)
+    groups = [{"params": list(network.parameters())}]
+
+    def timed(optimizer: torch.optim.Optimizer) -> Callable[[], float]:
+        optimizer.step()
+
+        def five() -> float:
+            start = time.perf_counter()
+            for _ in range(5):
+                optimizer.step()
+            return (time.perf_counter() - start) / 5
+
+        return five
+
+    for name, theirs in (
+        ("adamw", torch.optim.AdamW(groups, lr=1e-6)),
+        ("sgd", torch.optim.SGD(groups, lr=1e-6, momentum=0.9, nesterov=True)),
+    ):
+        config = config_class("optimizers", name).model_validate({"lr": 1e-6})
+        sides = {"convoy": timed(config.build(groups)), "torch": timed(theirs)}  # type: ignore[attr-defined]
+        found = taking_turns(sides, pairs)
+        for side, times in found.items():
+            print(f"{name:<8}{side:<8}{1000 * statistics.median(times):8.1f} ms")
+        print(f"torch / convoy: {ratios(found, 'torch', 'convoy')}")
+
+
+TABLES: dict[str, Callable[[int], None]] = {
+    "probe": probe,
+    "metric": metric,
+    "frozen": frozen,
+    "optimizers": optimizers,
+}
 
 if __name__ == "__main__":
     main()
