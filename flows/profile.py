@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows import settings
 from flows.tables import console, table
+from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +33,10 @@ def profile(
     numbers, in out/tuning/profile.json.
     """
     trace = trace and trace.absolute()  # typed relative to where the user stands
+    if trace:
+        refuse_unwritable(trace)
     root = settings.enter_project()
+    print(f"profile: trains some seconds, and times up to {steps:,} steps; no model is changed.", flush=True)
     from flows.measuring import measuring
     from pipeline.progress import track
 
@@ -50,6 +55,24 @@ def profile(
             print(f"The timeline is in {trace}; chrome://tracing and ui.perfetto.dev show it.")
 
 
+def refuse_unwritable(trace: Path) -> None:
+    """Tell whether a timeline can be written, before what it shows is measured.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        if trace.is_dir():
+            raise UserError(f"--trace {trace}: this is a folder. Name a file in it: --trace {trace / 'trace.json'}")
+        if trace.exists() and not trace.is_file():
+            raise UserError(f"--trace {trace}: this is neither a file nor a new name. Name another.")
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=trace.parent, prefix=f".{trace.name}."):
+            pass
+    except OSError as error:
+        raise UserError(f"--trace {trace}: cannot be written: {error.strerror}.") from None
+
+
 def show(facts: Facts) -> None:
     """Print the tables, the verdict and the advice."""
     from pipeline.tuning.verdict import advice, verdict
@@ -57,16 +80,19 @@ def show(facts: Facts) -> None:
     out = console()
     arithmetic = ", ".join(facts.arithmetic.values())
     out.print(f"{facts.steps} steps of {facts.images} pictures, {facts.size} px, on {facts.device}, {arithmetic}")
-    rows = [(name, seconds, seconds / facts.step) for name, seconds in facts.phases.items()]
-    out.print(_timed("phase", [*rows, ("all", facts.step, 1.0)]))
-    busy = sum(one.seconds for one in facts.operators)
-    listed = [(one.name, one.seconds, one.seconds / busy if busy else 0.0) for one in facts.operators[:LISTED]]
-    out.print(_timed("operator of torch", listed))
+    out.print(_timed("phase", "share of a step", [*facts.phases.items(), ("all", facts.step)]))
+    listed = [(one.name, one.seconds) for one in facts.operators[:LISTED]]
+    others = facts.operating - sum(seconds for _, seconds in listed)
+    out.print(
+        _timed("operator of torch", "share of operators", [*listed, ("others", others), ("all", facts.operating)])
+    )
     out.print(verdict(facts), soft_wrap=True)
     for one in advice(facts):
         out.print(f"  - {one}", soft_wrap=True)
 
 
-def _timed(name: str, rows: list[tuple[str, float, float]]) -> Table:
-    cells = [(label, f"{1000 * seconds:.3f}", f"{share:.1%}") for label, seconds, share in rows]
-    return table((name, "ms a step", "share"), cells, right=(1, 2))
+def _timed(name: str, share: str, rows: list[tuple[str, float]]) -> Table:
+    """Rows of seconds, the last of which is all of them."""
+    whole = rows[-1][1] or 1.0
+    cells = [(label, f"{1000 * seconds:.3f}", f"{seconds / whole:.1%}") for label, seconds in rows]
+    return table((name, "ms a step", share), cells, right=(1, 2))

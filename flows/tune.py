@@ -12,12 +12,15 @@ from pipeline.errors import UserError
 if TYPE_CHECKING:
     from pipeline.params import Params
     from pipeline.tuning.batch import Found
-    from pipeline.tuning.rates import Proposal
+    from pipeline.tuning.trial import Trial
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Propose a learning rate, or a batch size, from a short trial on your data. Changes no model, no checkpoint.",
 )
+NARROWEST = 10.0
+"""Factor from the first learning rate to the last, at least: a loss takes about a decade to fall, and one to rise."""
+UNTOUCHED = "no model is changed."
 Apply = Annotated[bool, typer.Option("--apply", help="Write what is proposed into params.yaml.")]
 
 
@@ -35,7 +38,12 @@ def lr(
     """
     if not low < high:
         raise UserError(f"--from {low:g} --to {high:g}: the first must be less than the second.")
+    if high < low * NARROWEST * (1 - 1e-9):
+        raise UserError(
+            f"--from {low:g} --to {high:g}: less than a decade shows nothing; try --to {NARROWEST * low:g} or more."
+        )
     root = settings.enter_project()
+    print(f"tune lr: trains up to {steps:,} steps at learning rates from {low:g} to {high:g}; {UNTOUCHED}", flush=True)
     from flows.measuring import measuring
     from pipeline.progress import track
 
@@ -44,7 +52,7 @@ def lr(
         from pipeline.policy import Policy
         from pipeline.tuning.apart import apart
         from pipeline.tuning.range_test import range_test
-        from pipeline.tuning.rates import proposal
+        from pipeline.tuning.rates import Doubt, proposal
         from pipeline.tuning.report import write_rates
 
         with apart(params, Dataset.open(), Policy.open()) as training, track("tune lr", steps) as advance:
@@ -53,13 +61,15 @@ def lr(
         write_rates(points, found)
         ended = f"stopped at {points[-1].rate:.2g}, where the loss diverged" if len(points) < steps else "to the end"
         print(f"tune lr: {len(points)} steps from {low:g} to {high:g}, {ended}; the curve is in out/tuning/lr.svg")
-        if found is None:
-            raise UserError(
-                f"No learning rate can be proposed: from {low:g} to {points[-1].rate:.2g} the loss falls by no more "
-                "than it scatters. Try more steps (--steps 400), or look at the curve."
-            )
-        _show_rates(params, found)
-        _conclude([f"optimizer.lr={found.rate:g}"], apply)
+        if isinstance(found, Doubt):
+            raise UserError(f"No learning rate is proposed: {found.why}.")
+        print(f"  the loss falls fastest at    {found.steepest:.2g}")
+        print(f"  it is lowest at              {found.lowest:.2g}")
+        print(
+            f"Proposed, midway between the two by factors: optimizer.lr {found.rate:g}; it is "
+            f"{params.optimizer.lr:g} now."
+        )
+        _conclude(_rates(params, found.rate), apply)
 
 
 @app.command()
@@ -69,11 +79,13 @@ def batch(
 ) -> None:
     """Try ever larger batches, a few steps each, and propose the fastest; say which is the largest that fits.
 
+    What is proposed leaves at least 10 steps an epoch, and brings the learning rate along that goes with it.
     Batches are doubled until memory would run out, and then halved in between. On a processor nothing is swapped or
     killed for it: memory grows by the same for each picture, so what the next size takes is known before it is tried.
     The curves are in out/tuning/batch.svg, their numbers in batch.csv.
     """
     root = settings.enter_project()
+    print(f"tune batch: trains a few steps each with ever larger batches, up to {most:,}; {UNTOUCHED}", flush=True)
     from flows.measuring import measuring
 
     with measuring(root) as params:
@@ -92,32 +104,51 @@ def batch(
                 "(augment.size), a smaller network, or train.recompute: true."
             )
         write_batches(found)
-        _show_batches(params, found)
-        _conclude([f"train.batch_size={found.fastest.size}"], apply)
+        if line := found.line:
+            print(f"Memory: {line.fixed / 1e6:,.0f} MB, and {line.each / 1e6:.3g} MB for each picture of a batch.")
+        print(f"The largest that fits, of those tried: {found.largest.size}; the search ended at {found.why}.")
+        if found.proposed is None:
+            raise UserError(f"No batch size is proposed: {found.doubt}.")
+        propose_batch(params, found, found.proposed, apply)
 
 
-def _show_rates(params: Params, found: Proposal) -> None:
-    print(f"  the loss falls fastest at    {found.steepest:.2g}")
-    print(f"  it is lowest at              {found.lowest:.2g}, of which a tenth is {found.below_lowest:.2g}")
-    print(f"Proposed, in the middle: optimizer.lr {found.rate:g}; it is {params.optimizer.lr:g} now.")
+def propose_batch(params: Params, found: Found, one: Trial, apply: bool) -> None:
+    """Say what is proposed and what it changes: steps an epoch, and the learning rates that go with it."""
+    from pipeline.tuning.batch import STEPS, an_epoch, rate_for, steady
 
-
-def _show_batches(params: Params, found: Found) -> None:
-    from pipeline.tuning.batch import hint
-
-    fastest, largest, old = found.fastest, found.largest, params.train.batch_size
-    if line := found.line:
-        print(f"Memory: {line.fixed / 1e6:,.0f} MB, and {line.each / 1e6:.3g} MB for each picture of a batch.")
-    print(f"The largest that fits, of those tried: {largest.size}; the search ended at {found.why}.")
+    old, fastest = params.train.batch_size, found.fastest
+    as_fast, but = "about as fast as any", ""
+    if fastest is not one:
+        as_fast += f" that makes {STEPS} steps an epoch"
+        gives = f"gives {fastest.images_per_second:,.0f} images/s"
+        but = f"A batch of {fastest.size} {gives}, but makes {an_epoch(fastest.steps())}."
+    speed = f"{one.images_per_second:,.0f} images/s"
+    print(f"Proposed: train.batch_size {one.size}, the smallest that is {as_fast} ({speed}); it is {old} now.")
+    if but:
+        print(but)
+    if one.size == old:
+        print(f"It stays as it is, with {an_epoch(one.steps())}.")
+        return
+    print(f"It makes {an_epoch(one.steps())}; {old} makes {one.steps(old):,}.")
+    rate = rate_for(params.optimizer, min(old, one.views), one.size)
+    rule = "the linear rule, as for SGD"
+    if steady(params.optimizer):
+        rule = "the square root, as for Adam: its steps are as long whatever the gradient is"
     print(
-        f"Proposed: train.batch_size {fastest.size}, the smallest that is about as fast as any "
-        f"({fastest.images_per_second:,.0f} images/s); it is {old} now."
+        f"With it optimizer.lr changes from {params.optimizer.lr:g} to {rate:g}, by {rule}. `convoy tune lr` finds out."
     )
-    if fastest.size != old:
-        rates = hint(params.optimizer.lr, old, fastest.size)
-        rule = "the square root, for Adam and its kin" if fastest.adaptive else "the linear rule, for SGD"
-        rate = rates.root if fastest.adaptive else rates.linear
-        print(f"With it the learning rate changes: {rate:.2g} by {rule}. `convoy tune lr` then finds out.")
+    _conclude([f"train.batch_size={one.size}", *_rates(params, rate)], apply)
+
+
+def _rates(params: Params, rate: float) -> list[str]:
+    """The assignments for every learning rate of the optimizer, where `lr` is `rate`; the others are told of."""
+    from pipeline.tuning.rates import scaled
+
+    rates = scaled(params.optimizer, rate)
+    for name, value in rates.items():
+        if name != "lr":
+            print(f"By as much: optimizer.{name} {value:g}; it is {getattr(params.optimizer, name):g} now.")
+    return [f"optimizer.{name}={value:g}" for name, value in rates.items()]
 
 
 def _conclude(assignments: list[str], apply: bool) -> None:

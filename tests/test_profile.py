@@ -9,14 +9,15 @@ import pytest
 import torch
 from engine_project import inside, params_of, prepare
 
-from flows.profile import show
+from flows.profile import refuse_unwritable, show
 from pipeline.dataset import Dataset
+from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.policy import Policy
 from pipeline.tuning.apart import apart
 from pipeline.tuning.laps import AVERAGE, BACKWARD, COPY, FORWARD, INPUT, NOTING, OPTIMIZER, PHASES, Laps
 from pipeline.tuning.profile import profile
-from pipeline.tuning.report import write_profile
+from pipeline.tuning.report import write_profile, write_timeline
 from pipeline.tuning.verdict import Bound, Facts, Operator, advice, verdict
 
 __all__ = ["inside"]
@@ -39,6 +40,7 @@ def facts(params: Params, *, device: str = "cpu", **seconds: float) -> Facts:
         steps=5,
         phases=phases,
         operators=[Operator("aten::mm", 2, 0.001)],
+        operating=0.004,
         params=params,
         arithmetic={"precision": "float32"},
         **alone,
@@ -119,6 +121,55 @@ def test_what_is_worth_changing_besides(params):
     assert list(advice(slow))[-1].startswith("A checkpoint takes 5e+03 ms, and one is due every 10 s")
 
 
+def test_each_table_says_of_what_its_shares_are(params, capsys):
+    show(facts(params))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["phase", "ms", "a", "step", "share", "of", "a", "step"] in rows
+    assert ["forward", "1.000", "50.0%"] in rows and ["all", "2.000", "100.0%"] in rows
+    assert ["operator", "of", "torch", "ms", "a", "step", "share", "of", "operators"] in rows
+    assert ["aten::mm", "1.000", "25.0%"] in rows and ["others", "3.000", "75.0%"] in rows
+    assert ["all", "4.000", "100.0%"] in rows
+
+
+def refused(trace: Path) -> str:
+    with pytest.raises(UserError) as told:
+        refuse_unwritable(trace)
+    return str(told.value)
+
+
+def test_a_place_where_no_timeline_can_be_written_is_refused(tmp_path):
+    assert refused(tmp_path) == (
+        f"--trace {tmp_path}: this is a folder. Name a file in it: --trace {tmp_path / 'trace.json'}"
+    )
+    assert refused(Path("/dev/null")) == "--trace /dev/null: this is neither a file nor a new name. Name another."
+    (tmp_path / "file").touch()
+    assert refused(tmp_path / "file/trace.json").endswith("/file/trace.json: cannot be written: File exists.")
+    assert refused(Path("/proc/nowhere/trace.json")).endswith(": cannot be written: No such file or directory.")
+    assert refused(tmp_path / ("x" * 300)).endswith(": cannot be written: File name too long.")
+    refuse_unwritable(tmp_path / "new/trace.json")
+    refuse_unwritable(tmp_path / "file")
+    assert not list((tmp_path / "new").iterdir()) and len(list(tmp_path.iterdir())) == 2
+
+
+class Watch:
+    """As much of torch's profiler as a timeline needs."""
+
+    def export_chrome_trace(self, path: str) -> None:
+        Path(path).write_text("{}")
+
+
+@pytest.mark.parametrize("name", ["trace.json", "trace.json.gz", "trace"])
+def test_a_timeline_is_there_whole_or_the_old_one_is(tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    path.write_text("old")
+    write_timeline(Watch(), path)  # type: ignore[arg-type]
+    assert path.read_text() == "{}" and [one.name for one in tmp_path.iterdir()] == [name]
+    monkeypatch.setattr(Watch, "export_chrome_trace", lambda self, where: None)  # torch only logs what it cannot write
+    with pytest.raises(FileNotFoundError):
+        write_timeline(Watch(), path)  # type: ignore[arg-type]
+    assert path.read_text() == "{}" and [one.name for one in tmp_path.iterdir()] == [name]
+
+
 def test_a_stopwatch_is_always_in_one_phase(monkeypatch):
     moments = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(moments))
@@ -138,6 +189,7 @@ def test_every_phase_of_a_real_step_is_heard_and_nothing_is_left(inside):
         found = profile(training, 3, None, lambda count: None)
         hooks = [module._forward_pre_hooks for module in (training.machine.module, training.machine.learner.normalise)]
     assert (found.steps, found.images, found.available) == (3, 8, 40)
+    assert len(found.operators) == 10 and found.operating > sum(one.seconds for one in found.operators)
     assert all(found.phases[name] > 0 for name in PHASES)
     assert not any(hooks)
     left = {path.name for path in Path(".convoy").iterdir()}

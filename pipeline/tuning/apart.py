@@ -17,7 +17,7 @@ from pipeline.params import TrainParams
 from pipeline.policy import Policy
 from pipeline.train.assembly import Training, assemble
 from pipeline.train.batches import Batch
-from pipeline.train.memory import ran_out
+from pipeline.train.shortage import ran_out
 from pipeline.train.steps import Way, entered
 
 SCRATCH = STATE / "tuning"
@@ -90,5 +90,4 @@ def endless(training: Training) -> Generator[Batch]:
 
 def batches_of(training: Training, way: Way) -> Iterator[Batch]:
     """Those of the epoch that the training has entered."""
-    source = training.features.train if training.features else training.batches
-    return source.epoch(training.progress.epoch, 0, way.order)
+    return training.source.epoch(training.progress.epoch, 0, way.order)

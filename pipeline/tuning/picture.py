@@ -10,28 +10,43 @@ from pipeline.evaluate.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Ch
 
 TITLE, LEGEND = 30, 18
 """Pixels above a chart, and of each line of its legend."""
-COLOURS = ("#0f766e", "#b1400e", "#1f4d8c", "#7b3a86", "#a16207")
+LOOKS = (
+    ("#0f766e", 1.2, ""),
+    ("#b1400e", 2.6, "7 4"),
+    ("#1f4d8c", 1.8, "2 4"),
+    ("#7b3a86", 1.8, "10 4 2 4"),
+    ("#a16207", 1.8, "18 5"),
+)
+"""Of a line: its colour, its width, and its dashes, by which it is told from the others without any colour."""
+SWATCH = 36
+"""Width in pixels of a piece of each line in the legend."""
 STYLE = """
 svg { background: #ffffff; font: 11px system-ui, sans-serif; }
 text { fill: #57534e; } .title { fill: #1c1917; font-size: 14px; font-weight: 600; }
-.grid { stroke: #e4e1da; } .axis { stroke: #57534e; } polyline { fill: none; stroke-width: 1.8; }
+.grid { stroke: #e4e1da; } .axis { stroke: #57534e; } polyline { fill: none; }
 @media (prefers-color-scheme: dark) {
   svg { background: #1c1f22; } text { fill: #a8a39b; } .title { fill: #ece9e4; }
-  .grid { stroke: #33373b; } .axis { stroke: #a8a39b; } polyline, .swatch { filter: brightness(1.8); }
+  .grid { stroke: #33373b; } .axis { stroke: #a8a39b; } polyline { filter: brightness(1.8); }
 }
 """
 
 
-def svg(curves: Sequence[Curve]) -> str:
-    """The curves that can be drawn, one below the other."""
+def svg(curves: Sequence[Curve], otherwise: str = "There is nothing to draw.") -> str:
+    """The curves that can be drawn, one below the other.
+
+    Args:
+        curves: of one picture.
+        otherwise: what it says where there are none.
+    """
     charts = [chart for chart in map(of_curve, curves) if chart]
     heights = [TITLE + HEIGHT + LEGEND * len(chart.lines) + 10 for chart in charts]
     tops = [sum(heights[:place]) for place in range(len(heights))]
     drawn = "\n".join("\n".join(_chart(chart, top)) for chart, top in zip(charts, tops, strict=True))
-    summary = escape(" ".join(chart.summary for chart in charts))
+    drawn = drawn or f'<text class="title" x="{LEFT}" y="20">{escape(otherwise)}</text>'
+    summary = escape(" ".join(chart.summary for chart in charts) or otherwise)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {sum(heights)}" width="{2 * WIDTH}" role="img" '
-        f'aria-label="{summary}">\n<style>{STYLE}</style>\n{drawn}\n</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {sum(heights) or TITLE}" width="{2 * WIDTH}" '
+        f'role="img" aria-label="{summary}">\n<style>{STYLE}</style>\n{drawn}\n</svg>\n'
     )
 
 
@@ -49,8 +64,10 @@ def _chart(chart: Chart, top: float) -> Iterator[str]:
     turned = f'transform="rotate(-90 13 {centre})"'
     yield f'<text x="13" y="{centre}" text-anchor="middle" {turned}>{escape(chart.y_label)}</text>'
     for place, line in enumerate(chart.lines):
-        colour, below = COLOURS[place % len(COLOURS)], HEIGHT + LEGEND * place
-        yield f'<polyline points="{line.path}" stroke="{colour}"/>'
-        yield f'<rect class="swatch" x="{LEFT}" y="{below + 2}" width="10" height="10" fill="{colour}"/>'
-        yield f'<text x="{LEFT + 16}" y="{below + 11}">{escape(line.name)}</text>'
+        colour, width, dashes = LOOKS[place % len(LOOKS)]
+        look = f'stroke="{colour}" stroke-width="{width}" stroke-dasharray="{dashes or "none"}"'
+        below = HEIGHT + LEGEND * place + 7
+        yield f'<polyline points="{line.path}" {look}/>'
+        yield f'<polyline class="swatch" points="{LEFT},{below} {LEFT + SWATCH},{below}" {look}/>'
+        yield f'<text x="{LEFT + SWATCH + 8}" y="{below + 4}">{escape(line.name)}</text>'
     yield "</g></g>"

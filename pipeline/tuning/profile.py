@@ -23,6 +23,7 @@ from pipeline.train.loop import Step, train_epoch
 from pipeline.train.steps import entered, paces_of
 from pipeline.tuning.apart import batches_of, endless
 from pipeline.tuning.laps import Laps
+from pipeline.tuning.report import write_timeline
 from pipeline.tuning.verdict import Facts, Operator
 
 WARM_UP = AHEAD + 3
@@ -37,7 +38,7 @@ SMALL = 4
 WATCHED = 3
 """Steps whose operators are listed."""
 LISTED = 10
-"""Operators."""
+"""Operators that are kept."""
 
 
 def profile(training: Training, steps: int, trace: Path | None, advance: Callable[[int], None]) -> Facts:
@@ -60,6 +61,7 @@ def profile(training: Training, steps: int, trace: Path | None, advance: Callabl
     of_small = _of_network(training, small, advance)
     size, fewer = len(batch.targets), len(small.targets)
     each = (alone - of_small) / (size - fewer) if size > fewer else 0.0
+    operators = _operators(training, batch, trace)
     return Facts(
         device=machine.device.type,
         cores=cores(),
@@ -71,7 +73,8 @@ def profile(training: Training, steps: int, trace: Path | None, advance: Callabl
         network_alone=alone,
         fixed=min(alone, max(0.0, alone - each * size)),
         checkpoint=save,
-        operators=_operators(training, batch, trace),
+        operators=operators[:LISTED],
+        operating=sum(one.seconds for one in operators),
         params=options,
         arithmetic=machine.arithmetic._asdict(),
         size=training.policy.size,
@@ -149,7 +152,7 @@ def _of_network(training: Training, batch: Batch, advance: Callable[[int], None]
 
 
 def _operators(training: Training, batch: Batch, trace: Path | None) -> list[Operator]:
-    """What torch itself says of a few steps: the operators that take longest."""
+    """What torch itself says of a few steps: every operator, those that take longest first."""
     machine = training.machine
     cuda = machine.device.type == "cuda"
     kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
@@ -157,8 +160,7 @@ def _operators(training: Training, batch: Batch, trace: Path | None) -> list[Ope
         for pace in paces_of(training.params, training.progress, WATCHED):
             machine.step(batch, pace).item()
     if trace:
-        trace.parent.mkdir(parents=True, exist_ok=True)
-        watch.export_chrome_trace(str(trace))
+        write_timeline(watch, trace)
     found = [
         Operator(
             event.key,
@@ -167,7 +169,7 @@ def _operators(training: Training, batch: Batch, trace: Path | None) -> list[Ope
         )
         for event in watch.key_averages()
     ]
-    return sorted(found, key=lambda one: -one.seconds)[:LISTED]
+    return sorted(found, key=lambda one: -one.seconds)
 
 
 def _own(batch: Batch) -> Batch:

@@ -23,7 +23,6 @@ def range_test(training: Training, low: float, high: float, steps: int, advance:
         advance: called after each.
     """
     machine, seed, watch = training.machine, training.params.seed, Watch()
-    machine.learn()
     points: list[Point] = []
     with closing(endless(training)) as batches:
         for number, rate in enumerate(growing(low, high, steps)):

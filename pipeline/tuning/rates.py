@@ -2,11 +2,12 @@
 
 Sources: Smith. Cyclical Learning Rates for Training Neural Networks, 2015, section 3.3; Smith. A Disciplined Approach
 to Neural Network Hyper-Parameters, 2018, section 4. The two classic readings of the curve, where the loss falls fastest
-and a tenth of where it is lowest, are those of fastai's `lr_find`. Proposed is the rate in the middle, in factors,
-between where it falls fastest and where it is lowest: neither end's noise moves it far, and both readings are too
-careful for the largest rate of a schedule. (Measured on digits, 10 epochs, validation loss of two seeds: `convnet` with
-SGD 0.337 at the steepest point, 0.345 at a tenth of the lowest, 0.324 near the middle; with AdamW 0.321, 0.317, 0.316;
-`lenet5` with AdamW 0.410, 0.456, 0.366.)
+and a tenth of where it is lowest, are those of fastai's `lr_find`. Proposed is the rate midway, by factors, between
+where it falls fastest and where it is lowest: neither end's noise moves it far, and both readings are too careful for
+the largest rate of a schedule. Both must lie within the range: one that begins while the loss falls already, or ends
+before it rises again, shows no more than where it was cut off, and nothing is proposed from it. (Measured on digits, 10
+epochs, validation loss of two seeds: `convnet` with SGD 0.337 at the steepest point, 0.345 at a tenth of the lowest,
+0.324 near the middle; with AdamW 0.321, 0.317, 0.316; `lenet5` with AdamW 0.410, 0.456, 0.366.)
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from pipeline.training import OptimizerConfig
 
 WIDTH = 0.2
 """Decades over which neighbours are averaged: the deviation of a bell curve."""
@@ -27,6 +30,10 @@ FALL = 5.0
 """Times the uncertainty of a smoothed loss: of a hundred of them the lowest lies at 2 to 3 by chance."""
 FEWEST = 10
 """Points that make a curve."""
+EDGE = 0.5
+"""Decades that a range shows before its steepest point, at least: a loss takes about one to fall, half of it before."""
+BEYOND = 100.0
+"""Factor by which another range is proposed to reach further."""
 MEDIAN_STEP = 0.954
 """Of the distance of two neighbours, where each scatters by 1 (normal): sqrt(2) x 0.6745."""
 
@@ -50,13 +57,17 @@ class Proposal(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """What is proposed, in two digits."""
+        """What is proposed, midway between the two by factors, in two digits."""
         return rounded(math.sqrt(self.steepest * self.lowest))
 
-    @property
-    def below_lowest(self) -> float:
-        """A tenth of the rate at which it is lowest."""
-        return self.lowest / 10
+
+class Doubt(NamedTuple):
+    """Why the curve proposes nothing."""
+
+    why: str
+    """And what to try, as the rest of a sentence."""
+    smoothed: list[float]
+    """The losses, of as many points as are finite; none where there are too few."""
 
 
 def growing(low: float, high: float, steps: int) -> list[float]:
@@ -81,28 +92,48 @@ class Watch:
         return mean > DIVERGED * self._best > 0
 
 
-def proposal(points: Sequence[Point]) -> Proposal | None:
-    """What the curve says; None where the loss falls by no more than it scatters.
+def proposal(points: Sequence[Point]) -> Proposal | Doubt:
+    """What the curve says.
 
     Args:
         points: at growing rates, up to where it diverged or the test ended.
     """
+    low, high = points[0].rate, points[-1].rate
     finite = [point for point in points if math.isfinite(point.loss)]
     if len(finite) < FEWEST:
-        return None
+        return Doubt(f"at {high:.2g}, after {len(points)} steps, the loss had diverged; try {_lower(low)}", [])
     places, losses = np.log10([point.rate for point in finite]), np.array([point.loss for point in finite])
-    first = float(np.median(losses[: max(3, len(losses) // 10)]))
+    tenth = max(3, len(losses) // 10)
+    first, last = float(np.median(losses[:tenth])), float(np.median(losses[-tenth:]))
     scatter = float(np.median(np.abs(np.diff(losses)))) / MEDIAN_STEP
     # Where it diverges, single losses are of any height: they say that it is no better than at first, and no more.
     smooth, left = smoothed(places, np.minimum(losses, first + 2 * scatter))
-    least = int(np.argmin(smooth))
-    if least < len(losses) // 10 or first - smooth[least] <= FALL * scatter * left[least]:
-        return None
+    least, known = int(np.argmin(smooth)), smooth.tolist()
+    if first - smooth[least] <= FALL * scatter * left[least]:
+        if last > first + 2 * scatter:
+            return Doubt(f"from {low:g} on the loss only rises, beyond the best rate; try {_lower(low)}", known)
+        return Doubt(
+            f"from {low:g} to {high:.2g} the loss falls by no more than it scatters; try larger rates "
+            f"({_higher(high)}), more steps (--steps {4 * len(points)}), or look at the curve",
+            known,
+        )
     # Of a bottom that is flat but for noise, the middle.
     bottom = np.flatnonzero(smooth <= smooth[least] + scatter * left[least])
     lowest = int(np.median(bottom))
     steepest = int(np.argmin(np.gradient(smooth, places)[: least + 1]))
-    return Proposal(finite[steepest].rate, finite[lowest].rate, smooth.tolist())
+    if places[steepest] < places[0] + EDGE:
+        return Doubt(f"the loss fell fastest near {low:g}, the beginning of the range; try {_lower(low)}", known)
+    if bottom[-1] == len(smooth) - 1:
+        how = "was still falling" if least == bottom[-1] else "had not risen again"
+        return Doubt(f"the loss {how} at {high:.2g}, the end of the range; try {_higher(high)}", known)
+    return Proposal(finite[steepest].rate, finite[lowest].rate, known)
+
+
+def scaled(optimizer: OptimizerConfig, rate: float) -> dict[str, float]:
+    """Every learning rate of an optimizer, by its option, where `lr` is `rate`: a test moves all by one factor."""
+    factor = rate / optimizer.lr
+    others = [name for name in type(optimizer).model_fields if name.endswith("_lr")]
+    return {"lr": rate} | {name: float(f"{getattr(optimizer, name) * factor:.3e}") for name in others}
 
 
 def smoothed(places: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,3 +154,11 @@ def smoothed(places: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nda
 def rounded(rate: float) -> float:
     """Two digits: what stands behind them is noise."""
     return float(f"{rate:.1e}")
+
+
+def _lower(low: float) -> str:
+    return f"--from {rounded(low / BEYOND):g}"
+
+
+def _higher(high: float) -> str:
+    return f"--to {rounded(high * BEYOND):g}"

@@ -22,7 +22,7 @@ from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.params import TrainParams
 from pipeline.policy import Policy
-from pipeline.train.batches import AHEAD
+from pipeline.train.batches import AHEAD, steps_per_epoch
 from pipeline.train.probe import CHOSEN
 from pipeline.train.steps import paces_of
 from pipeline.tuning.apart import TooLarge, apart, clear, endless
@@ -50,10 +50,14 @@ class Trial(NamedTuple):
     images_per_second: float
     seconds: float
     """A step."""
-    adaptive: bool
-    """Whether the optimizer divides each gradient by a running mean of its size, as Adam does."""
+    views: int
+    """Of the training split: what an epoch shows."""
     arithmetic: tuple[str, ...]
     """How steps were computed."""
+
+    def steps(self, size: int = 0) -> int:
+        """Of an epoch, with batches of this size, or of another."""
+        return steps_per_epoch(self.views, size or self.size)
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,6 @@ def _tried(subject: Subject, size: int) -> Trial:
     gauge = Gauge(params.compute.device)
     with apart(params, Dataset.open(subject.root), subject.policy) as training:
         machine = training.machine
-        machine.learn()
         times = [time.perf_counter()]
         with closing(endless(training)) as batches:
             for number, pace in enumerate(paces_of(params, training.progress, WARM_UP + TIMED)):
@@ -135,5 +138,5 @@ def _tried(subject: Subject, size: int) -> Trial:
                     break
         steady = times[min(WARM_UP, len(times) - 2) :]
         seconds = statistics.median(after - before for before, after in pairwise(steady))
-        adaptive = "betas" in machine.optimizer.param_groups[0]
-        return Trial(size, gauge.peak(), gauge.room, size / seconds, seconds, adaptive, tuple(machine.arithmetic))
+        views, arithmetic = len(training.train), tuple(machine.arithmetic)
+        return Trial(size, gauge.peak(), gauge.room, size / seconds, seconds, views, arithmetic)

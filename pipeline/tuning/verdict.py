@@ -58,6 +58,9 @@ class Facts:
     """Of one checkpoint, as long as the loop waits for it."""
     operators: list[Operator]
     """The longest first."""
+    operating: float
+    """Of all operators, also of those that are not listed: in steps with a batch that lies ready, which torch's own
+    profiler watches, and slows."""
     params: TrainParams
     arithmetic: dict[str, str]
     """How steps were computed."""
