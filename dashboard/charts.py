@@ -12,6 +12,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from dashboard.bars import Scale
+from pipeline.wording import counted, stepped
 
 WIDTH, HEIGHT = 460, 250
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 10, 40
@@ -19,6 +20,8 @@ SPOTS = 80
 """Places of a chart that say their values when pointed at."""
 CORNERS = 600
 """Of a curve: more than pixels could show."""
+STYLES = 8
+"""Of curves, in the style sheet."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -28,30 +31,71 @@ class Series(NamedTuple):
 
     name: str
     points: Points
+    style: int = 0
+    """Which of those in the style sheet; `line_chart` says."""
+
+
+class Factors(NamedTuple):
+    """A scale from values low..high, above 0, to pixels start..end, on which like factors are alike."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def at(self, value: float) -> float:
+        """Where a value lies, held within the ends."""
+        return Scale(math.log(self.low), math.log(self.high), self.start, self.end).at(math.log(max(value, self.low)))
+
+    def ticks(self) -> list[tuple[float, str]]:
+        """Powers of ten within, or, where these are few, 1, 2 and 5 times them, each with what it is called."""
+        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        for factors in ((1,), (1, 2, 5)):
+            values = [factor * 10.0**power for power in powers for factor in factors]
+            inside = [value for value in values if self.low <= value <= self.high]
+            if len(inside) > 2:
+                return [(value, f"{value:g}") for value in inside[:: -(-len(inside) // MOST_TICKS)]]
+        return stepped(self.low, self.high)
+
+
+MOST_TICKS = 7
 
 
 def line_chart(
-    title: str, series: Sequence[Series], x_label: str = "Epoch", best: tuple[float, float] | None = None
+    title: str,
+    series: Sequence[Series],
+    x_label: str = "Epoch",
+    best: Sequence[tuple[float, float]] = (),
+    factors: bool = False,
+    note: str = "",
 ) -> Markup:
-    """A figure with up to four curves, a legend, and the numbers as a table; empty if nothing can be drawn.
+    """A figure with some curves, a legend, and the numbers as a table; empty if nothing can be drawn.
 
     Args:
         title: above it.
-        series: values that are not finite are left out.
+        series: values that are not finite are left out; after `STYLES` of them the styles begin anew.
         x_label: below it.
-        best: a point to draw attention to.
+        best: points to draw attention to.
+        factors: whether like factors are alike on the upright axis; values that are not above 0 are left out then.
+        note: what else is to be known of it.
     """
-    known = [Series(one.name, [p for p in one.points if math.isfinite(p[1])]) for one in series]
+    least = math.ulp(0.0) if factors else -math.inf
+    known = [
+        Series(one.name, [p for p in one.points if math.isfinite(p[1]) and p[1] >= least], place % STYLES)
+        for place, one in enumerate(series)
+    ]
     known = [one for one in known if one.points]
     if not known:
         return Markup()
-    x, y = _scales(known)
-    curves = Markup().join(_curve(index, one, x, y) for index, one in enumerate(known))
-    mark = Markup('<circle class="best" cx="{}" cy="{}" r="5"/>').format(x.at(best[0]), y.at(best[1])) if best else ""
+    x, y = _scales(known, factors)
+    curves = Markup().join(_curve(one, x, y) for one in known)
+    mark = Markup().join(
+        Markup('<circle class="best" cx="{}" cy="{}" r="5"/>').format(x.at(a), y.at(b)) for a, b in best
+    )
     return Markup(
         '<figure class="chart"><figcaption>{title}</figcaption>'
         '<svg viewBox="0 0 {width} {height}" role="img" aria-label="{summary}">{axes}{curves}{mark}{spots}</svg>'
-        "{legend}{table}</figure>"
+        "{legend}{note}{table}</figure>"
     ).format(
         title=title,
         width=WIDTH,
@@ -61,23 +105,27 @@ def line_chart(
         curves=curves,
         mark=mark,
         spots=_spots(known, x, y, x_label),
-        legend=_legend(known, best is not None),
-        table=_table(known, x_label),
+        legend=_legend(known, bool(best)),
+        note=Markup('<p class="note">{}</p>').format(note) if note else "",
+        table=_table(title, known, x_label),
     )
 
 
-def _scales(series: Sequence[Series]) -> tuple[Scale, Scale]:
+def _scales(series: Sequence[Series], factors: bool) -> tuple[Scale, Scale | Factors]:
     across = [x for one in series for x, _ in one.points]
     up = [y for one in series for _, y in one.points]
     left, right = min(across), max(across)
     low, high = min(up), max(up)
+    x = Scale(left, right if right > left else left + 1, LEFT, WIDTH - RIGHT)
+    if factors:
+        room = (high / low) ** 0.06 if high > low else 1.1
+        return x, Factors(low / room, high * room, HEIGHT - BOTTOM, TOP)
     room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
     floor = max(0.0, low - room) if low >= 0 else low - room
-    x = Scale(left, right if right > left else left + 1, LEFT, WIDTH - RIGHT)
     return x, Scale(floor, high + room, HEIGHT - BOTTOM, TOP)
 
 
-def _axes(x: Scale, y: Scale, x_label: str) -> Markup:
+def _axes(x: Scale, y: Scale | Factors, x_label: str) -> Markup:
     parts = [
         Markup(
             '<line class="grid-line" x1="{}" x2="{}" y1="{at}" y2="{at}"/>'
@@ -87,8 +135,7 @@ def _axes(x: Scale, y: Scale, x_label: str) -> Markup:
     ]
     parts += [
         Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(x.at(value), HEIGHT - BOTTOM + 17, text)
-        for value, text in x.ticks()
-        if "." not in text  # epochs and steps are whole
+        for value, text in counted(x.low, x.high)
     ]
     parts.append(
         Markup('<line class="axis" x1="{}" x2="{}" y1="{at}" y2="{at}"/>').format(
@@ -100,31 +147,27 @@ def _axes(x: Scale, y: Scale, x_label: str) -> Markup:
     return Markup().join(parts)
 
 
-def _curve(index: int, one: Series, x: Scale, y: Scale) -> Markup:
+def _curve(one: Series, x: Scale, y: Scale | Factors) -> Markup:
     points = _thinned(one.points, CORNERS)
     corners = " ".join(f"{x.at(a):g},{y.at(b):g}" for a, b in points)
     end = points[-1]
     return Markup('<polyline class="c{0}" points="{1}"/><circle class="d{0} last" cx="{2}" cy="{3}" r="3"/>').format(
-        index, corners, x.at(end[0]), y.at(end[1])
+        one.style, corners, x.at(end[0]), y.at(end[1])
     )
 
 
-def _spots(series: Sequence[Series], x: Scale, y: Scale, x_label: str) -> Markup:
+def _spots(series: Sequence[Series], x: Scale, y: Scale | Factors, x_label: str) -> Markup:
     """Upright strips, each of which says the values at its place when it is pointed at."""
     values = [dict(one.points) for one in series]
     places = [a for a, _ in _thinned([(a, 0.0) for a in sorted({a for of in values for a in of})], SPOTS)]
     half = max((WIDTH - LEFT - RIGHT) / max(1, len(places)) / 2, 1.0)
     spots = []
     for place in places:
-        here = [
-            (index, one.name, of[place])
-            for index, (one, of) in enumerate(zip(series, values, strict=True))
-            if place in of
-        ]
+        here = [(one.style, one.name, of[place]) for one, of in zip(series, values, strict=True) if place in of]
         said = f"{x_label} {place:g}: " + ", ".join(f"{name} {value:.4g}" for _, name, value in here)
         dots = Markup().join(
-            Markup('<circle class="dot-mark d{}" cx="{}" cy="{}" r="0"/>').format(index, x.at(place), y.at(value))
-            for index, _, value in here
+            Markup('<circle class="dot-mark d{}" cx="{}" cy="{}" r="0"/>').format(style, x.at(place), y.at(value))
+            for style, _, value in here
         )
         spots.append(
             Markup(
@@ -140,8 +183,8 @@ def _legend(series: Sequence[Series], marked: bool) -> Markup:
     items = [
         Markup(
             '<li><svg viewBox="0 0 22 10" aria-hidden="true"><polyline class="c{}" points="0,5 22,5"/></svg>{}</li>'
-        ).format(index, one.name)
-        for index, one in enumerate(series)
+        ).format(one.style, one.name)
+        for one in series
     ]
     if marked:
         items.append(
@@ -153,7 +196,7 @@ def _legend(series: Sequence[Series], marked: bool) -> Markup:
     return Markup('<ul class="legend">{}</ul>').format(Markup().join(items))
 
 
-def _table(series: Sequence[Series], x_label: str) -> Markup:
+def _table(title: str, series: Sequence[Series], x_label: str) -> Markup:
     values = [dict(one.points) for one in series]
     places = [a for a, _ in _thinned([(a, 0.0) for a in sorted({a for of in values for a in of})], SPOTS)]
     head = Markup().join(Markup('<th scope="col" class="number">{}</th>').format(one.name) for one in series)
@@ -167,9 +210,10 @@ def _table(series: Sequence[Series], x_label: str) -> Markup:
         for place in places
     )
     return Markup(
-        '<details><summary>As a table</summary><div class="scroll"><table class="table"><thead><tr>'
-        '<th scope="col">{}</th>{}</tr></thead><tbody>{}</tbody></table></div></details>'
-    ).format(x_label, head, rows)
+        "<details><summary>As a table</summary>"
+        '<div class="scroll" role="region" aria-label="{}, as a table" tabindex="0"><table class="table">'
+        '<thead><tr><th scope="col">{}</th>{}</tr></thead><tbody>{}</tbody></table></div></details>'
+    ).format(title, x_label, head, rows)
 
 
 def _summary(title: str, series: Sequence[Series]) -> str:

@@ -42,7 +42,8 @@ def templates(badges: Mapping[str, Callable[[], int]]) -> Jinja2Templates:
         lstrip_blocks=True,
     )
     words = (wording.moment, wording.took, wording.since, wording.fixed, wording.signed, wording.percent)
-    for word in (*words, wording.chance, wording.number, wording.count, wording.size, wording.plain, wording.title):
+    more = (wording.chance, wording.number, wording.count, wording.size, wording.plain, wording.members)
+    for word in (*words, *more, wording.title):
         environment.filters["words" if word is wording.title else word.__name__] = word
     environment.globals.update(
         static=static,

@@ -138,6 +138,21 @@ def _found(dataset: str, image: str, about: str, drawn: Drawn | None) -> Thumbna
     return made
 
 
+def small(data: bytes, channels: int) -> Thumbnail:
+    """An encoded picture that is none of a dataset's, made small.
+
+    Raises:
+        Missing: it cannot be shown.
+    """
+    from pipeline.images import ImageError, thumbnail
+
+    try:
+        with _decoding:
+            return Thumbnail(*thumbnail(data, channels, SIDE))
+    except ImageError:
+        raise Missing("cannot be shown") from None
+
+
 def placeholder(words: str) -> bytes:
     """An SVG to show where a picture is missing."""
     return MISSING.format(words).encode()

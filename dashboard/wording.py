@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pipeline.wording import written
+from pipeline.wording import members_said, written
 
 DASH = "–"
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\S\n\t ]|[\x00-\x08\x0e-\x1f\x7f]")
@@ -113,3 +114,8 @@ def title(name: str) -> str:
     """A metric's or param's name as words: `balanced_accuracy` is `Balanced accuracy`."""
     words = name.replace("_", " ")
     return words[:1].upper() + words[1:]
+
+
+def members(params: Mapping[str, Any]) -> str:
+    """By the flat params of a run: `3 members, by folds, answers averaged`; empty where there is one training alone."""
+    return members_said({key.partition(".")[2]: value for key, value in params.items() if key.startswith("ensemble.")})

@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from flows import logs
-from flows.stage import StageRun
+from flows.stage import Mistake, StageRun
 from pipeline.door import PARAMS
-from pipeline.errors import UserError
+from pipeline.errors import UserError, shortened
 from pipeline.failpoints import Point, passing
 from pipeline.files import write_json
 from pipeline.journal import current_since
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.5
 """Between two looks whether training has begun."""
+LONGEST = 2_000
+"""Characters of why a run stopped short that its record keeps; its log has all of them."""
 RETRY_SECONDS = 2.0
 """Between two tries to reach a store that was away when the run began."""
 
@@ -206,16 +208,18 @@ class Recording:
         from pipeline.registry.tracking import Away
 
         assert self._work is not None
-        words = str(error).strip() or type(error).__name__
+        words = shortened(str(error).strip(), LONGEST) or type(error).__name__
+        mistake = isinstance(error, Mistake)
         with suppress(OSError, UserError):  # as below, of a disk that is full
-            self._work.stopped(words, told=False)
+            self._training_found()
+            self._work.stopped(words, told=False, mistake=mistake)
         if isinstance(error, Away) or self._opening is None:  # the next run tells it
             return
         with suppress(Exception):  # the error that ends the flow is the one to tell
             run, drain = self._opening.result()
             drain.stop()
             record.interrupt(run, "FAILED" if isinstance(error, Exception) else "KILLED")
-            self._work.stopped(words, told=True)
+            self._work.stopped(words, told=True, mistake=mistake)
 
 
 def _load_mlflow() -> None:

@@ -16,6 +16,7 @@ from uuid import UUID
 from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Completed
@@ -79,10 +80,16 @@ def retrain(request: Request = BY_HAND) -> Any:
         try:
             return _retrain(params, request)
         except Exception as error:
-            goes_on = isinstance(error, Stopped) or (isinstance(error, DIED) and flow_run.deployment_id)
+            goes_on = isinstance(error, Stopped) or (isinstance(error, DIED) and _of_worker())
             if not goes_on:  # the worker takes a scheduled run up again whose process died
                 announce.failed(params, flow_run.name or "", str(error) or type(error).__name__)
             raise
+
+
+def _of_worker() -> bool:
+    """Whether this flow run is one of a deployment. `prefect.runtime` would ask a server, which may be away by now."""
+    context = FlowRunContext.get()
+    return bool(context and context.flow_run and context.flow_run.deployment_id)
 
 
 def _retrain(params: Params, request: Request) -> Any:
@@ -146,9 +153,18 @@ def _as_often_as_stages(of_it: Any, params: Params) -> Any:
     return of_it.with_options(retries=params.flow.retries, retry_condition_fn=_worth_another_try)
 
 
-def _worth_another_try(_: Any, __: TaskRun, state: State[Any]) -> bool:
-    """A process that died may live the next time; a mistake or an interruption stays one."""
-    return isinstance(state.result(raise_on_failure=False), DIED)
+def _worth_another_try(of_it: Any, run: TaskRun, state: State[Any]) -> bool:
+    """A process that died may live the next time; a mistake or an interruption stays one.
+
+    Prefect asks where tries are left, so what is answered with yes is tried again: that is said here, for the next
+    word is that of a process which takes its time to begin.
+    """
+    error = state.result(raise_on_failure=False)
+    if not isinstance(error, DIED):
+        return False
+    reason = error.reason if isinstance(error, Died) else str(error)
+    print(f"{reason} Trying again ({run.run_count} of {of_it.retries}).", flush=True)
+    return True
 
 
 @task(persist_result=False, task_run_name="register")

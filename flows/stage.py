@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from flows import mending
-from pipeline.errors import UserError
+from pipeline.__main__ import EXIT_MISTAKE, LAST_WORDS
+from pipeline.errors import UserError, shortened
 from pipeline.interrupts import EXIT_CODE
 
 if TYPE_CHECKING:
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
 
 LOCK = Path("dvc.lock")
 STAGE_LOCK = Path(".convoy/stage.lock")
-EXIT_MISTAKE = 1
+WORDS = Path(".convoy/stage.words")
+"""What a stage said of a mistake; see `pipeline.__main__.LAST_WORDS`."""
+LONGEST = 20_000
+"""Characters of it that are listened to."""
+GOES_ON = " `convoy run` goes on from what is done."
 
 
 class Mistake(UserError):
-    """A stage ended with words for the user, which it has printed; trying again would not help."""
+    """A stage says what the user has to change; going on without that would stop at the same place."""
 
 
 class Stopped(UserError):
@@ -42,6 +47,11 @@ class Stopped(UserError):
 
 class Died(UserError):
     """A stage ended without a word: killed, out of memory, or a defect. Trying again may help."""
+
+    @property
+    def reason(self) -> str:
+        """Without what to do next."""
+        return str(self).removesuffix(GOES_ON)
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,9 @@ class Graph:
         mending.keep_lock(self._root)
         before, last = self.locked(name), _last_process()
         start = time.perf_counter()
+        words = self._root.absolute() / WORDS
+        words.unlink(missing_ok=True)
+        os.environ[LAST_WORDS] = str(words)
         # In a thread: in the main one, DVC would ignore Ctrl-C, and one that comes while a stage ends would be lost.
         with ThreadPoolExecutor(1, thread_name_prefix="dvc") as pool:
             how = {"force": True, "no_commit": True, "run_cache": False} if anew else {}
@@ -122,12 +135,14 @@ class Graph:
             except BaseException:  # Ctrl-C, or the time limit: the stage keeps what is done and ends
                 _stop_child()
                 raise
+            finally:
+                del os.environ[LAST_WORDS]
         try:
             done = reproducing.result()
         except LockError as error:
             raise UserError(f"Another DVC command is at work in {self._root}; try again when it has ended.") from error
         except DvcException as error:
-            raise _explained(name, error) from error
+            raise _explained(name, error, _said(words)) from error
         ran = _last_process() != last
         if not done or (ran and self.locked(name) == before):  # ingest looks at its source each time
             outcome = "unchanged"
@@ -159,8 +174,14 @@ def in_git(root: Path) -> bool:
     return any((folder / ".git").exists() for folder in [root, *root.parents])
 
 
-def _explained(name: str, error: Exception) -> Exception:
-    """What the exit status of a stage's process means."""
+def _explained(name: str, error: Exception, said: str = "") -> Exception:
+    """What the exit status of a stage's process means.
+
+    Args:
+        name: of the stage.
+        error: of DVC.
+        said: what the process has left to be said of a mistake.
+    """
     from dvc.stage.exceptions import StageCmdFailedError
 
     cause: BaseException = error
@@ -170,13 +191,23 @@ def _explained(name: str, error: Exception) -> Exception:
         return UserError(f"{name}: DVC says: {_one_line(cause)}")
     status = int(str(cause).rpartition(" ")[2])
     if status == EXIT_MISTAKE:
-        return Mistake(f"{name}: see the words above.")
+        return Mistake(said or f"{name}: see the words above.")
     if status in (EXIT_CODE, -signal.SIGINT, 128 + signal.SIGINT):
         return Stopped(f"{name}: stopped. `convoy run` goes on.")
     number = -status if status < 0 else status - 128
     reason = f"by signal {signal.Signals(number).name}" if number in set(signal.Signals) else f"with status {status}"
     hint = " (the system kills so when memory runs out)" if number == signal.SIGKILL else ""
-    return Died(f"{name}: its process ended {reason}{hint}. `convoy run` goes on from what is done.")
+    return Died(f"{name}: its process ended {reason}{hint}.{GOES_ON}")
+
+
+def _said(words: Path) -> str:
+    """What the stage has left, not more of it than a person reads; and no more than once."""
+    try:
+        text = words.read_text(encoding="utf-8", errors="replace").strip()
+        words.unlink()
+    except OSError:
+        return ""
+    return shortened(text, LONGEST)
 
 
 def _last_process() -> str:

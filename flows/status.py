@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
+from flows import tables
 from flows.alone import holder
 from flows.decisions import watch
-from flows.records.terminal import day
+from flows.records.terminal import day, grid, plain
 from flows.run import up_to_date
 from flows.servers.dashboards import running
 from flows.worktrees import LOCK
@@ -20,20 +17,19 @@ from pipeline.journal import Row, current, read
 from pipeline.params import Named
 from pipeline.registry import attempts, champion
 from pipeline.registry.cases import Case
+from pipeline.registry.glances import SHOWN
 
 
 def show(root: Path) -> None:
     """Print it."""
     name = load(Named).name
-    table = Table.grid(padding=(0, 2))
-    table.add_row("run", _run(root))
-    table.add_row("champion", _champion(name))
+    rows = {"run": _run(root), "champion": _champion(name)}
     if waiting := watch.waiting_cases():
-        table.add_row("waiting", "; ".join(map(_waiting, waiting)))
+        rows["waiting"] = "; ".join(map(_waiting, waiting))
     servers = running(root)
     pages = ", ".join(f"{server.name} {server.url}" for server in servers.values())
-    table.add_row("dashboards", pages or "down; `convoy up` starts them")
-    Console(highlight=False, soft_wrap=True).print(table)
+    rows["dashboards"] = pages or "down; `convoy up` starts them"
+    tables.console().print(grid((name, plain(value)) for name, value in rows.items()))
 
 
 def _run(root: Path) -> str:
@@ -42,12 +38,22 @@ def _run(root: Path) -> str:
     try:
         if up_to_date(root):
             return "none; everything is up to date"
-        if stopped := attempts.stopped_short():
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(stopped[-1].started / 1000))
-            return f"none; the one of {when} was stopped, and `convoy run` goes on with it if nothing has changed"
-        return "none; `convoy run` has something to do"
+        return _stopped() or "none; `convoy run` has something to do"
     except UserError as error:
         return f"none; {error}"
+
+
+def _stopped() -> str:
+    """The run that stopped short last; one that was mistaken only as long as none came after it."""
+    found = attempts.stopped_short()
+    if found and found[-1].mistake and found[-1].started == attempts.read_all()[-1].started:
+        why, run = (found[-1].error.strip() or "it does not say why").splitlines()[0], found[-1].id[:SHOWN]
+        when = day(found[-1].started)
+        return f"none; the one of {when} stopped short: {why}\n`convoy show {run}` says what to change"
+    if going_on := [one for one in found if not one.mistake]:
+        when = day(going_on[-1].started)
+        return f"none; the one of {when} was stopped, and `convoy run` goes on with it if nothing has changed"
+    return ""
 
 
 def _training() -> str:

@@ -23,7 +23,7 @@ EXIT_MISTAKE = 1
 DEVICE_LOCK = "CONVOY_DEVICE_LOCK"
 """Variable by which a flow names a lock file that its stages hold beside their own."""
 LAST_WORDS = "CONVOY_LAST_WORDS"
-"""Variable by which a flow names a file for what a stage has to say of a mistake: the flow says it, once, and keeps it."""
+"""Variable by which a flow names a file for what a stage says of a mistake: the flow prints it, once, and keeps it."""
 PROCESSES = ".processes"
 """What the name of a lock ends with that the processes of a stage share, if it has several."""
 EXIT_DEFECT = 70

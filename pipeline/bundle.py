@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pipeline import frames
 from pipeline.contracts import Frame, Options, TaskConfig, Views
@@ -60,9 +60,19 @@ class BundleInfo(Options):
     model: dict[str, Any]
     """The architecture's name and options."""
     parameters: int
-    """Weights that training moves."""
+    """Weights of the network."""
+    learnt: int | None = None
+    """How many of them training moves; bundles from before this was told say that as `parameters`."""
+    ensemble: dict[str, Any] = Field(default_factory=dict)
+    """How many trainings made it, by what they differ and how they are joined; empty: one."""
     dataset: str
     """Digest of the dataset that it learnt from."""
+
+    @property
+    def sized(self) -> str:
+        """`463,594 parameters`, or, where not all are, `463,594 parameters, 1,290 of them learnt`."""
+        few = self.learnt is not None and self.learnt != self.parameters
+        return f"{self.parameters:,} parameters" + (f", {self.learnt:,} of them learnt" if few else "")
 
 
 class Prepared(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from bisect import bisect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -126,6 +127,50 @@ def read(path: Path, offset: int) -> tuple[list[Row], int]:
         return [], offset
     end = data.rfind(b"\n") + 1
     return [Row(**json.loads(line)) for line in data[:end].splitlines()], offset + end
+
+
+class Turns:
+    """Whose rows are whose in the journal of an ensemble, whose members learn one after the other.
+
+    Epochs of a member begin at a multiple of those that params give each. Where its steps begin is seen: after all
+    epochs of the one before it, or, where that one stopped early, after a gap.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        """
+        Args:
+            epochs: of a training, at most.
+        """
+        self.begins: list[dict[str, int]] = []
+        """Of each member that has begun: the first step of each series."""
+        self._epochs = epochs
+        self._step = self._epoch = -1  # the last ones
+
+    def take(self, row: Row) -> tuple[int, Row]:
+        """The member that noted the next row of the journal, 0-based, and the row as if it had learnt alone."""
+        if row.series == "step":
+            if row.step != self._step + 1 or self._epoch + 1 == len(self.begins) * self._epochs:
+                self._begin(row.step)
+            self._step = row.step
+        elif row.series == "epoch":
+            self._epoch = row.step
+        elif row.series == ROLLBACK:
+            step, self._epoch = int(row.values["step"]), int(row.values["epoch"]) - 1
+            if self._epoch + 1 == len(self.begins) * self._epochs:
+                self._begin(step)  # it diverged before it had noted a step
+            self._step = step - 1
+        begins = self.begins[-1]
+        if row.series == ROLLBACK:
+            values = {series: first - begins.get(series, 0) for series, first in row.values.items()}
+            return len(self.begins) - 1, row._replace(values=values)
+        return len(self.begins) - 1, row._replace(step=row.step - begins.get(row.series, 0))
+
+    def member(self, series: str, step: int) -> int:
+        """Whose step of a series that is, of all that have begun."""
+        return bisect([begins[series] for begins in self.begins], step) - 1
+
+    def _begin(self, step: int) -> None:
+        self.begins.append({"step": step, "gradient": step, "epoch": len(self.begins) * self._epochs})
 
 
 def standing(rows: Iterable[Row]) -> list[Row]:

@@ -312,7 +312,8 @@ def _attempt(root: Path, number: int, began: int, params: dict[str, Any], **more
 
 def _stopped(root: Path, number: int, began: int, params: dict[str, Any]) -> str:
     errors = ("", "The training diverged: the loss is nan.\nLower `optimizer.lr` in params.yaml.", EVIL)
-    return _attempt(root, number, began, params, stage="train", error=errors[number % 3])
+    error = errors[number % 3]
+    return _attempt(root, number, began, params, stage="train", error=error, mistake="diverged" in error)
 
 
 def _journal(epochs: int, began: int) -> Iterator[dict[str, Any]]:

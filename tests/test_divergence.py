@@ -248,11 +248,16 @@ def test_a_training_that_diverges_says_where_and_keeps_the_pictures(wilderness: 
             assert np.array_equal(np.stack(shown), batch.pictures.numpy()[..., 0])
         views = order[STEP * 8 : (STEP + 1) * 8]
         assert [row["id"] for row in rows] == [training.train.ids[view] for view in views]
+        split = training.member.train  # each picture is one view
+        assert [row["source"] for row in rows] == [split.samples["source"][int(view)].as_py() for view in views]
+        norms = {row["layer"]: row for row in csv.DictReader((folder / "norms.csv").open())}
+        assert norms["all"]["norm"] == "nan" and float(norms["all"]["norm_before"]) > 0
     assert words.splitlines() == [
         "train: diverged in epoch 4, step 3 of 5, at a learning rate of 0.01: the loss is nan, and the first layer "
         "that gives no numbers is 12.",
         f"Its pictures, with the loss of each, and the norm of the gradient in each layer are in {folder}.",
-        "Lower optimizer.lr (it is 0.01), set train.clip_norm: 1, or train.when_diverging: rollback.",
+        "Lower optimizer.lr (it is 0.01) to what `convoy tune lr` proposes, set train.clip_norm: 1, or "
+        "train.when_diverging: rollback.",
     ]
     with training_of(params_of(wilderness, *WILD, "train.epochs=9")) as again:  # from its checkpoint to the same end
         assert again.progress.epoch == EPOCH
@@ -423,8 +428,8 @@ def test_an_epoch_of_which_float16_skips_every_step_is_told(project: Path) -> No
         f"train: diverged in epoch 2, step 5 of 5, at a learning rate of {rate}: as in every step of this epoch, the "
         "loss is nan, and the first layer that gives no numbers is 12.",
         f"Its pictures, with the loss of each, and the norm of the gradient in each layer are in {folder}.",
-        "Lower optimizer.lr (it is 0.05), set train.clip_norm: 1, set compute.precision: bfloat16, or "
-        "train.when_diverging: rollback.",
+        "Lower optimizer.lr (it is 0.05) to what `convoy tune lr` proposes, set train.clip_norm: 1, set "
+        "compute.precision: bfloat16, or train.when_diverging: rollback.",
     ]
 
 
@@ -494,8 +499,8 @@ def test_it_goes_back_three_times_and_stops(project: Path) -> None:
         words, _, step = diverged(training)
     assert step["learning_rate"] == 1.25e29
     assert words.splitlines()[2] == (
-        "It went back 3 times, to an eighth of the learning rate. Lower optimizer.lr (it is 1e+30), set "
-        "train.clip_norm: 1."
+        "It went back 3 times, to an eighth of the learning rate. Lower optimizer.lr (it is 1e+30) to what "
+        "`convoy tune lr` proposes, or set train.clip_norm: 1."
     )
 
 

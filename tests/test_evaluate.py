@@ -443,21 +443,81 @@ def test_a_model_without_errors_is_not_called_infallible():
     assert "expect between 80.0% and 95.0%" in loose  # right boxes, say, that lie not quite where they should
 
 
-def rendered(told: LabelAnswers, found: stage.Interval = USUAL) -> str:
+def rendered(told: LabelAnswers, found: stage.Interval = USUAL, epochs: dict | None = None, **model) -> str:
     """A report with little else in it than these answers."""
     counts = {split: dict.fromkeys(told.classes, 1) for split in SPLITS}
     info = DatasetInfo(
         task="classification", format="folder", classes=list(told.classes), channels=1, counts=counts, images=3,
         splits=dict.fromkeys(SPLITS, 1), bytes=1, rejected=0, digest="ab" * 32,
     )  # fmt: skip
-    model = {"model": {"name": "timm", "architecture": "resnet18"}, "parameters": 1, "dataset": "cd" * 32}
+    model = {"model": {"name": "timm", "architecture": "resnet18"}, "parameters": 1, "dataset": "cd" * 32} | model
     figure = report.Figure("accuracy", "Accuracy", True, found, 0.1)
     undefined = report.Figure("roc_auc", "ROC AUC", True, stage.Interval(np.nan, np.nan, np.nan), np.nan)
-    page = report.page(report.Material(figure, [figure, undefined], told, [], False, False, {}, info, [], model))
+    page = report.page(
+        report.Material(figure, [figure, undefined], told, [], False, False, epochs or {}, info, [], model)
+    )
     assert "timm resnet18" in page
     assert "undefined" in page
     assert "The model learnt from another version of this dataset" in page
     return page
+
+
+def test_members_of_an_ensemble_have_a_line_each_and_what_each_kept():
+    told = LabelAnswers(["a", "b", "c"], labels := np.arange(30) % 3, np.eye(3)[labels])
+    epochs = {
+        "epoch": [0.0, 1, 2, 3, 4, 6, 7, 8],  # the second stopped early
+        "member": [1.0, 1, 1, 2, 2, 3, 3, 3],
+        "train_loss": [1.0] * 8,
+        "val_loss": [0.5, 0.4, 0.3, 0.5, 0.4, 0.5, 0.4, 0.3],
+        "val_accuracy": [0.5, 0.75, 0.25, 0.5, 0.625, 0.875, 0.5, np.nan],
+    }
+    figure = report.Figure("accuracy", "Accuracy", True, USUAL, 0.1)
+    members = sections.courses(epochs, figure)
+    losses, validation, scores = sections.learning(members, figure)
+    assert (losses.title, validation.title, scores.title) == ("Training loss", "Validation loss", "Validation accuracy")
+    for chart in (losses, validation, scores):
+        assert [line.name for line in chart.lines] == ["Member 1", "Member 2", "Member 3"]
+        assert [tick.text for tick in chart.x_ticks] == ["1", "2", "3"]
+    corners = [[tuple(map(float, corner.split(","))) for corner in line.path.split()] for line in scores.lines]
+    assert list(map(len, corners)) == [3, 2, 2]
+    assert scores.marks == [corners[0][1], corners[1][1], corners[2][0]]
+    assert sections.kept(members, figure) == [
+        ("1", "2 of 3", "0.400", "0.750"), ("2", "2 of 2", "0.400", "0.625"), ("3", "1 of 3", "0.500", "0.875"),
+    ]  # fmt: skip
+    page = rendered(told, epochs=epochs, ensemble={"members": 3, "by": "folds", "join": "average"})
+    text = " ".join(Elements(page).text.split())
+    assert "Ensemble 3 members, by folds, answers averaged" in text
+    assert "3 trainings, one after the other; each line is one of them." in text
+    assert "1 2 of 3 0.400 0.750" in text
+    assert page.count('class="mark"') == 3
+
+
+def test_how_many_weights_were_learnt_is_told_where_not_all_were():
+    told = LabelAnswers(["a", "b", "c"], labels := np.arange(30) % 3, np.eye(3)[labels])
+    text = " ".join(Elements(rendered(told, parameters=463_594, learnt=1290)).text.split())
+    assert "Parameters 463,594, 1,290 of them learnt" in text
+    for learnt in (463_594, None):  # all of them; and of an older bundle, which does not say
+        text = " ".join(Elements(rendered(told, parameters=463_594, learnt=learnt)).text.split())
+        assert "Parameters 463,594 " in text and "of them learnt" not in text
+
+
+def test_a_bundle_says_its_size_first(tmp_path: Path):
+    info = write_bundle(tmp_path / "model", Brightness()).info
+    assert info.sized == "3 parameters"  # as bundles from before say it
+    assert info.model_copy(update={"parameters": 463_594, "learnt": 463_594}).sized == "463,594 parameters"
+    few = info.model_copy(update={"parameters": 463_594, "learnt": 1290})
+    assert few.sized == "463,594 parameters, 1,290 of them learnt"
+
+
+def test_pictures_that_grew_are_told():
+    told = LabelAnswers(["a", "b", "c"], labels := np.arange(30) % 3, np.eye(3)[labels])
+    columns = ("epoch", "train_loss", "val_loss", "val_accuracy")
+    epochs = {name: [0.0, 1.0, 2.0, 3.0] for name in columns} | {"side": [16.0, 16.0, 24.0, 32.0]}
+    grown = (
+        "Pictures had 16 px a side from epoch 1, 24 from epoch 3, 32 from epoch 4; validation shows them at full size."
+    )
+    assert grown in " ".join(Elements(rendered(told, epochs=epochs)).text.split())
+    assert "Pictures had" not in rendered(told, epochs=epochs | {"side": [32.0] * 4})
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,18 @@ from pathlib import Path
 import pytest
 from small_project import convoy, environment, make, make_pictures
 
+from dashboard import courses
+from dashboard.views._live import live_of
 from flows import jobs, live, logs
 from flows.curves import POINTS, Course, course
 from pipeline.files import write_json
-from pipeline.journal import Journal, trainings
+from pipeline.journal import JOURNAL, ROLLBACK, Journal, Turns, read, trainings
 from pipeline.progress import LOG, write_log
-from pipeline.registry import attempts
+from pipeline.registry import attempts, drain, glances
 from pipeline.registry.attempts import Attempt, Finished, Work
+from pipeline.registry.glances import Glance
+from pipeline.train.members import begins_of
+from pipeline.train.outputs import write_notes
 
 RUN = "a" * 32
 TRAINING = "b" * 32
@@ -207,6 +212,184 @@ def test_looking_is_cheap_to_import() -> None:
     heavy = "torch mlflow prefect dvc scipy pandas pyarrow numpy sklearn"
     code = f"import sys, flows.live, flows.jobs; print([one for one in '{heavy}'.split() if one in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+# --- several trainings that make one model
+
+EPOCHS_OF_MEMBERS = 3
+STEPS_OF_MEMBERS = (4, 4, 5)
+"""In an epoch: of folds they may differ."""
+
+
+@pytest.fixture
+def ensemble(project: Path) -> Work:  # noqa: ARG001
+    """A run of three members at work, of three epochs at most."""
+    params = {"name": "digits", "train": {"epochs": EPOCHS_OF_MEMBERS}, "ensemble": {"members": 3, "by": "folds"}}
+    attempt = Attempt(id=RUN, key="key", model="digits", started=1, flow_run=FLOW, params=params)
+    lock = attempts._try_lock("key")
+    assert lock
+    work = Work(attempt, lock)
+    work.at("train")
+    work.trains(TRAINING)
+    return work
+
+
+def glance() -> Glance:
+    attempt = attempts.read(RUN)
+    assert attempt
+    return glances.of_attempt(attempt)
+
+
+def member(number: int) -> Journal:
+    """The journal as that member, 0-based, opens it."""
+    return Journal(trainings() / TRAINING, begins_of(STEPS_OF_MEMBERS[:number], EPOCHS_OF_MEMBERS))
+
+
+def learn(journal: Journal, number: int, epoch: int, steps: int | None = None) -> None:
+    """Some steps of an epoch of that member, all if None, and then its end."""
+    of = STEPS_OF_MEMBERS[number]
+    for step in range(epoch * of, epoch * of + (of if steps is None else steps)):
+        journal.append("step", step, {"train/loss": number + step / 100, "train/learning_rate": 0.1})
+        if step % of == 0:
+            journal.append("gradient", step, {"gradient_norm/all": 1.0 + number, "gradient_norm/0.0": 0.5})
+    if steps is None:
+        values = {"epoch/train_loss": 1.0, "epoch/val_loss": 1.0, "epoch/val_accuracy": number / 10 + epoch / 100}
+        journal.append("epoch", epoch, {**values, "epoch/images_per_second": 900.0})
+    journal.flush()
+
+
+def go_back(journal: Journal, number: int, epoch: int, time: int) -> None:
+    """As `pipeline.train.rollback` notes it, the so-and-so-many-eth time."""
+    first = epoch * STEPS_OF_MEMBERS[number]
+    journal.append(ROLLBACK, time, {"step": float(first), "gradient": float(first), "epoch": float(epoch)})
+    journal.flush()
+
+
+def learn_all() -> None:
+    """One that learns to the end, one that stops after two epochs of three, one that goes back twice."""
+    for number, epochs in enumerate((3, 2, 3)):
+        journal = member(number)
+        if number == 2:
+            go_back(journal, 2, 0, 0)  # before anything of it was noted
+        for epoch in range(epochs):
+            learn(journal, number, epoch)
+            if (number, epoch) == (2, 1):
+                learn(journal, 2, 2, steps=2)
+                go_back(journal, 2, 1, 1)
+                learn(journal, 2, 1)
+        journal.close()
+
+
+def by_hand(number: int, epochs: int) -> live.Curves:
+    """What the course of that member is."""
+    steps = range(epochs * STEPS_OF_MEMBERS[number])
+    ones = [(epoch + 1, 1.0) for epoch in range(epochs)]
+    scores = [(epoch + 1, number / 10 + epoch / 100) for epoch in range(epochs)]
+    measured = [(step + 1, 1.0 + number) for step in steps if step % STEPS_OF_MEMBERS[number] == 0]
+    return live.Curves(
+        epochs={"train_loss": ones, "val_loss": ones, "val_accuracy": scores},
+        steps={
+            "loss": [(step + 1, number + step / 100) for step in steps],
+            "learning_rate": [(step + 1, 0.1) for step in steps],
+        },
+        gradients={"all": measured, "0.0": [(step, 0.5) for step, _ in measured]},
+    )
+
+
+def test_each_member_has_its_own_curves_while_it_learns(ensemble: Work) -> None:  # noqa: ARG001
+    assert courses.curves(glance()) == [live.Curves()]
+    first = member(0)
+    learn(first, 0, 0)
+    first.close()
+    assert courses.curves(glance()) == [by_hand(0, 1)]
+    (trainings() / TRAINING / JOURNAL).unlink()
+    time.sleep(0.002)
+    learn_all()
+    assert courses.curves(glance()) == [by_hand(0, 3), by_hand(1, 2), by_hand(2, 3)]
+
+
+def test_how_far_an_ensemble_is_counts_all_its_members(ensemble: Work) -> None:  # noqa: ARG001
+    def said() -> tuple[str, int, int]:
+        found = live_of(glance())
+        return found.words, found.done, found.total
+
+    assert said() == ("epoch 1 of 3", 0, 3)
+    learn(first := member(0), 0, 0, steps=2)
+    assert said() == ("member 1 of 3, epoch 1 of 3", 0, 0)
+    learn(first, 0, 0)
+    assert said() == ("member 1 of 3, epoch 2 of 3, step 4 of 12", 4, 36)
+    learn(first, 0, 1)
+    learn(first, 0, 2)
+    first.close()
+    assert said() == ("member 1 of 3, epoch 3 of 3, step 12 of 12", 12, 36)
+    learn(second := member(1), 1, 0, steps=1)
+    assert said() == ("member 2 of 3, epoch 1 of 3, step 1 of 12", 13, 36)
+    learn(second, 1, 0)
+    learn(second, 1, 1)  # and stops early
+    second.close()
+    learn(third := member(2), 2, 0)
+    learn(third, 2, 1, steps=3)
+    assert said() == ("member 3 of 3, epoch 2 of 3, step 8 of 15", 32, 39)
+    third.close()
+
+
+def test_the_time_left_is_that_of_all_members(ensemble: Work) -> None:  # noqa: ARG001
+    learn_all()
+    path, now = trainings() / TRAINING / JOURNAL, 1_000_000
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    cut = next(at for at, row in enumerate(lines) if row["series"] == "step" and row["step"] == 2 * 12)
+    for at, row in enumerate(lines[: cut + 1]):  # member 2 has stopped early, member 3 has taken a step
+        row["time"] = now * SECOND + 10 * SECOND * sum(one["series"] == "epoch" for one in lines[: at + 1])
+    path.write_text("".join(json.dumps(row) + "\n" for row in lines[: cut + 1]))
+    found = courses.joint(glance())
+    assert found and len(found.members) == 3
+    assert found.seconds_left(9, now + 50) == pytest.approx(30)  # of ten seconds each; five are done
+
+
+def test_tables_of_an_ensemble_say_whose_each_row_is(ensemble: Work, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    learn_all()
+    members = [{"epochs": 3, "best_epoch": 2}, {"epochs": 2, "best_epoch": 1}, {"epochs": 3, "best_epoch": 2}]
+    notes = Path("out/training")
+    write_notes(notes, trainings() / TRAINING / JOURNAL, "accuracy", {"members": members})
+    epochs, steps, gradients = ((notes / f"{name}.csv").read_text() for name in ("epochs", "steps", "gradients"))
+    assert [line.split(",")[:2] for line in epochs.splitlines()] == [
+        ["epoch", "member"], ["0", "1"], ["1", "1"],
+        ["2", "1"], ["3", "2"], ["4", "2"], ["6", "3"], ["7", "3"], ["8", "3"]
+    ]  # fmt: skip
+    assert steps.splitlines()[0] == "step,member,loss,learning_rate"
+    assert gradients.splitlines()[0] == "step,member,all,0.0"
+    assert json.loads((notes / "training.json").read_text())["steps"] == 12 + 8 + 15
+    tables = zip(*map(courses._table, (epochs, steps, gradients)), strict=True)
+    found = [live.Curves(epochs=one, steps=two, gradients=three) for one, two, three in tables]
+    assert found == [by_hand(0, 3), by_hand(1, 2), by_hand(2, 3)]
+    monkeypatch.setattr(drain, "CURVES", notes)
+    logged = {name for row in drain._from_files(1) for name in row.values}  # MLflow gets what was measured
+    assert logged == {"train/loss", "train/learning_rate", "gradient_norm/all", "gradient_norm/0.0"} | {
+        f"epoch/{name}" for name in ("train_loss", "val_loss", "val_accuracy")
+    }
+
+
+def test_tables_of_one_training_name_no_member(work: Work) -> None:  # noqa: ARG001
+    journal = Journal(trainings() / TRAINING)
+    note(journal, 0)
+    write_notes(Path("notes"), trainings() / TRAINING / JOURNAL, "accuracy", {})
+    assert Path("notes/epochs.csv").read_text().splitlines()[0] == "epoch,train_loss,val_loss,val_accuracy"
+    journal.append("epoch", 1, {f"epoch/{name}": 1.0 for name in ("train_loss", "val_loss", "val_accuracy", "side")})
+    journal.flush()  # the pictures grow
+    write_notes(Path("notes"), trainings() / TRAINING / JOURNAL, "accuracy", {})
+    assert Path("notes/epochs.csv").read_text().splitlines()[0] == "epoch,train_loss,val_loss,val_accuracy,side"
+
+
+def test_rows_in_turn_are_those_of_one_training_alone(ensemble: Work) -> None:  # noqa: ARG001
+    learn_all()
+    turns = Turns(EPOCHS_OF_MEMBERS)
+    whose = [turns.take(row) for row in read(trainings() / TRAINING / JOURNAL, 0)[0]]
+    assert [number for number, _ in whose] == sorted(number for number, _ in whose)
+    for number, begins in enumerate(turns.begins):
+        known = begins_of(STEPS_OF_MEMBERS[:number], EPOCHS_OF_MEMBERS)
+        assert begins == {series: known[series] for series in begins}
+    back = [row.values for number, row in whose if number == 2 and row.series == ROLLBACK]
+    assert back == [{"step": 0, "gradient": 0, "epoch": 0}, {"step": 5, "gradient": 5, "epoch": 1}]
 
 
 def until(condition: Callable[[], object], patience: float = 150.0) -> None:

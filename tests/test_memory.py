@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from itertools import islice
 from pathlib import Path
@@ -20,17 +21,20 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from wide import SIZE, train_in_little_memory
 
+from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.journal import read
 from pipeline.models.convnet import Config
-from pipeline.train import seen
+from pipeline.policy import Policy
+from pipeline.train import seen, stage
 from pipeline.train.assembly import Training
 from pipeline.train.checkpoint import Progress
 from pipeline.train.epochs import finish_epochs
-from pipeline.train.memory import enough_for, out_of_room, ran_out
+from pipeline.train.memory import out_of_room
 from pipeline.train.outputs import facts_of
 from pipeline.train.probe import choose
 from pipeline.train.processes.ranks import Ranks
+from pipeline.train.shortage import enough_for, ran_out
 from pipeline.train.steps import entered, rest_of_epoch
 
 __all__ = ["prepared", "project", "training"]
@@ -91,7 +95,9 @@ def test_what_says_that_memory_ran_out() -> None:
             asked()
         assert ran_out(error.value)
     assert ran_out(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))
-    assert ran_out(RuntimeError("std::bad_alloc"))
+    for sign in ("std::bad_alloc", "could not create a primitive", "can't start new thread"):
+        assert ran_out(RuntimeError(sign))
+    assert not ran_out(RuntimeError("could not create a primitive descriptor for the convolution"))
     assert not ran_out(RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"))
     assert not ran_out(ValueError("std::bad_alloc"))
 
@@ -268,6 +274,65 @@ def test_whatever_else_does_not_fit_is_told() -> None:
     with pytest.raises(RuntimeError, match="^another$"):
         with enough_for("this", "Do that."):
             raise RuntimeError("another")
+
+
+def unreadable(error: Exception) -> Callable[..., Any]:
+    """In place of `torch.load`."""
+
+    def load(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return load
+
+
+def test_a_checkpoint_that_does_not_fit_is_not_held_to_be_damaged(
+    training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints = training.checkpoints
+    checkpoints.save(training.machine, training.progress)
+    monkeypatch.setattr(torch, "load", unreadable(RuntimeError("DefaultCPUAllocator: can't allocate memory")))
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        checkpoints.latest(STEPS)
+    assert not capsys.readouterr().out
+    monkeypatch.setattr(torch, "load", unreadable(RuntimeError("invalid header")))
+    assert checkpoints.latest(STEPS) is None
+    assert "train: checkpoint.pt cannot be read (RuntimeError); trying the one before it\n" in capsys.readouterr().out
+
+
+def test_a_step_and_then_a_checkpoint_that_do_not_fit_are_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hungry(monkeypatch, project, most=2) as training:
+        monkeypatch.setattr(torch, "load", unreadable(RuntimeError("std::bad_alloc")))
+        with pytest.raises(UserError) as error:
+            finish_epochs(training)
+    assert str(error.value) == (
+        "train: what a step leaves room for, a copy of the weights and the checkpoint, does not fit into memory. Take "
+        "a smaller model, train.batch_size or augment.size, or run again once there is more memory."
+    )
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        (
+            "pipeline.train.stage.assemble",
+            "what a training begins with does not fit into memory. Take a smaller model, train.batch_size or "
+            "augment.size.",
+        ),
+        (
+            "pipeline.train.epochs.begin",
+            "a copy of the weights, for a checkpoint, does not fit into memory. Take a smaller model or "
+            "train.batch_size.",
+        ),
+    ],
+)
+def test_what_does_not_fit_before_the_first_step_is_told(
+    project: Path, monkeypatch: pytest.MonkeyPatch, where: str, words: str
+) -> None:
+    monkeypatch.setattr(where, unreadable(RuntimeError("can't start new thread")))
+    with pytest.raises(UserError) as error:
+        stage.run(params_of(project), Dataset.open(), Policy.open(), project / "model", project / "notes")
+    torch.set_deterministic_debug_mode("default")
+    assert str(error.value) == f"train: {words}"
 
 
 def test_the_probe_passes_over_what_does_not_fit(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,28 @@ def test_a_phone_scrolls_no_page_sideways(window: Page, url: str, project: Proje
         assert window.title().endswith("Convoy"), path
 
 
+TABLES = """() => [...document.querySelectorAll(".chart details")].map((details) => {
+  details.open = true;
+  const room = details.querySelector(".scroll"), card = details.closest(".card").getBoundingClientRect();
+  room.scrollLeft = 1e6;
+  const edges = [room, room.querySelector("table")].map((one) => one.getBoundingClientRect().right);
+  return room.tabIndex === 0 && edges[0] <= card.right && edges[1] <= edges[0] + 1;
+})"""
+"""Whether each table of a chart can be scrolled, by keys too, to its last column within its card."""
+
+
+@pytest.mark.parametrize("width", [375, 1200])
+def test_the_numbers_of_a_chart_can_be_read_to_the_last_column(
+    window: Page, url: str, project: Project, width: int
+) -> None:
+    window.set_viewport_size({"width": width, "height": 740})
+    for run in (project.finished[0], project.working):
+        window.goto(f"{url}/runs/{run}")
+        found = window.evaluate(TABLES)
+        assert len(found) >= 4 and all(found)
+        assert window.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_the_keyboard_is_enough_to_find_and_compare_runs(window: Page, url: str, project: Project) -> None:
     window.goto(f"{url}/runs")
     window.keyboard.press("Tab")

@@ -13,15 +13,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import httpx
+import numpy as np
 import page_project
 import pytest
 from page_project import EVIL, Project
+from PIL import Image
 
 from dashboard import charts, known, wording
 from dashboard.addresses import Addresses
 from dashboard.bars import Scale
 from dashboard.charts import Series
-from dashboard.servers import Servers
+from dashboard.servers import FlowState, Servers
+from dashboard.views._run import shown
+from pipeline.registry.glances import Glance
 
 RUNS = 60
 HEAVY = ("torch", "mlflow", "prefect", "pandas", "scipy", "dvc", "sklearn")
@@ -384,3 +388,56 @@ def test_words_for_numbers_and_moments() -> None:
     assert wording.plain("\x1b[1;31mred\x1b[0m\x07\ttab") == "red\ttab"
     assert wording.moment(time.time() * 1000).words.startswith("today ")
     assert wording.moment("2020-11-03T10:00:00Z").words == "2020-11-03"
+
+
+def test_a_run_that_stopped_offers_what_helps_and_no_stage_of_it_seems_at_work(
+    web: httpx.Client, project: Project
+) -> None:
+    killed, mistaken = project.stopped[0], project.stopped[1]
+    text = web.get(f"/runs/{killed}").text
+    assert f'action="/runs/{killed}/rerun"' in text and "Go on" in text
+    assert "turning" not in text and "stopped here" in text and "at work" not in text
+    text = web.get(f"/runs/{mistaken}").text
+    assert "rerun" not in text and "Go on" not in text and "It goes on" not in text
+    assert "Lower `optimizer.lr` in params.yaml." in text and "Change that first" in text
+    rows = {row[1][:8]: row for row in Reader(web.get("/runs?state=stopped&sort=began").text).rows}
+    assert "Lower `optimizer.lr` in params.yaml." in rows[mistaken[:8]][6]
+
+
+def test_the_step_at_which_a_training_diverged_is_shown_with_its_pictures(web: httpx.Client, project: Project) -> None:
+    run, training = project.stopped[1], "d" * 32
+    path = project.root / f".convoy/runs/{run}/attempt.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"training": training}))
+    folder = project.root / f".convoy/train/{training}/diverged"
+    folder.mkdir(parents=True)
+    assert "Where training diverged" not in web.get(f"/runs/{run}").text
+    step = {"epoch": 3, "step": 17, "learning_rate": 1e9, "loss": "nan", "what": EVIL, "gradient_norms": {"all": "inf"}}
+    (folder / "step.json").write_text(json.dumps(step))
+    losses = ["0.5", "nan", "7.25", "inf"] + ["0.1"] * 40
+    rows = [f"{number:04d}.png,{'a' * 64},{loss}" for number, loss in enumerate(losses)]
+    (folder / "pictures.csv").write_text("\n".join(["file,id,loss", *rows, f"../{EVIL},a,1", "0099.png,a,soon"]) + "\n")
+    assert web.get(f"/runs/{run}").text.count("/diverged/") == 0  # a table that nobody can read
+    (folder / "pictures.csv").write_text("\n".join(["file,id,loss", *rows, f"../{EVIL},a,1"]) + "\n")
+    Image.fromarray(np.full((8, 8), 200, np.uint8)).save(folder / "0001.png")
+    (folder / "0002.png").write_text("no picture")
+    (folder / "0003.png").symlink_to(folder / "0001.png")
+    text = web.get(f"/runs/{run}").text
+    assert "1e+09" in text and ">17<" in text and "The 44 pictures of that step" in text and "24 are shown" in text
+    order = re.findall(rf"/runs/{run}/diverged/([0-9]+\.png)", text)
+    assert order[:4] == ["0001.png", "0003.png", "0002.png", "0000.png"]
+    found = web.get(f"/runs/{run}/diverged/0001.png")
+    assert (found.status_code, found.headers["content-type"]) == (200, "image/png")
+    for name in ("0002.png", "0003.png", "0007.png", "step.json", "..%2Fstep.json", "%2e%2e", "0001.png%00"):
+        assert web.get(f"/runs/{run}/diverged/{name}").status_code == 404, name
+    assert web.get(f"/runs/{project.stopped[0]}/diverged/0001.png").status_code == 404
+    assert web.get("/runs/latest/diverged/0001.png").status_code == 404
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"training": f"../train/{training}"}))
+    assert web.get(f"/runs/{run}/diverged/0001.png").status_code == 404
+
+
+def test_what_prefect_says_is_shown_where_it_says_more() -> None:
+    run = Glance(id="a" * 32, model="m", state="stopped", started=0)
+    assert shown(run, FlowState("FAILED", "Failed")) is None
+    assert shown(run, FlowState("CRASHED", "Crashed")) == FlowState("CRASHED", "Crashed")
+    assert shown(run.model_copy(update={"state": "finished"}), FlowState("FAILED", "Failed")) is not None
+    assert shown(run, FlowState("RUNNING", "Running")) is None

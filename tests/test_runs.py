@@ -246,6 +246,28 @@ def test_the_page_of_a_run(project, capsys):
     assert whole["environment"]["packages"] == {"torch": "2.15.0", "numpy": "2.4.6"}
 
 
+def test_a_perfect_score_says_what_so_many_images_show(project, capsys):
+    scores = {"images": 342, "accuracy": {"value": 1.0, "low": 1.0, "high": 1.0}}
+    scores["brier"] = {"value": 0.001, "low": 0.0005, "high": 0.002}
+    runs.write(made_record(run_id(1), scores=scores))
+    show(run_id(1), as_json=False, patch=False, params=False)
+    said = " ".join(capsys.readouterr().out.split())
+    # (1 - 0.0087)^342 is 0.05
+    assert "perfect; of other images like these, expect fewer than 0.9 % to be answered wrongly" in said
+    assert "1.0000 to" not in said
+    assert "brier 0.0010 0.0005 to 0.0020" in said
+
+
+def test_latest_says_what_began_after_it(project, capsys):
+    runs.write(made_record(run_id(1), started=START - MINUTE))
+    show("latest", as_json=False, patch=False, params=False)
+    assert "began later" not in capsys.readouterr().out
+    later = stopped(run_id(2), "train: diverged.\nLower it.")
+    show("latest", as_json=False, patch=False, params=False)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"of those that have finished; run {later.id[:8]} began later and stopped short: `convoy show" in said
+
+
 def test_pages_of_servers_are_named(project, capsys, monkeypatch):
     record = made_record(run_id(1))
     runs.write(record)

@@ -73,6 +73,39 @@ def test_a_full_disk_is_a_mistake_in_words(monkeypatch, tmp_path, capsys) -> Non
     assert capsys.readouterr().err == words
 
 
+def test_a_flow_says_what_a_stage_has_to_say_of_a_mistake_and_the_stage_does_not(monkeypatch, tmp_path, capsys) -> None:
+    def mistaken() -> None:
+        raise UserError("train: diverged.\nLower the rate.")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stages.interrupts, "listen", lambda: None)
+    monkeypatch.setitem(stages.STAGES, "train", mistaken)
+    monkeypatch.setenv(stages.LAST_WORDS, str(tmp_path / "words"))
+    assert stages.main(["train"]) == 1
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "words").read_text() == "train: diverged.\nLower the rate."
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv(stages.LAST_WORDS, str(tmp_path / "a file" / "words"))
+    assert stages.main(["train"]) == 1
+    assert capsys.readouterr().err == "train: diverged.\nLower the rate.\n"  # it cannot be left: better here
+
+
+def test_the_words_of_a_mistake_are_those_of_the_error_and_not_those_of_an_older_one(project) -> None:
+    stage = "stages: {{copy: {{cmd: '{}', deps: [a], outs: [b]}}}}\n"
+    (project / "dvc.yaml").write_text(stage.format('printf "%30000d" 7 > $CONVOY_LAST_WORDS; exit 1'))
+    with pytest.raises(Mistake, match=r"^7$"):
+        Graph(project).run("copy")
+    (project / "dvc.yaml").write_text(
+        stage.format('head -c 30000 /dev/zero | tr "\\\\0" x > $CONVOY_LAST_WORDS; exit 1')
+    )
+    with pytest.raises(Mistake, match=r"^x{19996} \.\.\.$"):
+        Graph(project).run("copy")
+    (project / ".convoy/stage.words").write_text("older")
+    (project / "dvc.yaml").write_text(stage.format("exit 1"))
+    with pytest.raises(Mistake, match=r"^copy: see the words above\.$"):
+        Graph(project).run("copy")
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """One stage that copies a file, run once."""

@@ -91,7 +91,7 @@ def run_page(request: Request, template: str, run: Found, tab: str, **values: An
         tab=tab,
         mark=marks.get(glance.id, ""),
         champion=maker if champion and maker != glance.id else "",
-        flow=shown(seen.states.get(glance.flow_run)),
+        flow=shown(glance, seen.states.get(glance.flow_run)),
         away=seen.away,
         links=request.app.state.servers.addresses.links(request.url.hostname or "", glance.flow_run, glance.mlflow_run),
         jobs=[job for job in jobs.listed(request.app.state.setup.root) if job.argv[1:] == [glance.id]][:5],
@@ -99,9 +99,10 @@ def run_page(request: Request, template: str, run: Found, tab: str, **values: An
     )
 
 
-def shown(flow: FlowState | None) -> FlowState | None:
-    """What Prefect says, where it says more than the record."""
-    return flow if flow and flow.kind not in ("COMPLETED", "RUNNING") else None
+def shown(run: Glance, flow: FlowState | None) -> FlowState | None:
+    """What Prefect says, where it says more than the record: that a run failed which stopped short does not."""
+    known = ("COMPLETED", "RUNNING", *["FAILED"] * (run.state == "stopped"))
+    return flow if flow and flow.kind not in known else None
 
 
 def _record(run: Glance) -> RunRecord | None:

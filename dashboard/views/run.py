@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from markupsafe import Markup
 
-from dashboard import charts, judged
+from dashboard import charts, courses, diverged, judged
 from dashboard.access import Approver, Viewer
 from dashboard.charts import Series
 from dashboard.page import missing
@@ -19,12 +19,12 @@ from dashboard.views._jobs import begin
 from dashboard.views._live import STAGES, live_of
 from dashboard.views._run import Found, run_page
 from flows import live
-from flows.curves import Curves
+from flows.curves import Curves, Points
 from flows.records import outputs
 from pipeline import plugin
-from pipeline.registry.glances import Glance
 from pipeline.registry.ledger import MOVES, Entry
 from pipeline.registry.runs import RunRecord
+from pipeline.wording import perfect, sides_said
 
 REPORT = "out/evaluation/report.html"
 SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
@@ -59,9 +59,11 @@ def overview(request: Request, person: Viewer, name: str) -> Response:
         "run.html",
         run,
         "overview",
-        curves=drawn(live.curves(run.run.id), run.run),
+        curves=drawn(courses.curves(run.run)),
         one=live_of(run.run) if record is None else None,
+        diverged=diverged.of_run(run.run.id) if run.run.state == "stopped" else None,
         scores=scores(record) if record else [],
+        sure=perfect(record.scores) if record else "",
         case=judged.of_run(run.run.id),
         moves=moves(record) if record else [],
         stages=STAGES,
@@ -79,7 +81,7 @@ def at_work(request: Request, person: Viewer, name: str) -> Response:
         run,
         "overview",
         one=live_of(run.run),
-        curves=drawn(live.curves(run.run.id), run.run),
+        curves=drawn(courses.curves(run.run)),
     )
     if run.run.state != "working":
         answer.headers["HX-Refresh"] = "true"
@@ -130,28 +132,50 @@ def rerun(request: Request, person: Approver, name: str) -> Response:
     return begin(request, person, ["rerun", _run.found(name).run.id])
 
 
-def drawn(curves: Curves, run: Glance) -> list[Markup]:
-    """The charts of a training: by epoch once one is done, by step before that."""
-    score = next((name for name in curves.epochs if name.startswith("val_") and name != "val_loss"), "")
-    losses = [Series(words, curves.epochs.get(name, [])) for name, words in LOSSES.items()]
+def drawn(members: Sequence[Curves]) -> list[Markup]:
+    """The charts of one training, or of several with a line each: by epoch once one is done, by step before that."""
+    by_epoch = [name for one in members for name in one.epochs]
+    score = next((name for name in by_epoch if name.startswith("val_") and name != "val_loss"), "")
     title = plugin.metric_named(score[4:]).title if score[4:] in plugin.names("metrics") else score
-    best = _best(curves, score)
+    kept = [best for one in members if (best := _best(one, score))]
     found = [
-        charts.line_chart("Loss", losses),
-        charts.line_chart(f"{title} on validation", [Series(title, curves.epochs.get(score, []))], best=best),
-        charts.line_chart("Loss by step", [Series("training", curves.steps.get("loss", []))], "Step"),
-        charts.line_chart("Learning rate", [Series("learning rate", curves.steps.get("learning_rate", []))], "Step"),
-        charts.line_chart("Norm of the gradient", _norms(curves), "Step"),
+        *_losses(members),
+        charts.line_chart(f"{title} on validation", _lines(members, "epochs", score, title), best=kept),
+        charts.line_chart("Loss by step", _lines(members, "steps", "loss", "training"), "Step"),
+        charts.line_chart("Learning rate", _lines(members, "steps", "learning_rate", "learning rate"), "Step"),
+        charts.line_chart(
+            "Norm of the gradient", _lines(members, "gradients", ALL, "all weights"), "Step", factors=True
+        ),
     ]
+    if len(members) == 1:
+        found.append(charts.line_chart("Norm of the gradient by layer", _layers(members[0]), "Step", factors=True))
     return [chart for chart in found if chart]
 
 
-def _norms(curves: Curves) -> list[Series]:
-    """Over all weights, and those of the layers where it is largest and smallest at last."""
-    norms = {layer: points for layer, points in curves.gradients.items() if points}
-    layers = sorted((layer for layer in norms if layer != ALL), key=lambda layer: norms[layer][-1][1])
+def _losses(members: Sequence[Curves]) -> list[Markup]:
+    """Of one training in one chart, of several in two."""
+    sides = sides_said([side for one in members[:1] for _, side in one.epochs.get("side", [])])
+    note = f"Pictures have {sides}." if sides else ""
+    lines = {words: _lines(members, "epochs", name, words) for name, words in LOSSES.items()}
+    if len(members) == 1:
+        return [charts.line_chart("Loss", [line for (line,) in lines.values()], note=note)]
+    return [charts.line_chart(f"{words.capitalize()} loss", several, note=note) for words, several in lines.items()]
+
+
+def _lines(members: Sequence[Curves], table: str, column: str, words: str) -> list[Series]:
+    """One curve by what it shows, several by the member whose they are."""
+    lines: list[Points] = [getattr(one, table).get(column, []) for one in members]
+    if len(lines) == 1:
+        return [Series(words, lines[0])]
+    return [Series(f"member {number}", points) for number, points in enumerate(lines, start=1)]
+
+
+def _layers(curves: Curves) -> list[Series]:
+    """The norms of the layers where they are largest and smallest at last."""
+    norms = {layer: points for layer, points in curves.gradients.items() if points and layer != ALL}
+    layers = sorted(norms, key=lambda layer: norms[layer][-1][1])
     shown = {f"largest, {layers[-1]}": layers[-1], f"smallest, {layers[0]}": layers[0]} if len(layers) > 1 else {}
-    return [Series(title, norms[layer]) for title, layer in ({"all weights": ALL} | shown).items() if layer in norms]
+    return [Series(title, norms[layer]) for title, layer in shown.items()]
 
 
 ALL = "all"

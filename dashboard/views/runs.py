@@ -13,6 +13,7 @@ from dashboard.access import Viewer
 from dashboard.known import Known
 from dashboard.page import page
 from dashboard.servers import FlowState, Seen
+from dashboard.views import _run
 from dashboard.views._live import Live, live_of
 from flows.housekeeping.marks import marked
 from pipeline.registry.glances import Glance, State
@@ -34,7 +35,7 @@ class Row(NamedTuple):
     """`champion`, `former`, or nothing."""
     kept: bool
     flow: FlowState | None
-    """What Prefect says, where it answers."""
+    """What Prefect says, where it answers and says more than the record."""
     value: float | None
     low: float | None
     high: float | None
@@ -172,5 +173,5 @@ def _row(run: Glance, marks: Mapping[str, str], seen: Seen) -> Row:
         differs = value is not None and abs(told[run.score] - value) > 1e-6
         value = told[run.score]
         low, high = told.get(f"{run.score}_low", low), told.get(f"{run.score}_high", high)
-    flow = seen.states.get(run.flow_run)
+    flow = _run.shown(run, seen.states.get(run.flow_run))
     return Row(run, marks.get(run.id, ""), marked(run.id), flow, value, low, high, differs, (0, 1))

@@ -102,7 +102,7 @@ def check_libraries(root: Path) -> Iterable[Check]:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         yield Check("libraries", FAILED, "; ".join(wrong[:5]) + more, advice)
     else:
-        yield Check("libraries", OK, f"{len(wanted)} as requirements.lock says")
+        yield Check("libraries", OK, f"all {len(wanted)} of requirements.lock, in its versions")
     if installed("albumentationsx"):
         found = "albumentationsx is installed: it takes the place of albumentations, under the AGPL"
         yield Check("licences", FAILED, found, ".venv/bin/uv pip uninstall albumentationsx, then make setup")

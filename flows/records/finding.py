@@ -41,7 +41,8 @@ def find(name: str) -> RunRecord:
     found = look_up(name)
     if not isinstance(found, Glance):
         return found
-    state = "is at work" if found.state == "working" else f"stopped short{f' ({found.reason!r})' * bool(found.reason)}"
+    why = f" ({found.reason.strip().splitlines()[0]!r})" if found.reason.strip() else ""
+    state = "is at work" if found.state == "working" else f"stopped short{why}"
     raise UserError(
         f"Run {found.id[:SHOWN]} has no record yet: it {state}. `convoy show {found.id[:SHOWN]}` tells how far it came."
     )

@@ -17,11 +17,11 @@ from flows.servers.processes import running
 from flows.settings import home
 from pipeline.contracts import SPLITS
 from pipeline.errors import UserError
-from pipeline.registry import attempts, ledger
+from pipeline.registry import attempts, glances, ledger
 from pipeline.registry.attempts import NO_MATTER
 from pipeline.registry.glances import SHOWN, Glance, flat, of_attempt
 from pipeline.registry.ledger import Entry
-from pipeline.wording import written
+from pipeline.wording import perfect, written
 
 if TYPE_CHECKING:
     from pipeline.registry.runs import RunRecord
@@ -43,6 +43,7 @@ def show(name: str, as_json: bool, patch: bool, params: bool) -> None:
         UserError: there is no such run, or it has nothing of what is asked for.
     """
     found = finding.look_up(name)
+    later = _later(found) if name == "latest" and not isinstance(found, Glance) else None
     if isinstance(found, Glance):
         _unfinished(found, as_json, patch or params)
     elif patch:
@@ -56,7 +57,7 @@ def show(name: str, as_json: bool, patch: bool, params: bool) -> None:
         )
     else:
         out = console()
-        out.print(grid(_rows(found)))
+        out.print(grid([*([("latest", later)] if later else []), *_rows(found)]))
 
 
 def _print_text(text: str) -> None:
@@ -64,6 +65,16 @@ def _print_text(text: str) -> None:
     if sys.stdout.isatty():
         text = "\n".join(map(safe, text.split("\n")))
     sys.stdout.write(text)
+
+
+def _later(latest: RunRecord) -> Text | None:
+    """That it is not the last one which was begun, if so."""
+    begun = [one for one in glances.read_all() if one.state != "finished" and one.started > latest.started]
+    if not begun:
+        return None
+    what = "is at work" if begun[-1].state == "working" else "stopped short"
+    run = begun[-1].id[:SHOWN]
+    return plain(f"of those that have finished; run {run} began later and {what}: `convoy show {run}`")
 
 
 def _unfinished(run: Glance, as_json: bool, texts: bool) -> None:
@@ -85,7 +96,8 @@ def _unfinished(run: Glance, as_json: bool, texts: bool) -> None:
         *_links(attempt.flow_run, attempt.run),
     ]
     if run.state == "stopped":
-        rows.append(("next", plain("`convoy run` goes on with it if params, code and data are the same")))
+        goes_on = "`convoy run` goes on with it if params, code and data are the same"
+        rows.append(("next", plain("change what it says, then `convoy run`" if run.mistake else goes_on)))
     console().print(grid(rows))
 
 
@@ -205,7 +217,7 @@ def _environment(record: RunRecord) -> Text:
             chosen,
             f"{machine.processor}, {_count(machine.cores, 'core')}; {machine.system}",
             f"python {machine.python}, {versions}",
-            f"{_count(len(machine.packages), 'package')}{locked}",
+            f"{_count(len(machine.packages), 'package')} installed, Convoy among them{locked}",
         ]
     )
 
@@ -229,14 +241,16 @@ def _links(flow_run: str, mlflow_run: str) -> list[tuple[str, Text | Table]]:
 
 def _scores(record: RunRecord) -> Table:
     table = Table.grid(padding=(0, 2))
-    main = record.params["task"]["score"]
+    main, sure = record.params["task"]["score"], perfect(record.scores)
     for name in sorted(record.scores, key=lambda name: (name != main, name)):
         if isinstance(found := record.scores[name], dict):
             value = plain(written(found["value"]), style="bold" if name == main else "")
-            table.add_row(
-                plain(name.replace("_", " ")), value, plain(f"{written(found['low'])} to {written(found['high'])}")
+            interval = (
+                "" if sure and found["low"] == found["high"] else f"{written(found['low'])} to {written(found['high'])}"
             )
-    table.add_row("", "", plain(f"95 % intervals; {record.scores.get('images', 0):,} test images"))
+            table.add_row(plain(name.replace("_", " ")), value, plain(interval))
+    said = f"95 % intervals; {record.scores.get('images', 0):,} test images"
+    table.add_row("", "", lines([sure, said] if sure else [said]))
     return table
 
 

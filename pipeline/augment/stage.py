@@ -55,8 +55,9 @@ def run(params: AugmentParams, dataset: Dataset, out: Path) -> Policy:
     with replacing_folder(out) as folder:
         write_json(folder / "policy.json", policy.model_dump(mode="json"))
         write_bytes(folder / "preview.png", encode_png(sheet(policy, train, learns)))
+    noun = "transform" if len(transforms) == 1 else "transforms"
     print(
-        f"augment: {options.size} px, {options.frame.name}, {len(transforms)} transforms, "
+        f"augment: {options.size} px, {options.frame.name}, {len(transforms)} {noun}, "
         f"mean {_listed(mean)}, deviation {_listed(deviation)}"
     )
     return policy

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pipeline.answering import Curve, Span
 from pipeline.evaluate.wording import amount
-from pipeline.wording import UNITS, stepped
+from pipeline.wording import UNITS, counted, stepped
 
 WIDTH, HEIGHT = 440, 280
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 44
@@ -61,8 +61,8 @@ class Chart(NamedTuple):
     y_ticks: list[Tick]
     lines: list[Line]
     bars: Sequence[Bar] = ()
-    mark: tuple[float, float] | None = None
-    """A point to draw attention to."""
+    marks: Sequence[tuple[float, float]] = ()
+    """Points to draw attention to."""
 
 
 class Scale(NamedTuple):
@@ -82,6 +82,10 @@ class Scale(NamedTuple):
         """Round numbers within the scale."""
         return [Tick(self.at(value), text) for value, text in stepped(self.low, self.high)]
 
+    def whole_ticks(self) -> list[Tick]:
+        """Whole numbers within the scale, round ones where there are many."""
+        return [Tick(self.at(value), text) for value, text in counted(self.low, self.high)]
+
 
 def above(value: float) -> float:
     """A round number that is not below `value`: 1, 2 or 5 times a power of ten; 1 for 0."""
@@ -92,9 +96,9 @@ def above(value: float) -> float:
 
 
 def curves(
-    title: str, y_label: str, series: dict[str, Points], best: tuple[float, float] | None = None
+    title: str, y_label: str, series: dict[str, Points], best: Sequence[tuple[float, float]] = ()
 ) -> Chart | None:
-    """Curves over the epochs, at most two; None if nothing in them can be drawn."""
+    """Curves over the epochs; None if nothing in them can be drawn."""
     known = {name: [p for p in points if math.isfinite(p[1])] for name, points in series.items()}
     everything = [p for points in known.values() for p in points]
     if not everything:
@@ -103,13 +107,18 @@ def curves(
     low, high = min(p[1] for p in everything), max(p[1] for p in everything)
     margin = (high - low) * 0.08 or abs(high) * 0.1 or 1
     y = Scale(max(0.0, low - margin) if low >= 0 else low - margin, high + margin, HEIGHT - BOTTOM, TOP)
-    lines = [_line(name, f"line-{index}", points, x, y) for index, (name, points) in enumerate(known.items()) if points]
+    lines = [
+        _line(name, f"line-{index % STYLES}", points, x, y)
+        for index, (name, points) in enumerate(known.items())
+        if points
+    ]
     ends = "; ".join(
         f"{name} from {amount(points[0][1])} to {amount(points[-1][1])}" for name, points in known.items() if points
     )
-    whole = [tick for tick in x.ticks() if "." not in tick.text]
-    mark = (x.at(best[0]), y.at(best[1])) if best else None
-    return Chart(title, f"{title} over the epochs: {ends}.", "Epoch", y_label, whole, y.ticks(), lines, mark=mark)
+    marks = [(x.at(epoch), y.at(value)) for epoch, value in best]
+    return Chart(
+        title, f"{title} over the epochs: {ends}.", "Epoch", y_label, x.whole_ticks(), y.ticks(), lines, marks=marks
+    )
 
 
 def of_curve(curve: Curve) -> Chart | None:

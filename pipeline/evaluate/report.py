@@ -25,6 +25,7 @@ from pipeline.evaluate.sections import Figure
 from pipeline.evaluate.wording import amount, cell, decimal, lower, one, percent, thousands
 from pipeline.images import encode_png
 from pipeline.strokes.letters import shown
+from pipeline.wording import members_said
 
 __all__ = ["Figure", "Material", "errors", "page"]
 
@@ -34,6 +35,8 @@ MATRIX_CLASSES = 30
 CLASS_ROWS = 60
 LEGEND = 60
 """Classes that a legend of colours names."""
+APART = ("classes", "dataset")
+"""What a bundle says of itself that has a place of its own."""
 
 
 class Material(NamedTuple):
@@ -74,6 +77,8 @@ def page(material: Material) -> str:
     style = (HOME / "report.css").read_text(encoding="utf-8")
     confusion, curves = answers.confusion(), answers.curves()
     noun, nouns = Target[material.dataset.learns].named
+    members = sections.courses(material.epochs, headline)
+    learnt = material.model.get("learnt")
     heads, rows = sections.class_rows(answers.class_table(), CLASS_ROWS)
     html = environment.get_template("report.html.jinja").render(
         material._asdict(),
@@ -95,12 +100,18 @@ def page(material: Material) -> str:
         confused=sections.confused(confusion),
         heads=heads,
         rows=rows,
-        learning=sections.learning(material.epochs, headline),
+        learning=sections.learning(members, headline) if members else [],
+        kept=sections.kept(members, headline),
+        sides=sections.sides(members),
+        members=members_said(material.model.get("ensemble", {})),
+        learnt=None if learnt == material.model["parameters"] else learnt,
         curves=[chart for chart in map(charts.of_curve, curves) if chart],
         calibrated=any(curve.sizes and curve.ideal for curve in curves),
         chart_size=(charts.WIDTH, charts.HEIGHT, charts.LEFT, charts.RIGHT, charts.TOP, charts.BOTTOM),
         architecture=sections.architecture(material.model["model"]),
-        facts=sections.facts({key: material.model[key] for key in material.model if key not in ("classes", "dataset")}),
+        facts=sections.facts(
+            {key: value for key, value in material.model.items() if key not in APART and value is not None}
+        ),
         splits=sections.splits(material.dataset, CLASS_ROWS),
         split_names=SPLITS,
     )

@@ -14,6 +14,7 @@ from pipeline.contracts import SPLITS
 from pipeline.dataset import DatasetInfo
 from pipeline.evaluate import charts
 from pipeline.evaluate.wording import amount, decimal, heading, lower, percent, thousands
+from pipeline.wording import sides_said
 
 MOST_CONFUSED = 20
 SHADES = 6
@@ -147,25 +148,74 @@ def class_rows(table: Table, most: int) -> tuple[list[str], list[ClassRow]]:
     return [heading(table.header[last]), *map(heading, table.header[1:last])], rows
 
 
-def learning(epochs: Mapping[str, Sequence[float]], headline: Figure) -> list[charts.Chart]:
-    """Loss and score over the epochs, counted from 1, with a mark at the epoch that training kept."""
+class Course(NamedTuple):
+    """How one training went."""
 
-    def points(column: str) -> charts.Points:
-        return [(epoch + 1, value) for epoch, value in zip(epochs["epoch"], epochs[column], strict=True)]
+    epochs: int
+    best: int | None
+    """Its place among them of the one that training kept; None: no score is known."""
+    columns: Mapping[str, charts.Points]
+    """By epoch, counted from 1."""
 
-    if not epochs:
+
+def courses(epochs: Mapping[str, Sequence[float]], headline: Figure) -> list[Course]:
+    """The courses of the trainings that made the model: of one, or of each member of an ensemble."""
+    whose = epochs.get("member") or [1.0] * len(epochs.get("epoch", []))
+    found = []
+    for member in sorted(set(whose)):
+        rows = [row for row, of in enumerate(whose) if of == member]
+        columns = {
+            name: [(number, values[row]) for number, row in enumerate(rows, start=1)] for name, values in epochs.items()
+        }
+        found.append(Course(len(rows), _best(columns, headline), columns))
+    return found
+
+
+def learning(members: Sequence[Course], headline: Figure) -> list[charts.Chart]:
+    """Loss and score over the epochs, with a mark at the epoch that training kept; of several trainings a line each."""
+    score = f"val_{headline.name}"
+    kept = [one.columns[score][one.best] for one in members if one.best is not None]
+    title = f"Validation {lower(headline.title)}"
+    if len(members) == 1:
+        columns = members[0].columns
+        losses = {"Loss": {"Training": columns["train_loss"], "Validation": columns["val_loss"]}}
+        scores = {"Validation": columns[score]}
+    else:
+        losses = {"Training loss": _lines(members, "train_loss"), "Validation loss": _lines(members, "val_loss")}
+        scores = _lines(members, score)
+    drawn = [charts.curves(name, "Loss", lines) for name, lines in losses.items()]
+    return [chart for chart in (*drawn, charts.curves(title, headline.title, scores, kept)) if chart]
+
+
+def kept(members: Sequence[Course], headline: Figure) -> list[tuple[str, ...]]:
+    """What each member of an ensemble kept: epoch, loss and score; nothing where there is one training."""
+    if len(members) < 2:
         return []
-    score, loss = points(f"val_{headline.name}"), points("val_loss")
+    rows = []
+    for number, one in enumerate(members, start=1):
+        values = ["", "", ""]
+        if one.best is not None:
+            loss, score = (one.columns[name][one.best][1] for name in ("val_loss", f"val_{headline.name}"))
+            values = [f"{one.best + 1} of {one.epochs}", amount(loss), headline.text(score)]
+        rows.append((str(number), *values))
+    return rows
+
+
+def sides(members: Sequence[Course]) -> str:
+    """When pictures grew, if they did."""
+    return sides_said([side for one in members[:1] for _, side in one.columns.get("side", [])])
+
+
+def _best(columns: Mapping[str, charts.Points], headline: Figure) -> int | None:
+    """The highest score, of equal ones the lowest loss, of equal ones the first: as training chooses."""
+    score, loss = columns[f"val_{headline.name}"], columns["val_loss"]
     sign = 1 if headline.higher_is_better else -1
     known = [place for place, (_, value) in enumerate(score) if math.isfinite(value)]
-    # The highest score, of equal ones the lowest loss, of equal ones the first: as training chooses.
-    best = max(known, key=lambda place: (sign * score[place][1], -loss[place][1]), default=None)
-    title = f"Validation {lower(headline.title)}"
-    drawn = [
-        charts.curves("Loss", "Loss", {"Training": points("train_loss"), "Validation": loss}),
-        charts.curves(title, headline.title, {"Validation": score}, None if best is None else score[best]),
-    ]
-    return [chart for chart in drawn if chart]
+    return max(known, key=lambda place: (sign * score[place][1], -loss[place][1]), default=None)
+
+
+def _lines(members: Sequence[Course], column: str) -> dict[str, charts.Points]:
+    return {f"Member {number}": one.columns[column] for number, one in enumerate(members, start=1)}
 
 
 def facts(model: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

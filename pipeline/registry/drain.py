@@ -173,6 +173,7 @@ def _from_files(moment: int) -> list[Row]:
             continue
         for line in lines:
             step = int(line.pop(counter))
+            line.pop("member", None)  # of an ensemble: whose it is, and nothing that was measured
             values = {f"{prefix}/{column}": float(value) for column, value in line.items() if value}
             rows.append(Row(moment, counter, step, values))
     return rows

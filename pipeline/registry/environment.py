@@ -36,7 +36,7 @@ def current(training: dict[str, Any]) -> Environment:
     Args:
         training: the notes of the stage `train`.
     """
-    chosen = ("device", "threads", "precision", "memory_format", "execution", "moves")
+    chosen = ("device", "processes", "threads", "precision", "memory_format", "execution", "moves")
     return Environment(
         requirements=sha256_of(REQUIREMENTS) if REQUIREMENTS.exists() else "",
         packages=_packages(),

@@ -106,7 +106,7 @@ def record_outputs(run: Run, params: Params, seconds: dict[str, float]) -> None:
         "dataset.digest": info.digest,
         **{
             f"training.{key}": str(facts[key])
-            for key in ("device", "threads", "precision", "memory_format", "execution")
+            for key in ("device", "processes", "threads", "precision", "memory_format", "execution")
             if key in facts
         },
         **({"training.moves": "; ".join(facts["moves"])} if "moves" in facts else {}),

@@ -86,7 +86,7 @@ def _made_of(params: Params) -> str:
     what = " ".join(str(parts["model"][key]) for key in ("name", "architecture") if key in parts["model"])
     return (
         f"Data: {info.images:,} images of {len(info.classes)} classes ({counts}), `{info.digest[:12]}`. "
-        f"Network: {what}, {model.parameters:,} parameters, {model.size} x {model.size} pixels."
+        f"Network: {what}, {model.sized}, {model.size} x {model.size} pixels."
     )
 
 

@@ -54,6 +54,8 @@ class Found:
     """What of the step was the first that is no number, in words."""
     norms: dict[str, float]
     """Of its gradient, by layer."""
+    norms_before: dict[str, float]
+    """Those of the last step before it that were measured; empty: there are none."""
     losses: np.ndarray
     """Of each picture by itself, with the weights before the step, float64 [B]."""
     folder: Path
@@ -113,7 +115,7 @@ def examined(training: Training) -> Found | None:
     epoch = progress.epoch
     source = training.features.train if training.features else training.batches
     folder = training.checkpoints.folder / FOLDER
-    losses = list(progress.losses)
+    losses, before = list(progress.losses), (progress.norms or [progress.first_norms])[-1]
     machine.learn()
     with closing(source.epoch(epoch, progress.step, way.order)) as batches:  # type: ignore[type-var]
         for index, batch in enumerate(batches, start=progress.step):
@@ -123,9 +125,10 @@ def examined(training: Training) -> Found | None:
             losses.append(loss)
             if what:
                 costs = losses_of_views(machine, [batch]) if batch.pictures.dtype == torch.uint8 else np.empty(0)
-                found = Found(epoch, index, pace.rate, loss, what, norms, costs, folder)
+                found = Found(epoch, index, pace.rate, loss, what, norms, before, costs, folder)
                 _write(found, training, batch)
                 return found
+            before = norms
     return None
 
 
@@ -230,19 +233,20 @@ def _finite(tensors: Iterable[Tensor]) -> bool:
 
 def _write(found: Found, training: Training, batch: Batch) -> None:
     """Keep a step's pictures, as they were varied and before any were blended, and what is known of it."""
-    ids = [] if batch.views is None else [training.train.ids[view] for view in batch.views]
-    rows = [["file", "id", "loss"]]
+    train, views = training.train, [] if batch.views is None else batch.views.tolist()
+    sources = training.member.train.samples.column("source")
+    rows = [["file", "id", "loss", "source"]]
     with replacing_folder(found.folder) as folder:
         if len(found.losses):
-            for row, (picture, name, loss) in enumerate(
-                zip(batch.pictures.cpu().numpy(), ids, found.losses, strict=True)
+            for row, (picture, view, loss) in enumerate(
+                zip(batch.pictures.cpu().numpy(), views, found.losses, strict=True)
             ):
                 file = f"{row:04d}.png"
                 Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).save(folder / file)
-                rows.append([file, name, f"{loss:g}"])
-        table = io.StringIO()
-        csv.writer(table, lineterminator="\n").writerows(rows)
-        write_text(folder / "pictures.csv", table.getvalue())
+                rows.append([file, train.ids[view], f"{loss:g}", sources[int(train.images[view])].as_py()])
+        write_text(folder / "pictures.csv", _table(rows))
+        norms = [[layer, _said(norm), found.norms_before.get(layer, "")] for layer, norm in found.norms.items()]
+        write_text(folder / "norms.csv", _table([["layer", "norm", "norm_before"], *norms]))
         write_json(
             folder / "step.json",
             {
@@ -254,6 +258,12 @@ def _write(found: Found, training: Training, batch: Batch) -> None:
                 "gradient_norms": {layer: _said(norm) for layer, norm in found.norms.items()},
             },
         )
+
+
+def _table(rows: Iterable[Sequence[object]]) -> str:
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows(rows)
+    return table.getvalue()
 
 
 def _said(number: float) -> float | str:

@@ -87,10 +87,11 @@ def whole(params: TrainParams, members: Sequence[Trained]) -> Whole:
     score = float(metric.score(answers, np.ones((1, len(answers))))[0])
     worths = [one.training.progress.best_score for one in members]
     scores = [metric.turned(worth) if math.isfinite(worth) else math.nan for worth in worths]
+    networks = 1 if params.ensemble.join == "soup" else len(members)
     facts = {
         **members[0].facts,
         "epochs": sum(one.facts["epochs"] for one in members),
-        "parameters": members[0].facts["parameters"] * (1 if params.ensemble.join == "soup" else len(members)),
+        **{key: members[0].facts[key] * networks for key in ("parameters", "learnt")},
         f"val_{name}": _known(score),
         "members": [
             {"epochs": one.facts["epochs"], "best_epoch": one.facts["best_epoch"], f"val_{name}": _known(of_one)}

@@ -19,11 +19,13 @@ from pipeline.train.batch_norms import too_few, too_few_values
 from pipeline.train.checkpoint import Progress
 from pipeline.train.divergence import Diverged, check_epoch, check_losses, check_weights
 from pipeline.train.loop import Step
-from pipeline.train.memory import enough_for, make_room, out_of_room, ran_out
+from pipeline.train.memory import make_room, out_of_room
 from pipeline.train.norms import warning
 from pipeline.train.processes.pauses import Pauses
 from pipeline.train.refreshing import refresh_average
 from pipeline.train.rollback import begin, keep_epoch, recover
+from pipeline.train.shortage import enough_for, ran_out
+from pipeline.train.sizes import side_of
 from pipeline.train.steps import rest_of_epoch
 
 
@@ -35,7 +37,8 @@ def finish_epochs(training: Training) -> None:
         Interrupted: the run was asked to stop; a checkpoint holds all that is done.
     """
     options = training.params.train
-    begin(training)
+    with enough_for("a copy of the weights, for a checkpoint,", "Take a smaller model or train.batch_size."):
+        begin(training)
     while training.progress.epoch < options.epochs and not _patience_spent(training.progress, options.patience):
         start = time.perf_counter()
         first = training.progress.step
@@ -172,6 +175,11 @@ def _close_epoch(training: Training, images_per_second: float) -> None:
             "epoch/val_loss": validation.loss,
             f"epoch/val_{params.task.score}": validation.score,
             "epoch/images_per_second": images_per_second,
+            **(
+                {"epoch/side": side_of(params.train, training.policy.size, progress.epoch)}
+                if params.train.first_size
+                else {}
+            ),
         },
     )
     training.journal.flush()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import resource
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import islice
 
 import torch
@@ -13,40 +11,11 @@ import torch
 from pipeline.errors import UserError
 from pipeline.train.assembly import Training
 from pipeline.train.batch_norms import too_few
+from pipeline.train.shortage import enough_for, ran_out, room
 from pipeline.train.steps import go_back, rest_of_epoch, retake
 
-SIGNS = (
-    "DefaultCPUAllocator: can't allocate memory",
-    "std::bad_alloc",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "MPS backend out of memory",
-)
-"""What other errors than those made for it say."""
 TRIED = 2
 """Steps that show whether something fits: from the second one on the optimizer's state lies beside a step."""
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether an error says that there is no memory left."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
-
-
-@contextmanager
-def enough_for(what: str, remedy: str) -> Iterator[None]:
-    """Say in a line what ran out of memory, if it does.
-
-    Raises:
-        UserError: it did.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not ran_out(error):
-            raise
-        raise UserError(f"train: {what} does not fit into {_room(error)}. {remedy}") from None
 
 
 def make_room(training: Training) -> None:
@@ -58,8 +27,11 @@ def make_room(training: Training) -> None:
         UserError: params say to stop, or nothing fits.
     """
     machine, options = training.machine, training.params.train
-    size, room = training.batch_size, _room()
-    with enough_for("a copy of the weights, for a checkpoint,", "Run again, once there is more memory."):
+    size, space = training.batch_size, room()
+    with enough_for(
+        "what a step leaves room for, a copy of the weights and the checkpoint,",
+        "Take a smaller model, train.batch_size or augment.size, or run again once there is more memory.",
+    ):
         _free(training)
         _stand_before(training)
         training.checkpoints.save(machine, training.progress)
@@ -67,13 +39,13 @@ def make_room(training: Training) -> None:
     progress = training.progress
     if fitting is None:
         raise UserError(
-            f"train: out of memory: not even one picture at a time fits into {room}.\n"
+            f"train: out of memory: not even one picture at a time fits into {space}.\n"
             "Set train.recompute: true, or take a smaller model or augment.size."
         )
     some = -(-size // fitting)
     if options.when_out_of_memory == "stop":
         raise UserError(
-            f"train: out of memory: {-(-size // machine.accumulation)} pictures at a time do not fit into {room}; "
+            f"train: out of memory: {-(-size // machine.accumulation)} pictures at a time do not fit into {space}; "
             f"{some} do.\nSet train.batch_size: {some}, or train.accumulation: {fitting} for the same steps in less "
             "memory, or train.when_out_of_memory: halve."
         )
@@ -96,7 +68,7 @@ def out_of_room(training: Training) -> UserError:
     sharded = "" if training.params.compute.sharded else "compute.sharded: true, or "
     return UserError(
         f"train: out of memory: in one of {count} processes {-(-share // parts)} pictures at a time do not fit into "
-        f"{_room()}.\nSet {sharded}{smaller}."
+        f"{room()}.\nSet {sharded}{smaller}."
     )
 
 
@@ -146,12 +118,3 @@ def _free(training: Training) -> None:
     gc.collect()
     if training.machine.device.type == "cuda":
         torch.cuda.empty_cache()
-
-
-def _room(error: BaseException | None = None) -> str:
-    """What was too small, in words."""
-    if torch.cuda.is_available() and not isinstance(error, MemoryError):
-        found = torch.cuda.get_device_properties(torch.cuda.current_device())
-        return f"the {found.total_memory / 2**30:.0f} GiB of {found.name}"
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return "memory" if limit == resource.RLIM_INFINITY else f"the {limit / 1e9:.1f} GB that are allowed (ulimit -v)"

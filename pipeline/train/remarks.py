@@ -21,12 +21,13 @@ def remarks(params: TrainParams) -> Iterator[str]:
     if layers.frozen_epochs and not weights:
         bring = "take a model that brings weights" if weights is None else "set model.weights to a file"
         yield (
-            f"layers.frozen_epochs is {layers.frozen_epochs}, but model {part_name(model)!r} starts from random weights: "
-            f"its last layer learns from what those make of a picture; {bring}, or layers.frozen_epochs to 0"
+            f"layers.frozen_epochs is {layers.frozen_epochs}, but model {part_name(model)!r} starts from random "
+            f"weights, and its last layer learns from what those make of a picture; {bring}, or layers.frozen_epochs "
+            "to 0"
         )
     here = place()
     if here and here.of > cores() and device_of(params.compute, here) == "cpu":
         yield (
-            f"compute.processes is {here.of}, but this process may use {cores()} cores of the processor, for which they "
-            "wait in turn: fewer are faster"
+            f"compute.processes is {here.of}, but there are {cores()} cores of the processor, for which they wait in "
+            "turn: fewer are faster"
         )

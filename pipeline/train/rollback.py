@@ -64,7 +64,7 @@ def recover(training: Training) -> None:
     if training.ranks.count > 1:
         raise UserError(
             f"train: diverged in epoch {diverged.epoch + 1}, after step {diverged.step}: a loss or a weight is no "
-            f"number.\n{_advice(training)}; compute.processes: 1 finds out in which step and layer that begins."
+            f"number.\n{_advice(training)}. With compute.processes: 1 it finds out in which step and layer that begins."
         )
     found = examined(training)
     if found is None:
@@ -74,7 +74,7 @@ def recover(training: Training) -> None:
         )
     words = found.words(training.batches.steps)
     if options.when_diverging == "stop":
-        raise UserError(f"{words}\n{_advice(training)}, or train.when_diverging: rollback.")
+        raise UserError(f"{words}\n{_advice(training, 'train.when_diverging: rollback')}.")
     if len(diverged.rollbacks) == ROLLBACKS:
         raise UserError(
             f"{words}\nIt went back {ROLLBACKS} times, to an eighth of the learning rate. {_advice(training)}."
@@ -118,10 +118,15 @@ def _take_back(training: Training) -> None:
     training.journal.flush()
 
 
-def _advice(training: Training) -> str:
-    clip = "" if training.params.train.clip_norm else ", set train.clip_norm: 1"
-    wider = ", set compute.precision: bfloat16" if training.machine.scaler.is_enabled() else ""
-    return f"Lower optimizer.lr (it is {training.params.optimizer.lr:g}){clip}{wider}"
+def _advice(training: Training, *more: str) -> str:
+    """What may help, one way or another."""
+    ways = [f"Lower optimizer.lr (it is {training.params.optimizer.lr:g}) to what `convoy tune lr` proposes"]
+    if not training.params.train.clip_norm:
+        ways.append("set train.clip_norm: 1")
+    if training.machine.scaler.is_enabled():
+        ways.append("set compute.precision: bfloat16")
+    *others, last = *ways, *more
+    return f"{', '.join(others)}, or {last}" if others else last
 
 
 def _goes_back(training: Training) -> bool:

@@ -73,13 +73,14 @@ def write(params: TrainParams, trained: list[Trained], bundle: Path, notes: Path
         assert answers is not None
         task = task.tuned(answers)
     params = params.model_copy(update={"task": task})
-    write_bundle(bundle, params, first.dataset, first.policy, network, facts["parameters"])
+    info = write_bundle(bundle, params, first.dataset, first.policy, network, facts["learnt"])
     passing(TrainingPoint.MODEL_WRITTEN)
     write_notes(notes, first.checkpoints.journal, params.task.score, facts)
     arithmetic = ", ".join(first.machine.arithmetic)
-    print(f"train: kept {_which(trained)}, {facts['parameters']:,} parameters, {arithmetic}", flush=True)
+    shared = f", {facts['processes']} processes" if "processes" in facts else ""
+    print(f"train: kept {_which(trained)}, {info.sized}, {arithmetic}{shared}", flush=True)
 
 
 def _which(trained: list[Trained]) -> str:
-    epochs = [f"epoch {one.facts['best_epoch'] + 1} of {one.facts['epochs']}" for one in trained]
-    return epochs[0] if len(epochs) == 1 else f"of {len(epochs)} members {', '.join(epochs)}"
+    epochs = [f"{one.facts['best_epoch'] + 1} of {one.facts['epochs']}" for one in trained]
+    return f"epoch {epochs[0]}" if len(epochs) == 1 else f"of {len(epochs)} members the epochs {', '.join(epochs)}"

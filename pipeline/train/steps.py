@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.errors import UserError
 from pipeline.params import TrainParams
 from pipeline.train.assembly import Training
 from pipeline.train.checkpoint import Progress
@@ -70,9 +71,17 @@ def rest_of_epoch(training: Training) -> Generator[Step]:
 
 
 def go_back(training: Training) -> None:
-    """Stand where the latest checkpoint was made; there is one from the first step on."""
+    """Stand where the latest checkpoint was made; there is one from the first step on.
+
+    Raises:
+        UserError: none of them can be read any more.
+    """
     saved = training.checkpoints.latest(training.batches.steps)
-    assert saved is not None
+    if saved is None:
+        raise UserError(
+            "train: no checkpoint can be read any more, so there is nothing to go back to.\n"
+            "Test this machine's disk, then run again: it starts over."
+        )
     training.machine.restore(saved.state)
     training.progress = saved.progress
 
