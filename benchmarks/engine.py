@@ -246,7 +246,9 @@ def optimizers(pairs: int) -> None:
     network = torchvision.models.resnet18(weights=None)
     for weights in network.parameters():
         weights.grad = torch.randn_like(weights)
-    groups = [{"params": list(network.parameters())}]
+
+    def groups() -> list[dict[str, Any]]:  # of each side, for torch notes its options in them
+        return [{"params": list(network.parameters())}]
 
     def timed(optimizer: torch.optim.Optimizer) -> Callable[[], float]:
         optimizer.step()
@@ -260,11 +262,11 @@ def optimizers(pairs: int) -> None:
         return five
 
     for name, theirs in (
-        ("adamw", torch.optim.AdamW(groups, lr=1e-6)),
-        ("sgd", torch.optim.SGD(groups, lr=1e-6, momentum=0.9, nesterov=True)),
+        ("adamw", torch.optim.AdamW(groups(), lr=1e-6)),
+        ("sgd", torch.optim.SGD(groups(), lr=1e-6, momentum=0.9, nesterov=True)),
     ):
         config = config_class("optimizers", name).model_validate({"lr": 1e-6})
-        sides = {"convoy": timed(config.build(groups)), "torch": timed(theirs)}  # type: ignore[attr-defined]
+        sides = {"convoy": timed(config.build(groups())), "torch": timed(theirs)}  # type: ignore[attr-defined]
         found = taking_turns(sides, pairs)
         for side, times in found.items():
             print(f"{name:<8}{side:<8}{1000 * statistics.median(times):8.1f} ms")

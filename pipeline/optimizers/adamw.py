@@ -26,7 +26,7 @@ class Config(OptimizerConfig):
 
     def build(self, groups: list[dict[str, Any]]) -> Optimizer:
         """See `OptimizerConfig.build`."""
-        # One kernel for all that a weight needs: a step over a ResNet-18 takes 6 ms so on two cores, and 39 in torch's
+        # One kernel for all that a weight needs: a step over a ResNet-18 takes 8 ms so on two cores, and 39 in torch's
         # own choice. It takes for granted that gradients and states lie in memory as the weights do: autograd sees to
         # the first, `Machine.restore` to the second.
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, weight_decay=self.weight_decay, fused=True)

@@ -133,7 +133,10 @@ class Checkpoints:
 
     def keep_best(self, machine: Machine, epoch: int) -> None:
         """Keep the weights of the best epoch so far; they are written with the next checkpoint."""
-        self._best = epoch, copied(machine.weights())
+        # Rows in order, as safetensors wants them, are made here: the writer's thread must not compute. It would start
+        # threads of its own beside this one's, and with more of them than cores OpenMP no longer waits awake: each step
+        # from then on takes half as long again. (Measured on two cores, a convnet of width 24 at 40 px: 37 ms, then 58.)
+        self._best = epoch, {name: each.contiguous() for name, each in copied(machine.weights()).items()}
 
     def wait(self) -> None:
         """Until everything that was saved is on disk.
@@ -216,7 +219,7 @@ class Checkpoints:
         start = time.monotonic()
         if best:
             epoch, weights = best
-            write_bytes(self._weights_of(epoch), save({name: one.contiguous() for name, one in weights.items()}))
+            write_bytes(self._weights_of(epoch), save(weights))
             passing(TrainingPoint.BEST_KEPT)
         for path in (self.journal, self.seen):  # no checkpoint is ahead of them, also after a power cut
             sync_file(path)
