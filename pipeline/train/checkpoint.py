@@ -134,8 +134,8 @@ class Checkpoints:
     def keep_best(self, machine: Machine, epoch: int) -> None:
         """Keep the weights of the best epoch so far; they are written with the next checkpoint."""
         # Put in order, as safetensors wants them, here: the writer's thread must not compute. It would start threads of
-        # its own beside this one's, and where they are more than the cores, OpenMP no longer waits awake: each step from
-        # then on takes up to half as long again. (Two cores, a convnet of width 24 at 40 px: 37 ms, then 58.)
+        # its own beside this one's, and where they are more than the cores, OpenMP no longer waits awake: each step
+        # from then on takes up to half as long again. (Two cores, a convnet of width 24 at 40 px: 37 ms, then 58.)
         self._best = epoch, {name: each.contiguous() for name, each in copied(machine.weights()).items()}
 
     def wait(self) -> None:
