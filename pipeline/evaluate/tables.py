@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 from pipeline.answering import Answers, Confusion, Curve
 from pipeline.dataset import Split
 from pipeline.evaluate.wording import plotted
-from pipeline.files import write_bytes, write_text
+from pipeline.files import write_bytes, write_rows
 from pipeline.marking import as_text
 
 DIGITS = 6
@@ -98,11 +97,7 @@ def write_curves(path: Path, curves: Sequence[Curve]) -> None:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Replace `path` by rows, floats to a fixed number of decimals, nothing where they are undefined."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([_written(cell) for cell in row] for row in rows)
-    write_text(path, out.getvalue())
+    write_rows(path, header, ([_written(cell) for cell in row] for row in rows))
 
 
 def _written(cell: Any) -> Any:

@@ -6,8 +6,6 @@ steps since the last checkpoint are taken once more, and each is looked at befor
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -20,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pipeline.files import replacing_folder, write_json, write_text
+from pipeline.files import replacing_folder, write_json, write_rows
 from pipeline.train.assembly import Training
 from pipeline.train.batches import Batch
 from pipeline.train.copies import tensors_in
@@ -113,11 +111,9 @@ def examined(training: Training) -> Found | None:
     go_back(training)
     machine, progress, way = training.machine, training.progress, entered(training)
     epoch = progress.epoch
-    source = training.features.train if training.features else training.batches
     folder = training.checkpoints.folder / FOLDER
     losses, before = list(progress.losses), (progress.norms or [progress.first_norms])[-1]
-    machine.learn()
-    with closing(source.epoch(epoch, progress.step, way.order)) as batches:  # type: ignore[type-var]
+    with closing(training.source.epoch(epoch, progress.step, way.order)) as batches:  # type: ignore[type-var]
         for index, batch in enumerate(batches, start=progress.step):
             pace, last = way.paces[index], index + 1 == len(way.paces)
             skipped = last and not any(map(math.isfinite, losses))
@@ -235,7 +231,7 @@ def _write(found: Found, training: Training, batch: Batch) -> None:
     """Keep a step's pictures, as they were varied and before any were blended, and what is known of it."""
     train, views = training.train, [] if batch.views is None else batch.views.tolist()
     sources = training.member.train.samples.column("source")
-    rows = [["file", "id", "loss", "source"]]
+    rows: list[Sequence[object]] = []
     with replacing_folder(found.folder) as folder:
         if len(found.losses):
             for row, (picture, view, loss) in enumerate(
@@ -244,9 +240,9 @@ def _write(found: Found, training: Training, batch: Batch) -> None:
                 file = f"{row:04d}.png"
                 Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).save(folder / file)
                 rows.append([file, train.ids[view], f"{loss:g}", sources[int(train.images[view])].as_py()])
-        write_text(folder / "pictures.csv", _table(rows))
+        write_rows(folder / "pictures.csv", ["file", "id", "loss", "source"], rows)
         norms = [[layer, _said(norm), found.norms_before.get(layer, "")] for layer, norm in found.norms.items()]
-        write_text(folder / "norms.csv", _table([["layer", "norm", "norm_before"], *norms]))
+        write_rows(folder / "norms.csv", ["layer", "norm", "norm_before"], norms)
         write_json(
             folder / "step.json",
             {
@@ -258,12 +254,6 @@ def _write(found: Found, training: Training, batch: Batch) -> None:
                 "gradient_norms": {layer: _said(norm) for layer, norm in found.norms.items()},
             },
         )
-
-
-def _table(rows: Iterable[Sequence[object]]) -> str:
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows(rows)
-    return table.getvalue()
 
 
 def _said(number: float) -> float | str:
