@@ -7,6 +7,7 @@ makes the processor wait for it is noted. Only how a GPU rounds, what it costs a
 from __future__ import annotations
 
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -125,6 +126,14 @@ class Watch(TorchDispatchMode):
     """What was asked of it at all."""
     strict: bool = False
     """Whether it raises what it refuses."""
+    asked: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """Copies to the processor that it was asked for and has not made: where they go to, and what they hold."""
+    behind: bool = False
+    """Whether it has not come by the events that are recorded now."""
+    events: list[Event] = field(default_factory=list)
+    """Those that it has not come by."""
+    current: int = 0
+    """Number of the GPU that is meant where none is named; only the first one computes."""
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -145,6 +154,9 @@ class Watch(TorchDispatchMode):
         name = function.overloadpacket.__name__
         self._look(function, name, args, kwargs, given, ours, here)
         result = function(*tree_map(_opened, args), **tree_map(_opened, kwargs))
+        if name == "_to_copy" and not here and kwargs.get("non_blocking"):
+            self.asked.append((_pinned(torch.full_like(result, 113)), result))  # what nobody waits for is not there
+            return self.asked[-1][0]
         written = [
             arg
             for arg, made in zip(args, function._schema.arguments, strict=False)
@@ -162,7 +174,8 @@ class Watch(TorchDispatchMode):
         strangers = [each for each in given if not isinstance(each, Imagined)]
         if name in ("_to_copy", "copy_") and (strangers or not here):
             fast = kwargs.get("non_blocking") or (name == "copy_" and len(args) > 2 and args[2])
-            if not (fast and all(hasattr(each, "pinned") for each in strangers) and here):
+            pinned = all(hasattr(each, "pinned") for each in strangers)
+            if not (fast and pinned and (here or name == "_to_copy")):
                 self._note(self.waits, f"{name} {'to' if here and strangers else 'from'} the GPU")
             return
         if name in ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index_put") and ours:
@@ -184,9 +197,35 @@ class Watch(TorchDispatchMode):
             if self.strict:
                 raise RuntimeError(f"{name} does not have a deterministic implementation")
 
+    def choose(self, device: torch.device) -> None:
+        """Have that GPU be the one that is meant."""
+        self.current = device.index
+
+    def synchronise(self, *_: Any) -> None:
+        """Have it do all that it was asked."""
+        self._note(self.waits, "synchronize")
+        for copy, value in self.asked:
+            copy.copy_(value)
+        self.asked.clear()
+
     @staticmethod
     def _note(where: Counter[str], what: str) -> None:
         where[f"{what}: {_asked_in()}"] += 1
+
+
+class Event:
+    """Something that the GPU comes by, for whoever waits for it."""
+
+    def __init__(self, **_: bool) -> None:
+        self.passed = threading.Event()
+
+    def record(self, _: Any = None) -> None:
+        NOW[-1].events.append(self)
+        if not NOW[-1].behind:
+            self.passed.set()
+
+    def synchronize(self) -> None:
+        assert self.passed.wait(10)
 
 
 NOW: list[Watch] = []
@@ -250,10 +289,14 @@ def imagined() -> Iterator[Watch]:
         for where, name, instead in (
             (torch.cuda, "is_available", lambda: True),
             (torch.cuda, "device_count", lambda: 1),
-            (torch.cuda, "current_device", lambda: 0),
+            (torch.cuda, "current_device", lambda: watch.current),
+            (torch.cuda, "set_device", watch.choose),
             (torch.cuda, "_lazy_init", lambda: None),
-            (torch.cuda, "synchronize", lambda *_: None),
+            (torch.cuda, "synchronize", watch.synchronise),
+            (torch.cuda, "Event", Event),
+            (torch.cuda, "current_stream", lambda *_: None),
             (torch.cuda, "empty_cache", lambda: None),
+            (torch.cuda, "is_current_stream_capturing", lambda: False),
             (torch.cuda, "get_device_name", lambda *_: "Imagined"),
             (
                 torch.cuda,
@@ -265,7 +308,8 @@ def imagined() -> Iterator[Watch]:
             (torch.amp.grad_scaler, "amp_definitely_not_available", lambda: False),
             (functional, "adaptive_avg_pool2d", functional.adaptive_avg_pool2d),  # `set_up` has others for a GPU
             (functional, "grid_sample", functional.grid_sample),
-            (Tensor, "pin_memory", _pinned),
+            (Tensor, "pin_memory", lambda tensor: tensor if hasattr(tensor, "pinned") else _pinned(tensor)),
+            (Tensor, "is_pinned", lambda tensor: hasattr(tensor, "pinned")),
             (torch, "inference_mode", _without_gradients),
             (optimizer, "_foreach_supported_types", [*optimizer._foreach_supported_types, Imagined]),
         ):

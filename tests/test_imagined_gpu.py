@@ -5,70 +5,23 @@ How a GPU rounds, mixed precision and the kernels themselves are not imagined.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from engine_project import flat, params_of, prepared, project, training_of
+from gpu_trainings import CHANGES, PARTS, TASKS, augmented, learnt, losses_of_epoch, ready
 from imagined_gpu import GPU, Imagined, Watch, imagined
-from ready_files import ROOT
 from test_variations import CHAINS, COUNT, SAMPLES, pictures, planned
-from tiny_sources import SOURCES
-from torch import Tensor
 from torch.nn import functional as F
 
-from flows.edits import edited, merged
-from pipeline.augment import stage as augment
-from pipeline.dataset import Dataset
 from pipeline.devices import averaged, sampled
-from pipeline.door import parse
-from pipeline.files import DATASET
-from pipeline.ingest import stage as ingest
-from pipeline.params import Params
-from pipeline.plugin import names
-from pipeline.policy import POLICY
-from pipeline.train.assembly import Training
 from pipeline.train.epochs import finish_epochs
-from pipeline.train.steps import rest_of_epoch
 from pipeline.variations.device import vary
 
 __all__ = ["prepared", "project"]
-
-CHANGES = [
-    *([f"optimizer={{name: {name}, lr: 0.01}}"] for name in names("optimizers")),
-    ["optimizer={name: muon, others: sgd, fixed_norm: true, matrices: true}"],
-    ["optimizer={name: sam, adaptive: true}"],
-    *([f"average={{name: {name}}}"] for name in names("averages")),
-    *([f"mixing={{name: {name}}}", "train.accumulation=2", "train.clip_norm=1"] for name in names("mixings")),
-    ["train.first_size=8"],
-    ["train.recompute=true", "compute.memory_format=channels_last"],
-    ["loss={name: focal, class_weights: balanced}"],
-    ["augment={name: standard, size: 12, erase: 0.5}"],
-]
-READY = {
-    "counting": (),
-    "multi-label-folder": ("loss={name: asymmetric}", "model={name: convnet, width: 4}"),
-    "ordinal": ("model={name: convnet, width: 4}",),
-    "regression-table": (),
-    "faces-folder": (),
-    "keypoints-table": (),
-    "segmentation-masks": ("model={name: unet, width: 4, depth: 2}",),
-    "detection-coco": (),
-    "detection-mosaic": (),
-    "instances-coco": (),
-    "cifar10-speedrun": (),
-}
-"""A file of each task, with what makes it small."""
-NETWORKS = {
-    "segmentation-masks": "model={name: segmentation_models, architecture: pspnet}",
-    "classification-folder": "model={name: timm, architecture: resnet18}",
-    "detection-coco": "model={name: rf_detr, queries: 10}",
-}
-"""Some whose kernels have no repeatable gradient on a GPU."""
 
 
 @pytest.fixture
@@ -78,27 +31,16 @@ def gpu() -> Iterator[Watch]:
     torch.set_deterministic_debug_mode("default")
 
 
-def steps_of(training: Training) -> list[float]:
-    """The losses of an epoch, read once it is over."""
-    with closing(rest_of_epoch(training)) as steps:
-        losses = [step.loss for step in steps]
-    return torch.stack(losses).tolist()  # type: ignore[no-any-return]
-
-
 @pytest.mark.parametrize("changes", CHANGES, ids=" ".join)
 def test_a_step_waits_for_nothing_and_learns_what_the_processor_does(
     project: Path, gpu: Watch, changes: list[str]
 ) -> None:
-    shutil.rmtree(POLICY.parent)
-    POLICY.parent.mkdir()
-    params = params_of(project, *changes, "compute.pictures=device")
-    augment.run(params, Dataset.open(), POLICY.parent)
-    with training_of(params) as training:
-        expected = steps_of(training)
+    with training_of(augmented(params_of(project, *changes, "compute.pictures=device"))) as training:
+        expected = losses_of_epoch(training).tolist()
     with training_of(params_of(project, *changes, "compute.device=cuda")) as training:
         assert training.machine.device == GPU
         gpu.waits.clear()
-        losses = steps_of(training)
+        losses = losses_of_epoch(training).tolist()
         assert gpu.waits == {next(iter(gpu.waits)): 1}  # the one with which the losses are read
         assert all(isinstance(weights, Imagined) for weights in training.machine.learner.parameters())
     rounding = 1e-2 if "muon" in changes[0] else 1e-4  # Muon reckons in bfloat16 there
@@ -124,15 +66,7 @@ def test_pictures_are_varied_there_to_the_same_pixels_and_nobody_waits(name: str
     assert torch.equal(varied.cpu(), vary(plan, given, which, drawn))
 
 
-def learnt(function: object, *given: Tensor) -> list[Tensor]:
-    """What a function gives, and the gradient of its squares."""
-    leaves = [each.detach().requires_grad_() for each in given]
-    result = function(*leaves)  # type: ignore[operator]
-    result.square().sum().backward()
-    return [result.detach().cpu(), *(leaf.grad.cpu() for leaf in leaves if leaf.grad is not None)]
-
-
-@pytest.mark.parametrize("output", [2, 3, (4, 5), (None, 1), 12, 1])
+@pytest.mark.parametrize("output", PARTS)
 def test_means_of_parts_are_torchs_with_a_gradient_that_is_repeatable(gpu: Watch, output: object) -> None:
     torch.set_deterministic_debug_mode("error")
     maps = torch.randn(2, 3, 12, 7)
@@ -173,26 +107,8 @@ def test_the_imagined_gpu_refuses_and_waits_as_a_real_one(gpu: Watch) -> None:
         F.adaptive_avg_pool2d(maps, 2).sum().backward()
 
 
-def ready(name: str, folder: Path, *changes: str) -> Params:
-    """A ready file over a tiny source, ingested and with a policy; all that it computes is on the imagined GPU."""
-    file = ROOT / "params" / f"{name}.yaml"
-    text = merged(file.read_text(), (ROOT / "params.yaml").read_text(), str(file))
-    SOURCES[name](folder / "source")
-    few = (
-        *("train.epochs=1", "train.batch_size=8", "augment.size=64", "train.checkpoint_seconds=1000"),
-        "compute={device: cuda, precision: float32, memory_format: contiguous, compile: never, threads: 1}",
-    )
-    params = parse(Params, edited(text, [f"data.path={folder / 'source'}", *few, *changes]))
-    ingest.run(params, DATASET)
-    POLICY.parent.mkdir(parents=True)
-    augment.run(params, Dataset.open(), POLICY.parent)
-    return params
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "changes"), [*READY.items(), *((name, (change,)) for name, change in NETWORKS.items())]
-)
+@pytest.mark.parametrize(("name", "changes"), TASKS)
 def test_every_task_learns_and_is_validated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: Watch, name: str, changes: tuple[str, ...]
 ) -> None:

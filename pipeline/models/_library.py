@@ -94,6 +94,32 @@ def arguments(architecture: str, size: int) -> dict[str, Any]:
     return {}
 
 
+def see_small_pictures(network: nn.Module, architecture: str) -> None:
+    """Let a ResNet begin with a 3 x 3 convolution of stride 1 in place of one of 7 x 7 and stride 2 and a pooling.
+
+    So pictures of 32 pixels end as maps of 4, not of 1. Source: He, Zhang, Ren, Sun. Deep Residual Learning for Image
+    Recognition, 2015, section 4.2.
+
+    Args:
+        network: of timm or torchvision; its first layers are replaced.
+        architecture: its name.
+
+    Raises:
+        UserError: it begins otherwise.
+    """
+    for module in network.modules():
+        first, pooling = getattr(module, "conv1", None), getattr(module, "maxpool", None)
+        if isinstance(first, nn.Conv2d) and first.stride == (2, 2) and isinstance(pooling, nn.MaxPool2d):
+            begin = nn.Conv2d(first.in_channels, first.out_channels, 3, padding=1, bias=first.bias is not None)
+            nn.init.kaiming_normal_(begin.weight, mode="fan_out", nonlinearity="relu")
+            module.conv1, module.maxpool = begin, nn.Identity()
+            return
+    raise UserError(
+        f"params.yaml: model: small_pictures is true, but {architecture} does not begin with a convolution and a "
+        "pooling that halve, as resnet18 and its kin do. Set it to false, or take another architecture."
+    )
+
+
 class GreyAsColour(nn.Module):
     """[B, 1, H, W] to [B, 3, H, W]: torchvision's networks take three channels, and have no option for it.
 

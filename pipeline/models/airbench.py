@@ -61,7 +61,10 @@ class AirBench(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """See the class."""
         maps: Tensor = self.groups(F.gelu(self.whitening(pictures)))
-        logits: Tensor = self.head(maps.amax(dim=(2, 3)))
+        # Not `amax`: compiled in half precision, its gradient looks for the largest value among unrounded ones, finds
+        # none, and is no number.
+        largest = F.max_pool2d(maps, maps.shape[2:]).flatten(1)
+        logits: Tensor = self.head(largest)
         return logits * self.scale
 
 

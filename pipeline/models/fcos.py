@@ -15,12 +15,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.models._detection.answers import Limits, answered, best_of_each_map, picked
-from pipeline.models._detection.matching import Objects, Truth, at_objects, matched, shared, truths
+from pipeline.models._detection.matching import (
+    Objects,
+    Truth,
+    at_objects,
+    best_objects,
+    shared,
+    truths,
+    without_crowds,
+)
 from pipeline.models._detection.options import Anchors, DetectorConfig
 from pipeline.models._detection.pyramid import Pyramid
 from pipeline.networks import BACKGROUND, Costs, Deciding, Matched, Predictions
 
-LARGER_THAN_ANY = 1e8
 FIRST_GUESS = 2.0
 """Of how far a box reaches from its point, in strides: at 0, where torchvision begins, half of the outputs are cut off
 by a ReLU and learn nothing."""
@@ -77,20 +84,23 @@ class FCOS(Deciding):
         boxes = self.coder.decode(picked(raw.codes.detach(), places), self.anchors.boxes[places])
         return answered(boxes, best, classes, self.limits)
 
-    def match(self, points: Tensor, true: Truth) -> Tensor:
-        """The smallest object that a point is in, near its middle, and of the size that its map is for: int64 [A]."""
-        middles, strides = (points[:, :2] + points[:, 2:]) / 2, points[:, 2] - points[:, 0]
-        offsets = middles[:, None, :] - (true.boxes[:, :2] + true.boxes[:, 2:])[None] / 2
-        reach = torch.cat([middles[:, None] - true.boxes[None, :, :2], true.boxes[None, :, 2:] - middles[:, None]], 2)
+    def match(self, truth: Truth) -> Tensor:
+        """The smallest object that a point is in, near its middle, and of the size that its map is for: int64 [B, A],
+        as `matching.at_objects` takes it."""
+        points = self.anchors.boxes
+        (x, y), strides = ((points[:, :2] + points[:, 2:]) / 2).unbind(dim=1), points[:, 2] - points[:, 0]
+        left, top, right, bottom = truth.boxes[:, :, None].unbind(dim=1)
+        beside = torch.maximum((x - (left + right) / 2).abs_(), (y - (top + bottom) / 2).abs_())
+        reach = x - left, right - x, y - top, bottom - y
+        furthest = torch.maximum(torch.maximum(reach[0], reach[1]), torch.maximum(reach[2], reach[3]))
+        closest = torch.minimum(torch.minimum(reach[0], reach[1]), torch.minimum(reach[2], reach[3]))
         smallest, largest = 4 * strides, 8 * strides
         smallest[: self.anchors.of_each_map[0]] = 0
         largest[-self.anchors.of_each_map[-1] :] = torch.inf
-        furthest = reach.amax(dim=2)
-        fits = (offsets.abs().amax(dim=2) < self.radius * strides[:, None]) & (reach.amin(dim=2) > 0)
-        fits &= (furthest > smallest[:, None]) & (furthest < largest[:, None])
-        areas = (true.boxes[:, 2:] - true.boxes[:, :2]).prod(dim=1)
-        area, which = torch.where(fits, areas[None], LARGER_THAN_ANY).min(dim=1)
-        return torch.where(area < LARGER_THAN_ANY, which, BACKGROUND)
+        fits = (beside < self.radius * strides) & (closest > 0) & (furthest > smallest) & (furthest < largest)
+        areas = (truth.boxes[:, 2:] - truth.boxes[:, :2]).prod(dim=1)
+        size, which = best_objects(torch.where(fits, -areas[:, None], -torch.inf), truth)
+        return without_crowds(torch.where(size > -torch.inf, which, BACKGROUND), points, truth)
 
 
 @dataclass(frozen=True)
@@ -108,7 +118,7 @@ class Raw(Predictions):
     def matched(self, targets: Tensor) -> list[Matched]:
         """See `Predictions.matched`."""
         points, coder, truth = self.network.anchors.boxes, self.network.coder, truths(targets)
-        objects = at_objects(matched([points] * len(truth), truth, self.network.match), truth)
+        objects = at_objects(self.network.match(truth), truth)
         shares, box_shares = shared(objects, each_picture_alike=False)
         codes, here = self.codes.flatten(0, 1)[objects.places], points[objects.places % len(points)]
         true_codes = coder.encode(here, objects.boxes)

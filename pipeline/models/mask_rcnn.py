@@ -14,8 +14,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.contracts import Output
+from pipeline.models._detection.matching import truths
 from pipeline.models._detection.objects_of_map import masks_in_boxes, objects_of_map
-from pipeline.models._detection.regions import regions_of
+from pipeline.models._detection.regions import Regions, features_of
 from pipeline.models._detection.two_stages import Raw as Found
 from pipeline.models._detection.two_stages import TwoStageConfig, TwoStages
 from pipeline.networks import Deciding, Matched, MatchedMasks, Predictions
@@ -48,7 +49,7 @@ class MaskRCNN(Deciding):
     def __init__(self, config: Config, detector: TwoStages, outputs: int) -> None:
         super().__init__()
         self.detector = detector
-        self.masks = Masks(config, detector.pyramid.strides[:-1], outputs)
+        self.masks = Masks(config, detector.strides, outputs)
 
     def raw(self, pictures: Tensor) -> Raw:
         """See `Deciding.raw`."""
@@ -60,7 +61,8 @@ class MaskRCNN(Deciding):
         pictures, places = (rows[..., 4] > 0).nonzero(as_tuple=True)
         there = rows[pictures, places]
         maps = [each.detach() for each in raw.found.maps]
-        told = self.masks(maps, there[:, :4], pictures, there[:, 5].long()).detach().sigmoid().flatten(1)
+        regions = Regions.of(there[:, :4], pictures, self.detector.strides)
+        told = self.masks(maps, regions, there[:, 5].long()).detach().sigmoid().flatten(1)
         masks = told.new_zeros(*rows.shape[:2], told.shape[1]).index_put((pictures, places), told)
         return torch.cat([rows, masks], dim=2)
 
@@ -76,9 +78,9 @@ class Masks(nn.Module):
         self.head = MaskRCNNHeads(config.width, (config.mask_width,) * config.mask_depth, 1)
         self.predictor = MaskRCNNPredictor(config.mask_width, config.mask_width, outputs)
 
-    def forward(self, maps: Sequence[Tensor], boxes: Tensor, pictures: Tensor, classes: Tensor) -> Tensor:
-        """Boxes float32 [n, 4] of pictures int64 [n] and of classes int64 [n] to logits float32 [n, m, m]."""
-        features = self.head(regions_of(maps, self.strides, boxes, pictures, self.bins))
+    def forward(self, maps: Sequence[Tensor], regions: Regions, classes: Tensor) -> Tensor:
+        """Maps, and n regions of classes int64 [n], to logits float32 [n, m, m]."""
+        features = self.head(features_of(maps, self.strides, regions, self.bins))
         logits: Tensor = self.predictor(features).float()
         side = logits.shape[-1]
         return logits.gather(1, classes[:, None, None, None].expand(-1, 1, side, side))[:, 0]
@@ -97,10 +99,9 @@ class Raw(Predictions):
         A mask is learnt within the box of its region, not of its object: those are what masks are told for.
         """
         mapped = objects_of_map(targets)
-        (first, second), regions = self.found.sampled(mapped.rows)
-        at = (regions.labels >= 0).nonzero()[:, 0]
-        boxes, pictures, classes = regions.boxes[at], regions.pictures[at], regions.labels[at]
-        logits = self.network.masks(self.found.maps, boxes, pictures, classes)
-        true = masks_in_boxes(mapped.numbers, regions.objects, boxes, pictures, logits.shape[-1])
-        shares = logits.new_full((len(at),), 1 / max(1, len(at)))
+        (first, second), sampled = self.found.sampled(truths(mapped.rows))
+        regions, count = sampled.regions_at, len(sampled.at)
+        logits = self.network.masks(self.found.maps, regions, sampled.labels[sampled.at])
+        true = masks_in_boxes(mapped.numbers, sampled.rows, regions.boxes, regions.pictures, logits.shape[-1])
+        shares = logits.new_full((count,), 1 / max(1, count))
         return [first, replace(second, masks=MatchedMasks(logits, true, shares))]

@@ -10,11 +10,23 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.models._detection.answers import Limits, answered, best_of_each_map, picked
-from pipeline.models._detection.matching import at_objects, by_overlap, matched, shared, truths
+from pipeline.models._detection.coding import Coder
+from pipeline.models._detection.matching import (
+    Truth,
+    at_objects,
+    best_objects,
+    beyond,
+    nearest,
+    overlaps,
+    shared,
+    truths,
+    without_crowds,
+)
 from pipeline.models._detection.options import Anchors, DetectorConfig
 from pipeline.models._detection.pyramid import Pyramid
 from pipeline.networks import Costs, Deciding, Matched, Predictions
@@ -22,6 +34,8 @@ from pipeline.networks import Costs, Deciding, Matched, Predictions
 OCTAVE = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 RATIOS = (0.5, 1.0, 2.0)
 GROUPS = 32
+AT_OBJECT, BACKGROUND_BELOW = 0.5, 0.4
+"""IoU of an anchor with an object, as in the paper; between the two it counts for nothing."""
 
 
 class Config(DetectorConfig):
@@ -49,7 +63,6 @@ class RetinaNet(Deciding):
     """float32 [B, C, S, S] to boxes [B, D, 6]."""
 
     def __init__(self, config: Config, pyramid: Pyramid, outputs: int, size: int) -> None:
-        from torchvision.models.detection._utils import BoxCoder, Matcher
         from torchvision.models.detection.retinanet import RetinaNetHead
 
         super().__init__()
@@ -61,8 +74,7 @@ class RetinaNet(Deciding):
         self.head = RetinaNetHead(config.width, self.anchors.at_each_place, outputs, norm)
         for tower in (self.head.classification_head, self.head.regression_head):
             del tower.conv[config.depth :]
-        self.coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
-        self.matcher = Matcher(0.5, 0.4, allow_low_quality_matches=True)
+        self.coder = Coder(1.0, 1.0)
         self.limits = Limits(size, config.detections, config.nms_iou, config.score_threshold)
         self.candidates = config.candidates
 
@@ -75,9 +87,17 @@ class RetinaNet(Deciding):
         """See `Deciding.answer`."""
         scores = raw.logits.detach().sigmoid()
         best, places, classes = best_of_each_map(scores, self.anchors.of_each_map, self.candidates)
-        codes, anchors = picked(raw.codes.detach(), places), self.anchors.boxes[places]
-        boxes = self.coder.decode_single(codes.flatten(0, 1), anchors.flatten(0, 1)).view_as(codes)
+        boxes = self.coder.decoded(picked(raw.codes.detach(), places), self.anchors.boxes[places])
         return answered(boxes, best, classes, self.limits)
+
+    def match(self, truth: Truth) -> Tensor:
+        """The object that an anchor overlaps by half, or as much as any other anchor does: int64 [B, A], as
+        `matching.at_objects` takes it."""
+        anchors = self.anchors.boxes
+        overlap = overlaps(truth.boxes, anchors[None])
+        most, which = best_objects(overlap, truth)
+        matches = torch.where(nearest(overlap, truth), which, beyond(most, which, AT_OBJECT, BACKGROUND_BELOW))
+        return without_crowds(matches, anchors, truth)
 
 
 @dataclass(frozen=True)
@@ -91,9 +111,9 @@ class Raw(Predictions):
     network: RetinaNet
 
     def matched(self, targets: Tensor) -> list[Matched]:
-        """See `Predictions.matched`: an anchor is at an object that it overlaps by half, or as much as any other."""
+        """See `Predictions.matched`."""
         anchors, coder, truth = self.network.anchors.boxes, self.network.coder, truths(targets)
-        objects = at_objects(matched([anchors] * len(truth), truth, by_overlap(self.network.matcher)), truth)
+        objects = at_objects(self.network.match(truth), truth)
         shares, box_shares = shared(objects, each_picture_alike=True)
         codes, here = self.codes.flatten(0, 1)[objects.places], anchors[objects.places % len(anchors)]
         return [
@@ -103,8 +123,8 @@ class Raw(Predictions):
                 labels=objects.labels,
                 shares=shares,
                 codes=codes,
-                true_codes=coder.encode_single(objects.boxes, here),
-                boxes=coder.decode_single(codes, here),
+                true_codes=coder.encoded(objects.boxes, here),
+                boxes=coder.decoded(codes, here),
                 true_boxes=objects.boxes,
                 box_shares=box_shares,
                 costs=Costs("focal", "l1"),

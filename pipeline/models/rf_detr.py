@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from pipeline.contracts import ModelConfig, Output
 from pipeline.errors import UserError
-from pipeline.models._detection.hungarian import Assigned, Rules, assigned, centred, corners
-from pipeline.models._detection.matching import truths
+from pipeline.models._detection.hungarian import Assigned, Rules, assigned, centred, corners, giou
+from pipeline.models._detection.matching import overlaps, truths
 from pipeline.models._detection.weights import fitted, prefix_of, read
 from pipeline.networks import IGNORED, Costs, Deciding, Matched, Predictions
 
@@ -34,6 +34,7 @@ PIXELS = {"nano": 384, "small": 512, "medium": 576, "large": 704}
 """Of the pictures that the published weights were learnt from."""
 CLASSES = ("class_embed", "enc_out_class_embed")
 """Layers whose weights are those of the classes."""
+SMALL = 1e-7
 QUALITY = 0.25
 """Exponent of the score in what is to be said of an object, the rest is that of the IoU."""
 
@@ -128,17 +129,16 @@ class Raw(Predictions):
         """See `Predictions.matched`: within each group of queries every object has one, by the Hungarian method."""
         truth = truths(targets)
         rules = Rules(self.network.size, self.network.queries, classes=2.0, l1=5.0, giou=2.0)
-        return [self._stage(logits, boxes, assigned(logits, boxes, truth, rules)) for logits, boxes in self.stages]
+        found = assigned(self.stages, truth, rules)
+        return [self._stage(*stage, at) for stage, at in zip(self.stages, found, strict=True)]
 
     def _stage(self, logits: Tensor, boxes: Tensor, found: Assigned) -> Matched:
-        from torchvision.ops import box_iou, generalized_box_iou_loss
-
-        places, order = found.places.sort()
-        true, size, share = found.boxes[order], self.network.size, 1 / max(1, len(places))
+        places, true = found.places, found.boxes
+        size, share = self.network.size, 1 / max(1, len(places))
         codes = boxes.flatten(0, 1)[places]
         said = corners(codes)
         scores = logits.detach().sigmoid().flatten(0, 1)[places, found.labels.flatten()[places]]
-        overlap = box_iou(said.detach(), true).diagonal()
+        overlap = overlaps(said.detach(), true[:, None])[:, 0]
         return Matched(
             logits=logits,
             exclusive=False,
@@ -151,7 +151,7 @@ class Raw(Predictions):
             box_shares=torch.full_like(scores, share),
             costs=Costs("iou_aware", "l1", box_weight=5.0),
             scores=(scores**QUALITY * overlap ** (1 - QUALITY)).clamp(min=0.01),
-            further=2 * share * generalized_box_iou_loss(said, true, reduction="sum"),
+            further=2 * share * (1 - giou(said, true, SMALL)).sum(),
         )
 
 

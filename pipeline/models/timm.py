@@ -13,7 +13,7 @@ from torch import nn
 
 from pipeline.contracts import Output
 from pipeline.models._blur import BlurPool
-from pipeline.models._library import known_timm, of_timm
+from pipeline.models._library import known_timm, of_timm, see_small_pictures
 from pipeline.models._weights import Weighted
 
 
@@ -24,6 +24,8 @@ class Config(Weighted):
 
     architecture: str
     """timm's name for it, without the tag of a pretraining: `resnet18`, `convnext_atto`, `vit_tiny_patch16_224`."""
+    small_pictures: bool = False
+    """A ResNet begins with a 3 x 3 convolution that halves nothing, without pooling: for pictures of 32 pixels."""
     drop_rate: float | None = Field(None, ge=0, lt=1)
     """Dropout before the last layer; null is the architecture's own."""
     drop_path_rate: float | None = Field(None, ge=0, lt=1)
@@ -41,8 +43,8 @@ class Config(Weighted):
         """See `ModelConfig.build`.
 
         Raises:
-            UserError: the architecture does not take pictures of this size, or one of the options; or the weights of
-                the file cannot be read, are others, or those of another network.
+            UserError: the architecture does not take pictures of this size, or one of the options, or has no such
+                beginning; or the weights of the file cannot be read, are others, or those of another network.
         """
         options: dict[str, Any] = {
             "drop_rate": self.drop_rate,
@@ -50,4 +52,7 @@ class Config(Weighted):
             "aa_layer": BlurPool if self.blur else None,
         }
         options = {key: value for key, value in options.items() if value is not None}
-        return self.started(of_timm(self.architecture, channels, outputs, size, options))
+        network = of_timm(self.architecture, channels, outputs, size, options)
+        if self.small_pictures:
+            see_small_pictures(network, self.architecture)
+        return self.started(network)

@@ -11,7 +11,7 @@ from pydantic import field_validator
 from torch import nn
 
 from pipeline.contracts import Output
-from pipeline.models._library import known_torchvision, of_torchvision
+from pipeline.models._library import known_torchvision, of_torchvision, see_small_pictures
 from pipeline.models._weights import Weighted
 
 
@@ -22,6 +22,8 @@ class Config(Weighted):
 
     architecture: str
     """torchvision's name for it: `resnet18`, `mobilenet_v3_small`, `vit_b_16`."""
+    small_pictures: bool = False
+    """A ResNet begins with a 3 x 3 convolution that halves nothing, without pooling: for pictures of 32 pixels."""
 
     @field_validator("architecture")
     @classmethod
@@ -32,7 +34,10 @@ class Config(Weighted):
         """See `ModelConfig.build`.
 
         Raises:
-            UserError: the architecture does not take pictures of this size; or the weights of the file cannot be
-                read, are others, or those of another network.
+            UserError: the architecture does not take pictures of this size, or has no such beginning; or the weights
+                of the file cannot be read, are others, or those of another network.
         """
-        return self.started(of_torchvision(self.architecture, channels, outputs, size))
+        network = of_torchvision(self.architecture, channels, outputs, size)
+        if self.small_pictures:
+            see_small_pictures(network, self.architecture)
+        return self.started(network)

@@ -5,7 +5,6 @@ Sources: those of `yolo.py`; Bolya, Zhou, Xiao, Lee. YOLACT: Real-time Instance 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -103,19 +102,20 @@ class Raw(Predictions):
         truth = truths(mapped.rows)
         at = self.found.assigned(truth)
         matched = self.found.judged(at)
-        masks = self._masks(at, mapped, [true.rows for true in truth])
+        masks = self._masks(at, mapped, truth.rows[at.objects])
         return [replace(matched, masks=masks, costs=replace(matched.costs, mask_weight=MASK_WEIGHT))]
 
-    def _masks(self, at: Assigned, mapped: Mapped, rows: Sequence[Tensor]) -> MatchedMasks:
-        """The masks of the best places, of which each counts as its box does."""
+    def _masks(self, at: Assigned, mapped: Mapped, objects: Tensor) -> MatchedMasks:
+        """The masks of the best places, of which each counts as its box does; `objects`: their numbers in the maps."""
         count, each = self.coefficients.shape[:2]
-        chosen = at.shares.topk(min(len(at.shares), self.network.learnt * count)).indices.sort().values
-        pictures = at.places[chosen] // each
-        firsts = torch.cumsum(torch.tensor([0, *map(len, rows)], device=pictures.device), 0)
-        objects = torch.cat(list(rows))[firsts[pictures] + at.objects[chosen]]
-        boxes = at.boxes[chosen]
+        most, parts, pictures = self.network.learnt * count, at.counts, at.places // each
+        chosen: slice | Tensor = slice(None)
+        if len(at.shares) > most:
+            chosen = at.shares.topk(most).indices.sort().values
+            every = torch.arange(count, device=pictures.device)
+            parts = (pictures[chosen] == every[:, None]).sum(dim=1).tolist()  # the device is waited for
+        pictures, boxes, objects = pictures[chosen], at.boxes[chosen], objects[chosen]
         coefficients = self.coefficients.flatten(0, 1)[at.places[chosen]]
-        parts = torch.bincount(pictures, minlength=count).tolist()
         logits = [
             self.network.told(prototypes[None], of_picture[None], here[None])[0]
             for prototypes, of_picture, here in zip(

@@ -35,10 +35,12 @@ def objects_of_map(maps: Tensor) -> Mapped:
     batch = len(maps)
     classes, lower, upper = maps.long().unbind(dim=3)
     numbers = torch.where(classes == VOID, -1, lower + 256 * upper)
-    most = int(numbers.amax()) + 1 if numbers.numel() else 0
-    picture, row, column = (numbers >= 0).nonzero(as_tuple=True)
+    there = numbers >= 0
+    # The device is waited for here alone: from the two numbers follow all shapes.
+    most, count = torch.stack([numbers.amax() + 1, there.sum()]).tolist() if numbers.numel() else (0, 0)
+    picture, row, column = torch.nonzero_static(there, size=count).unbind(dim=1)
     place = picture * most + numbers[picture, row, column]
-    pixels = torch.bincount(place, minlength=batch * most)
+    pixels = place.new_zeros(batch * most).scatter_add(0, place, torch.ones_like(place))
 
     def extreme(values: Tensor, kind: str) -> Tensor:
         return values.new_zeros(batch * most).scatter_reduce(0, place, values, kind, include_self=False)

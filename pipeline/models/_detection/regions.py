@@ -6,6 +6,7 @@ Sources: He et al. Mask R-CNN, 2017 (RoIAlign); Lin et al. Feature Pyramid Netwo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,16 +18,42 @@ CANONICAL_SIDE, CANONICAL_LEVEL = 224, 4
 SMALL = 1e-6
 
 
-def regions_of(
-    maps: Sequence[Tensor], strides: Sequence[int], regions: Tensor, pictures: Tensor, bins: int = BINS
-) -> Tensor:
+class Regions(NamedTuple):
+    """n regions of a batch."""
+
+    boxes: Tensor
+    """Corners in pixels, float32 [n, 4]."""
+    pictures: Tensor
+    """Which of the batch each is of: int64 [n]."""
+    on_maps: Sequence[Tensor]
+    """For each map which of them are seen on it, rising: int64."""
+
+    @classmethod
+    def of(cls, boxes: Tensor, pictures: Tensor, strides: Sequence[int]) -> Regions:
+        """With the maps that they are seen on, of such strides; the device is waited for once."""
+        level = levels_of(boxes, strides)
+        places = range(len(strides))
+        if torch.compiler.is_exporting():
+            return cls(boxes, pictures, [(level == place).nonzero()[:, 0] for place in places])
+        counts = torch.stack([level == place for place in places]).sum(dim=1).tolist()
+        return cls(boxes, pictures, torch.split(level.argsort(stable=True), counts))
+
+
+def levels_of(boxes: Tensor, strides: Sequence[int]) -> Tensor:
+    """Which of the maps of such strides, each twice the one before, boxes float32 [..., 4] are seen on: int64 [...]."""
+    sides = (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1).sqrt()
+    finest = strides[0].bit_length() - 1
+    level = (CANONICAL_LEVEL + (sides / CANONICAL_SIDE).log2() + SMALL).floor()
+    return level.clamp(finest, finest + len(strides) - 1).long() - finest
+
+
+def features_of(maps: Sequence[Tensor], strides: Sequence[int], regions: Regions, bins: int = BINS) -> Tensor:
     """What lies in each region.
 
     Args:
         maps: float32 [B, N, S/stride, S/stride], the finest first, each stride twice the one before.
         strides: of the maps.
-        regions: corners in pixels, float32 [n, 4].
-        pictures: which of the batch each region is of, int64 [n].
+        regions: n of them.
         bins: a side, of what a region is divided into.
 
     Returns:
@@ -34,14 +61,9 @@ def regions_of(
     """
     from torchvision.ops import roi_align
 
-    sides = (regions[:, 2:] - regions[:, :2]).prod(dim=1).sqrt()
-    finest = strides[0].bit_length() - 1
-    level = (CANONICAL_LEVEL + (sides / CANONICAL_SIDE).log2() + SMALL).floor()
-    level = level.clamp(finest, finest + len(maps) - 1).long() - finest
-    rows = torch.cat([pictures[:, None].to(regions.dtype), regions], dim=1)
-    found = maps[0].new_zeros(regions.shape[0], maps[0].shape[1], bins, bins)
-    for index, (each, stride) in enumerate(zip(maps, strides, strict=True)):
-        (here,) = (level == index).nonzero(as_tuple=True)
+    rows = torch.cat([regions.pictures[:, None].to(regions.boxes.dtype), regions.boxes], dim=1)
+    found = maps[0].new_zeros(rows.shape[0], maps[0].shape[1], bins, bins)
+    for each, stride, here in zip(maps, strides, regions.on_maps, strict=True):
         part = roi_align(each, rows[here], bins, spatial_scale=1 / stride, sampling_ratio=SAMPLES)
         found = found.index_copy(0, here, part)
     return found

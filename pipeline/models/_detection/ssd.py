@@ -15,12 +15,24 @@ from torch.nn import functional as F
 
 from pipeline.models._detection.answers import Limits, answered, picked
 from pipeline.models._detection.backbones import Wanted, backbone
-from pipeline.models._detection.matching import at_objects, by_overlap, matched, shared, truths
+from pipeline.models._detection.coding import Coder
+from pipeline.models._detection.matching import (
+    Truth,
+    at_objects,
+    best_objects,
+    beyond,
+    overlaps,
+    shared,
+    truths,
+    without_crowds,
+)
 from pipeline.models._detection.options import DetectorConfig
 from pipeline.models._detection.pyramid import COARSEST_OF_BODY, looked
-from pipeline.networks import Costs, Deciding, Matched, Predictions
+from pipeline.networks import BACKGROUND, Costs, Deciding, Matched, Predictions
 
 RATIOS = (2, 3)
+AT_OBJECT = 0.5
+"""IoU of a box with an object, as in the paper."""
 NEGATIVES = 3.0
 """Background places that are learnt from, for each place at an object."""
 
@@ -76,7 +88,6 @@ class SSD(Deciding):
         self, config: SSDConfig, maps: Maps, head: Callable[[Sequence[int], Sequence[int]], nn.Module], size: int
     ) -> None:
         """`head`: from the channels of each map and the boxes at each of its places to one of torchvision's heads."""
-        from torchvision.models.detection._utils import BoxCoder, SSDMatcher
         from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
         from torchvision.models.detection.image_list import ImageList
 
@@ -92,8 +103,7 @@ class SSD(Deciding):
         # Derived from the options, so no part of the state.
         self.register_buffer("boxes", boxes, persistent=False)
         self.head = head(maps.widths, generator.num_anchors_per_location())
-        self.coder = BoxCoder((10.0, 10.0, 5.0, 5.0))
-        self.matcher = SSDMatcher(0.5)
+        self.coder = Coder(10.0, 5.0)
         self.limits = Limits(size, config.detections, config.nms_iou, config.score_threshold)
         self.candidates = config.candidates
 
@@ -108,9 +118,19 @@ class SSD(Deciding):
         best, places = scores.topk(min(self.candidates, scores.shape[2]), dim=2)
         classes = torch.arange(scores.shape[1], device=scores.device)[:, None].expand(places.shape).flatten(1)
         best, places = best.flatten(1), places.flatten(1)
-        codes, here = picked(raw.codes.detach(), places), self.boxes[places]
-        boxes = self.coder.decode_single(codes.flatten(0, 1), here.flatten(0, 1)).view_as(codes)
+        boxes = self.coder.decoded(picked(raw.codes.detach(), places), self.boxes[places])
         return answered(boxes, best, classes, self.limits)
+
+    def match(self, truth: Truth) -> Tensor:
+        """The object that a box overlaps by half, or more than any other box does: int64 [B, A], as
+        `matching.at_objects` takes it. Of several objects that overlap one box most, the last has it."""
+        overlap = overlaps(truth.boxes, self.boxes[None])
+        matches = beyond(*best_objects(overlap, truth), AT_OBJECT, AT_OBJECT)
+        best = overlap.max(dim=1).indices + truth.pictures * len(self.boxes)
+        numbers = torch.arange(len(best), device=best.device)
+        owned = torch.full_like(matches.flatten(), BACKGROUND).scatter_reduce(0, best, numbers, "amax")
+        matches = torch.where(owned >= 0, owned, matches.flatten()).view_as(matches)
+        return without_crowds(matches, self.boxes, truth)
 
 
 @dataclass(frozen=True)
@@ -124,9 +144,9 @@ class Raw(Predictions):
     network: SSD
 
     def matched(self, targets: Tensor) -> list[Matched]:
-        """See `Predictions.matched`: a box is at an object that it overlaps by half, or more than any other does."""
+        """See `Predictions.matched`."""
         places, coder, truth = self.network.boxes, self.network.coder, truths(targets)
-        objects = at_objects(matched([places] * len(truth), truth, by_overlap(self.network.matcher)), truth)
+        objects = at_objects(self.network.match(truth), truth)
         shares, box_shares = shared(objects, each_picture_alike=False)
         codes, here = self.codes.flatten(0, 1)[objects.places], places[objects.places % len(places)]
         return [
@@ -136,8 +156,8 @@ class Raw(Predictions):
                 labels=objects.labels,
                 shares=shares,
                 codes=codes,
-                true_codes=coder.encode_single(objects.boxes, here),
-                boxes=coder.decode_single(codes, here),
+                true_codes=coder.encoded(objects.boxes, here),
+                boxes=coder.decoded(codes, here),
                 true_boxes=objects.boxes,
                 box_shares=box_shares,
                 costs=Costs("cross_entropy", "smooth_l1", mined=NEGATIVES),

@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.models._detection.answers import Limits, answered, best_of_each_map, picked, suppressed
+from pipeline.models._detection.matching import Truth, truths
 from pipeline.models._detection.options import Anchors, DetectorConfig
 from pipeline.models._detection.pyramid import Pyramid
-from pipeline.models._detection.regions import BINS, regions_of
-from pipeline.models._detection.sampling import FirstStage, Regions, SecondStage
+from pipeline.models._detection.regions import BINS, Regions, features_of
+from pipeline.models._detection.sampling import FirstStage, Sampled, SecondStage, sample
 from pipeline.networks import Deciding, Matched, Predictions
 
 RATIOS = (0.5, 1.0, 2.0)
@@ -87,8 +88,7 @@ class TwoStages(Deciding):
         """The P regions most likely to hold an object: float32 [B, P, 4], and which of these there are: bool [B, P]."""
         best, places, _ = best_of_each_map(objectness, self.anchors.of_each_map, self.candidates)
         codes, anchors = picked(codes, places), self.anchors.boxes[places]
-        boxes = self.first.coder.decode_single(codes.flatten(0, 1), anchors.flatten(0, 1)).view_as(codes)
-        boxes = boxes.clamp(0, self.limits.size)
+        boxes = self.first.coder.decoded(codes, anchors).clamp(0, self.limits.size)
         large = (boxes[..., 2:] - boxes[..., :2] >= LEAST_PROPOSED_SIDE).all(dim=2)
         of_map = torch.cat(
             [
@@ -100,9 +100,14 @@ class TwoStages(Deciding):
         kept, places = suppressed(boxes, scores, of_map.expand_as(scores), self.proposals, self.proposal_nms_iou)
         return torch.where(kept[..., None] > 0, picked(boxes, places), 0.0), kept > 0
 
-    def look(self, maps: list[Tensor], regions: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """What is in regions [n, 4] of pictures int64 [n]: logits [n, K + 1], and codes [n, (K + 1) * 4]."""
-        features = self.head(regions_of(maps, self.pyramid.strides[:-1], regions, pictures))
+    @property
+    def strides(self) -> list[int]:
+        """Of the maps that regions are seen on."""
+        return self.pyramid.strides[:-1]
+
+    def look(self, maps: list[Tensor], regions: Regions) -> tuple[Tensor, Tensor]:
+        """What is in n regions: logits [n, K + 1], and codes [n, (K + 1) * 4]."""
+        features = self.head(features_of(maps, self.strides, regions))
         logits, codes = self.predictor(features)
         return logits.float(), codes.float()
 
@@ -111,8 +116,10 @@ class TwoStages(Deciding):
         count, each = raw.proposals.shape[:2]
         pictures = torch.arange(count, device=raw.proposals.device)[:, None].expand(count, each).flatten()
         regions = raw.proposals.flatten(0, 1)
-        logits, codes = self.look([maps.detach() for maps in raw.maps], regions, pictures)
-        boxes = self.second.coder.decode_single(codes.detach(), regions).view(count, each, -1, 4)[:, :, 1:]
+        found = Regions.of(regions, pictures, self.strides)
+        logits, codes = self.look([maps.detach() for maps in raw.maps], found)
+        codes = codes.detach().view(count, each, -1, 4)[:, :, 1:]
+        boxes = self.second.coder.decoded(codes, raw.proposals[:, :, None])
         scores = F.softmax(logits.detach(), dim=1).view(count, each, -1)[:, :, 1:] * raw.there[..., None]
         classes = torch.arange(scores.shape[2], device=scores.device).expand_as(scores)
         return answered(boxes.flatten(1, 2), scores.flatten(1), classes.flatten(1), self.limits)
@@ -142,12 +149,18 @@ class Raw(Predictions):
 
     def matched(self, targets: Tensor) -> list[Matched]:
         """See `Predictions.matched`."""
-        return self.sampled(targets)[0]
+        return self.sampled(truths(targets))[0]
 
-    def sampled(self, targets: Tensor) -> tuple[list[Matched], Regions]:
+    def sampled(self, truth: Truth) -> tuple[list[Matched], Sampled]:
         """What is judged of the first stage, and of the second, which looks at some regions for it alone; and these."""
-        network = self.network
-        first = network.first.matched(self.objectness, self.codes, network.anchors.boxes, targets)
-        regions = network.second.sample(self.proposals, self.there, targets)
-        logits, codes = network.look(self.maps, regions.boxes, regions.pictures)
-        return [first, network.second.matched(logits, codes, regions)], regions
+        network, first, second = self.network, self.network.first, self.network.second
+        anchors = network.anchors.boxes
+        anchored, sampled = sample(
+            first.candidates(anchors, truth),
+            second.candidates(self.proposals, self.there, truth),
+            truth,
+            network.strides,
+        )
+        logits, codes = network.look(self.maps, sampled.regions)
+        judged = first.matched(self.objectness, self.codes, anchors, anchored)
+        return [judged, second.matched(logits, codes, sampled)], sampled

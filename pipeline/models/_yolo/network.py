@@ -99,7 +99,7 @@ class Raw(Predictions):
         """See `Predictions.matched`."""
         return [self.judged(self.assigned(truths(targets)))]
 
-    def assigned(self, truth: Sequence[Truth]) -> Assigned:
+    def assigned(self, truth: Truth) -> Assigned:
         """Which places are at which object."""
         scores, boxes = self.logits.detach().sigmoid(), Raw(self.logits, self.sides.detach(), self.network).boxes()
         return assigned(scores, boxes, self.network.places, truth, self.network.rule)
