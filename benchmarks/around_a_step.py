@@ -156,13 +156,15 @@ def lightning(training: Training, batches: list[Batch]) -> Callable[[], object]:
 
     def epoch() -> None:
         trainer = pl.Trainer(
-            accelerator="cpu",
+            accelerator="gpu" if training.machine.device.type == "cuda" else "cpu",
+            devices=1,
             max_epochs=1,
             enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=".",
         )
         trainer.fit(module, Stream(lambda: iter(pairs)))
+        training.machine.learner.to(training.machine.device)  # Lightning leaves it on the processor
 
     module = Module()
     pairs = [(batch.pictures, batch.targets) for batch in batches]

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import logging
+import copy
 import os
 import statistics
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,14 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from made_up import FIXED, SHIPPED, Stream, next_epoch, prepared  # noqa: E402
+from lightning_loop import steps_of_lightning  # noqa: E402
+from made_up import FIXED, SHIPPED, next_epoch, prepared  # noqa: E402
+from moving import rivals  # noqa: E402
 from turns import machine, ratios, taking_turns  # noqa: E402
 
 from flows.edits import edited  # noqa: E402
 from pipeline.door import parse  # noqa: E402
+from pipeline.files import sha256_of  # noqa: E402
 from pipeline.journal import Journal  # noqa: E402
 from pipeline.params import Params  # noqa: E402
 from pipeline.plugin import config_class  # noqa: E402
@@ -52,8 +55,6 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5, help="rounds of each side (default 5)")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     for what in asked.what:
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             print(f"{what}: {machine()}", flush=True)
@@ -79,8 +80,6 @@ def probe(pairs: int) -> None:
     spent = time.perf_counter() - start
 
     def timed(arithmetic: Arithmetic) -> Callable[[], float]:
-        import copy
-
         learner = copy.deepcopy(training.machine.learner)
         rival = Machine.assemble(training.params, learner, training.machine.device, arithmetic, 1)
         rival.learn()
@@ -118,48 +117,16 @@ LAYOUTS = ("contiguous", "channels_last")
 
 def lightning_mixed(training: Training, batch: Batch) -> Callable[[], float]:
     """Seconds of a step of the same network in Lightning, precision `bf16-mixed`, from its own loop."""
-    import copy
+    learner, options = copy.deepcopy(training.machine.learner), training.params.optimizer
 
-    import lightning.pytorch as lightning
+    def loss(given: Any) -> torch.Tensor:
+        found: torch.Tensor = learner(*learner.prepared(*given))[0]
+        return found
 
-    learner = copy.deepcopy(training.machine.learner)
+    def optimizer() -> torch.optim.Optimizer:
+        return torch.optim.AdamW(learner.parameters(), lr=options.lr, weight_decay=options.weight_decay)
 
-    class Module(lightning.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.learner = learner
-
-        def training_step(self, given: Any, index: int) -> torch.Tensor:
-            loss: torch.Tensor = self.learner(*self.learner.prepared(*given))[0]
-            return loss
-
-        def configure_optimizers(self) -> Any:
-            options = training.params.optimizer
-            return torch.optim.AdamW(self.learner.parameters(), lr=options.lr, weight_decay=options.weight_decay)
-
-    module = Module()
-
-    def three() -> float:
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            precision="bf16-mixed",
-            max_steps=4,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        moments: list[float] = []
-
-        def given() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-            for _ in range(5):
-                moments.append(time.perf_counter())
-                yield batch.pictures, batch.targets
-
-        trainer.fit(module, Stream(given))
-        return (moments[4] - moments[1]) / 3
-
-    return three
+    return steps_of_lightning(learner, loss, optimizer, (batch.pictures, batch.targets), 3)
 
 
 # --- what is noted
@@ -205,7 +172,10 @@ def metric(pairs: int) -> None:
 
 def frozen(pairs: int) -> None:
     """Seconds of an epoch, validation included, in which the head of a ResNet-18 alone learns."""
-    model = "model={name: torchvision, architecture: resnet18}"
+    network, file = config_class("models", "torchvision")(architecture="resnet18").build(3, 2, 96), Path("begun.pth")
+    torch.save(network.state_dict(), file)  # layers rest on weights of a file alone, whatever these are
+    begun = f"weights: {file}, weights_sha256: '{sha256_of(file)}'"
+    model = f"model={{name: torchvision, architecture: resnet18, {begun}}}"
     changes = (model, "train.batch_size=32", "layers.frozen_epochs=1000", "train.epochs=1000", "optimizer.lr=0.003")
     trainings = {name: prepared(600, 96, *changes, FIXED) for name in ("kept", "computed")}
     trainings["computed"].unkept = "not wanted"
@@ -243,34 +213,25 @@ def optimizers(pairs: int) -> None:
     """Milliseconds in which the optimizer moves a ResNet-18: as Convoy has it, and as torch has it by itself."""
     import torchvision
 
-    network = torchvision.models.resnet18(weights=None)
-    for weights in network.parameters():
-        weights.grad = torch.randn_like(weights)
-
-    def groups() -> list[dict[str, Any]]:  # of each side, for torch notes its options in them
-        return [{"params": list(network.parameters())}]
-
-    def timed(optimizer: torch.optim.Optimizer) -> Callable[[], float]:
-        optimizer.step()
-
-        def five() -> float:
-            start = time.perf_counter()
-            for _ in range(5):
-                optimizer.step()
-            return (time.perf_counter() - start) / 5
-
-        return five
-
-    for name, theirs in (
-        ("adamw", torch.optim.AdamW(groups(), lr=1e-6)),
-        ("sgd", torch.optim.SGD(groups(), lr=1e-6, momentum=0.9, nesterov=True)),
-    ):
-        config = config_class("optimizers", name).model_validate({"lr": 1e-6})
-        sides = {"convoy": timed(config.build(groups())), "torch": timed(theirs)}  # type: ignore[attr-defined]
-        found = taking_turns(sides, pairs)
+    for name, steps in rivals(torchvision.models.resnet18(weights=None)).items():
+        found = taking_turns({side: five(step) for side, step in steps.items()}, pairs)
         for side, times in found.items():
-            print(f"{name:<8}{side:<8}{1000 * statistics.median(times):8.1f} ms")
-        print(f"torch / convoy: {ratios(found, 'torch', 'convoy')}")
+            print(f"{name:<8}{side:<14}{1000 * statistics.median(times):8.1f} ms")
+        for side in list(found)[1:]:
+            print(f"{side} / convoy: {ratios(found, side, 'convoy')}")
+
+
+def five(step: Callable[[], object]) -> Callable[[], float]:
+    """Seconds of each of five steps, whenever it is asked for."""
+    step()
+
+    def turn() -> float:
+        start = time.perf_counter()
+        for _ in range(5):
+            step()
+        return (time.perf_counter() - start) / 5
+
+    return turn
 
 
 TABLES: dict[str, Callable[[int], None]] = {

@@ -68,7 +68,7 @@ def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        files = _gathered(options.pictures, options.count, Path(folder, "pictures"))
+        files = gathered(options.pictures, options.count, Path(folder, "pictures"))
         os.chdir(folder)
         text = edited((ROOT / "params.yaml").read_text(), ["data={name: folder, path: pictures}"])
         Path("params.yaml").write_text(text)
@@ -163,7 +163,7 @@ class _Pictures(torch.utils.data.Dataset[Any]):
             return self.transform(Image.open(file).convert("RGB")), row
 
 
-def _gathered(given: Path | None, count: int, folder: Path) -> int:
+def gathered(given: Path | None, count: int, folder: Path) -> int:
     """Put JPEG files of two classes into the folder; how many."""
     found = _photographs(count) if given is None else _files(given)
     number = 0

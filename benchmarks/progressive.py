@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
-import torch  # noqa: E402
+from answers import accuracy  # noqa: E402
 from learning import ROOT, clothes, unpacked  # noqa: E402
 from turns import machine, ratios, taking_turns  # noqa: E402
 
@@ -36,7 +36,7 @@ from pipeline.ingest import stage as ingest  # noqa: E402
 from pipeline.params import Params  # noqa: E402
 from pipeline.policy import POLICY, Policy  # noqa: E402
 from pipeline.train.assembly import Training, assemble  # noqa: E402
-from pipeline.train.batches import Material, plain_batches  # noqa: E402
+from pipeline.train.batches import Material  # noqa: E402
 from pipeline.train.epochs import finish_epochs  # noqa: E402
 from pipeline.train.members import members_of  # noqa: E402
 from pipeline.train.sizes import side_of  # noqa: E402
@@ -142,15 +142,9 @@ def _run(params: Params) -> Run:
 
 def _accuracy(training: Training) -> float:
     """Of the network as it stands, on all images that it was not trained on."""
-    policy, learner, right, count = training.policy, training.machine.learner.eval(), 0, 0
-    for split in ("val", "test"):
-        unseen = Material.of(training.dataset.split(split), policy.frame, policy.plain)
-        with torch.inference_mode():
-            for batch in plain_batches(unseen, policy, 64):
-                _, answers = learner.validate(batch.pictures, batch.targets)
-                right += int((answers.argmax(1) == batch.targets).sum())
-                count += len(batch.targets)
-    return right / count
+    policy, learner = training.policy, training.machine.learner.eval()
+    unseen = [Material.of(training.dataset.split(split), policy.frame, policy.plain) for split in ("val", "test")]
+    return accuracy(lambda *batch: learner.validate(*batch)[1], unseen, policy, training.machine.device)
 
 
 def show(found: dict[str, list[Run]]) -> None:
