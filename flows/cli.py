@@ -186,6 +186,18 @@ for command in (*COMMANDS, *decisions.COMMANDS, account, inspect, export, profil
 
 
 @app.command()
+def options(
+    place: Annotated[
+        str, typer.Argument(help="A section (`train`), a part (`schedule.step`), or an option of either.")
+    ] = "",
+) -> None:
+    """What can be set in params.yaml: its sections, the parts that each can be, and every option with its default."""
+    from flows.options import show
+
+    show(place)
+
+
+@app.command()
 def doctor() -> None:
     """Check that every part is here, of a version that works, reachable and safe; say what to do if not."""
     from flows.health.doctor import show_diagnosis

@@ -14,13 +14,25 @@ This module imports no torch: the door checks a `params.yaml` without it whereve
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from pipeline.annotations import Flaw
 from pipeline.answering import Answers, Marks
@@ -30,26 +42,43 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SPLITS = ("train", "val", "test")
+SMALLEST = 4
+"""Pixels: the least side of pictures that a network sees."""
 
 
 class Target(StrEnum):
-    """What is known about an image, and so what can be learnt from it."""
+    """What is known about an image, and so what can be learnt from it: in words, as users read them in errors."""
 
-    LABEL = "one class per image, int64 [B]"
-    GRADE = "one of ordered classes per image, int64 [B]"
-    LABELS = "any number of classes per image, uint8 [B, K]"
-    NUMBERS = "numbers per image, float32 [B, T]"
-    COUNTS = "how many of each class per image, float32 [B, K]"
-    POINTS = "named points per image, float32 [B, J, 4]"
-    IDENTITY = "who is shown, int64 [B]"
-    OBJECTS = "boxes with classes per image, float32 [B, M, 6]"
-    INSTANCES = "the object that each pixel is of, uint8 [B, H, W, 3]"
-    MASK = "one class per pixel, uint8 [B, H, W]"
+    LABEL = "one class per image"
+    """int64 [B]"""
+    GRADE = "one of ordered classes per image"
+    """int64 [B]"""
+    LABELS = "any number of classes per image"
+    """uint8 [B, K]"""
+    NUMBERS = "numbers per image"
+    """float32 [B, T]"""
+    COUNTS = "how many of each class per image"
+    """float32 [B, K]"""
+    POINTS = "named points per image"
+    """float32 [B, J, 4]"""
+    IDENTITY = "who is shown"
+    """int64 [B]"""
+    OBJECTS = "boxes with classes per image"
+    """float32 [B, M, 6]"""
+    INSTANCES = "the object that each pixel is of"
+    """uint8 [B, H, W, 3]"""
+    MASK = "one class per pixel"
+    """uint8 [B, H, W]"""
 
     @property
     def located(self) -> bool:
         """Whether it lies somewhere in the picture, moves with its pixels, and asks for all of them."""
         return self in (Target.POINTS, Target.OBJECTS, Target.INSTANCES, Target.MASK)
+
+    @property
+    def joins(self) -> bool:
+        """Whether what is known of four pictures can be put together to what is known of their mosaic."""
+        return self in (Target.OBJECTS, Target.INSTANCES, Target.MASK)
 
     @property
     def one_class(self) -> bool:
@@ -96,6 +125,67 @@ class Options(BaseModel):
     """Options of a part or a section of `params.yaml`: unknown keys are refused, values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth_value(cls, given: Any, about: ValidationInfo) -> Any:
+        """Refuse true and false where numbers are expected: Python takes them for 1 and 0."""
+        field = cls.model_fields[about.field_name or ""]
+        if any(isinstance(check, BeforeValidator) for check in field.metadata):  # which words what it refuses
+            return given
+        for value in _within(given):
+            if isinstance(value, bool) and _is_of_numbers(field.annotation):
+                found, words = ("true", "yes and on") if value else ("false", "no and off")
+                raise ValueError(f"expected a number; found {found}, which YAML also makes of {words}")
+        return given
+
+
+def _within(given: Any) -> Iterator[Any]:
+    """A value, or all that a list or mapping holds of them."""
+    if isinstance(given, dict | list | tuple):
+        for value in given.values() if isinstance(given, dict) else given:
+            yield from _within(value)
+    else:
+        yield given
+
+
+def _is_of_numbers(annotation: Any) -> bool:
+    """Whether a number can stand somewhere in it, and neither true nor false."""
+    leaves = list(_leaves(annotation))
+    truth = any(leaf in (bool, Any) or isinstance(leaf, bool) for leaf in leaves)
+    return not truth and any(leaf in (int, float) or isinstance(leaf, int) for leaf in leaves)
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """The types of which a type is put together, and the values that are to choose from."""
+    inner = get_args(annotation)
+    for part in inner:
+        yield from _leaves(part)
+    if not inner:
+        yield annotation
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """For an option that is text of one shape: `name: Annotated[str, Shaped("[a-z]+", "small letters")]`."""
+
+    pattern: str
+    """Regular expression of the whole text."""
+    expected: str
+    """What fits it, in words for whoever wrote something else."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Checked once the value is known to be text."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Of its form the words are told, not the pattern."""
+        return {**handler(schema), "format": self.expected}
+
+    def _check(self, text: str) -> str:
+        if not re.fullmatch(self.pattern, text):
+            raise ValueError(f"expected {self.expected}; found {text!r}")
+        return text
 
 
 @dataclass(frozen=True)
@@ -456,7 +546,9 @@ class Transform(Options):
     """One random change to a training picture, by its name in the augmentation library."""
 
     name: str
+    """As the library has it: `HorizontalFlip`."""
     arguments: dict[str, Any] = {}
+    """Of the library's, by their names there; what is left out is as there."""
 
 
 class Frame(Options):
@@ -487,7 +579,7 @@ class Frame(Options):
 class PolicyConfig(Options):
     """How training pictures are varied: `pipeline/policies/<name>.py`."""
 
-    size: int = Field(ge=4, le=4096)
+    size: int = Field(ge=SMALLEST, le=4096)
     """Side in pixels of the square pictures that the network sees."""
     frame: Frame = Frame.model_validate({})
     """What of a picture they show: crop, pad, stretch or tiles."""

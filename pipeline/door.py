@@ -5,6 +5,7 @@ Below the door nobody reads YAML or checks a range again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from pipeline.clashes import clashes
 from pipeline.contracts import Options
-from pipeline.errors import ParamsError, Problem, did_you_mean
+from pipeline.errors import ParamsError, Problem, about_value, did_you_mean, in_yaml
 from pipeline.params import PART_FOLDERS, Params
 from pipeline.plugin import config_class, names
 
@@ -131,9 +132,30 @@ def _part(section: str, raw: Any) -> Options:
     try:
         return part.model_validate(options)
     except ValidationError as error:
-        raise _Bad(
-            [Problem(f"{section}.{p.place}" if p.place else section, p.text) for p in _worded(error, part)]
-        ) from None
+        raise _Bad(list(_of_part(error, section, raw, part))) from None
+
+
+def _of_part(error: ValidationError, section: str, raw: dict[str, Any], part: type[Options]) -> Iterator[Problem]:
+    """The problems of a part's options, as they stand in its section."""
+    for details, problem in zip(error.errors(), _worded(error, part), strict=True):
+        text = problem.text
+        if details["type"] == "extra_forbidden" and len(details["loc"]) == 1:
+            text = _of_others(problem.place, section, raw, part) or text
+        yield Problem(f"{section}.{problem.place}" if problem.place else section, text)
+
+
+def _of_others(key: str, section: str, raw: dict[str, Any], part: type[Options]) -> str:
+    """Of a key that a part lacks: which of its folder have it, and how it goes away; nothing if none does."""
+    folder = PART_FOLDERS[section]
+    having = [name for name in names(folder) if key in _keys(config_class(folder, name))]
+    if not having:
+        return ""
+    rest = {"name": raw["name"], **{key: value for key, value in raw.items() if key in _keys(part)}}
+    flow = yaml.safe_dump(rest, default_flow_style=True, sort_keys=False, width=MAX_BYTES).strip()
+    return (
+        f"{raw['name']!r} has no such key; {_and(map(repr, having))} {'has' if len(having) == 1 else 'have'} it. "
+        f"Left over from there? Remove it, as --set '{section}={flow}' does."
+    )
 
 
 def _worded(error: ValidationError, wanted: type[Options]) -> list[Problem]:
@@ -141,17 +163,45 @@ def _worded(error: ValidationError, wanted: type[Options]) -> list[Problem]:
 
 
 def _words(error: ErrorDetails, wanted: type[Options]) -> str:
-    if error["type"] == "missing":
+    kind, where = error["type"], error["loc"]
+    if kind == "missing":
         return "missing."
-    if error["type"] == "extra_forbidden":
-        section: Any = wanted
-        for key in error["loc"][:-1]:
-            field = getattr(section, "model_fields", {}).get(key)
-            section = field.annotation if field else None
-        valid = getattr(section, "model_fields", {})
-        near = did_you_mean(str(error["loc"][-1]), valid)
+    if kind == "extra_forbidden":
+        valid = _keys(_options_at(where[:-1], wanted))
+        near = did_you_mean(str(where[-1]), valid)
         return f"no such key.{near or (' Valid keys: ' + ', '.join(valid) + '.' if valid else '')}"
+    if kind == "model_type":
+        return f"expected a section, as in {_example(where, wanted)}; found {in_yaml(error['input'])}."
+    if words := about_value(kind, error["input"], error.get("ctx", {})):
+        return words
     text = error["msg"].removeprefix("Value error, ").rstrip(".")
-    if error["type"] == "value_error":
+    if kind == "value_error":
         return text if text.endswith("?") else f"{text}."
     return f"{text[0].lower()}{text[1:]}; found {error['input']!r}."
+
+
+def _options_at(where: Sequence[int | str], wanted: type[Options]) -> type[Options] | None:
+    """The class of options at a place; None: what is there has none of its own, such as an entry of a list."""
+    section: Any = wanted
+    for key in where:
+        field = getattr(section, "model_fields", {}).get(key)
+        section = field.annotation if field else None
+    return section if isinstance(section, type) and issubclass(section, Options) else None
+
+
+def _keys(options: type[Options] | None) -> list[str]:
+    """The names of its options, as a params file has them."""
+    return [field.alias or name for name, field in options.model_fields.items()] if options else []
+
+
+def _example(where: Sequence[int | str], wanted: type[Options]) -> str:
+    """The section at a place with the first of its options: `train: {epochs: 10}`."""
+    options = _options_at(where, wanted)
+    for name, field in options.model_fields.items() if options else ():
+        return f"`{where[-1]}: {{{field.alias or name}: {'...' if field.is_required() else field.default}}}`"
+    return "`key: value` lines"
+
+
+def _and(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
