@@ -11,11 +11,16 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from dashboard.axes import Factors, named, spans_decades, upright
 from dashboard.bars import Scale
-from pipeline.wording import counted, stepped
+from pipeline.wording import counted
 
 WIDTH, HEIGHT = 460, 250
-LEFT, RIGHT, TOP, BOTTOM = 48, 12, 10, 40
+LEFT, RIGHT, TOP, BOTTOM = 52, 16, 10, 42
+SIGN, GAP = 8.4, 14
+"""Width of a character on an axis, at most, and what is left beside its longest label."""
+SMALLEST, LARGEST = 1e-100, 1e100
+"""Sizes of what is drawn: a loss beyond them is on its way to no number."""
 SPOTS = 80
 """Places of a chart that say their values when pointed at."""
 CORNERS = 600
@@ -35,32 +40,6 @@ class Series(NamedTuple):
     """Which of those in the style sheet; `line_chart` says."""
 
 
-class Factors(NamedTuple):
-    """A scale from values low..high, above 0, to pixels start..end, on which like factors are alike."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def at(self, value: float) -> float:
-        """Where a value lies, held within the ends."""
-        return Scale(math.log(self.low), math.log(self.high), self.start, self.end).at(math.log(max(value, self.low)))
-
-    def ticks(self) -> list[tuple[float, str]]:
-        """Powers of ten within, or, where these are few, 1, 2 and 5 times them, each with what it is called."""
-        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        for factors in ((1,), (1, 2, 5)):
-            values = [factor * 10.0**power for power in powers for factor in factors]
-            inside = [value for value in values if self.low <= value <= self.high]
-            if len(inside) > 2:
-                return [(value, f"{value:g}") for value in inside[:: -(-len(inside) // MOST_TICKS)]]
-        return stepped(self.low, self.high)
-
-
-MOST_TICKS = 7
-
-
 def line_chart(
     title: str,
     series: Sequence[Series],
@@ -73,15 +52,15 @@ def line_chart(
 
     Args:
         title: above it.
-        series: values that are not finite are left out; after `STYLES` of them the styles begin anew.
+        series: values that are not finite, or nearly so, are left out; after `STYLES` of them the styles begin anew.
         x_label: below it.
         best: points to draw attention to.
         factors: whether like factors are alike on the upright axis; values that are not above 0 are left out then.
         note: what else is to be known of it.
     """
-    least = math.ulp(0.0) if factors else -math.inf
+    least = SMALLEST if factors else -LARGEST
     known = [
-        Series(one.name, [p for p in one.points if math.isfinite(p[1]) and p[1] >= least], place % STYLES)
+        Series(one.name, [p for p in one.points if least <= p[1] <= LARGEST], place % STYLES)
         for place, one in enumerate(series)
     ]
     known = [one for one in known if one.points]
@@ -93,11 +72,12 @@ def line_chart(
         Markup('<circle class="best" cx="{}" cy="{}" r="5"/>').format(x.at(a), y.at(b)) for a, b in best
     )
     return Markup(
-        '<figure class="chart"><figcaption>{title}</figcaption>'
+        '<figure class="chart"><figcaption>{title}{scale}</figcaption>'
         '<svg viewBox="0 0 {width} {height}" role="img" aria-label="{summary}">{axes}{curves}{mark}{spots}</svg>'
         "{legend}{note}{table}</figure>"
     ).format(
         title=title,
+        scale=Markup(' <span class="scale">log scale</span>') if factors else "",
         width=WIDTH,
         height=HEIGHT,
         summary=_summary(title, known),
@@ -111,18 +91,18 @@ def line_chart(
     )
 
 
+def in_factors(series: Sequence[Series]) -> bool:
+    """Whether these curves are to be drawn with like factors alike."""
+    return spans_decades([y for one in series for _, y in one.points])
+
+
 def _scales(series: Sequence[Series], factors: bool) -> tuple[Scale, Scale | Factors]:
     across = [x for one in series for x, _ in one.points]
     up = [y for one in series for _, y in one.points]
+    y = upright(min(up), max(up), (HEIGHT - BOTTOM, TOP), factors)
     left, right = min(across), max(across)
-    low, high = min(up), max(up)
-    x = Scale(left, right if right > left else left + 1, LEFT, WIDTH - RIGHT)
-    if factors:
-        room = (high / low) ** 0.06 if high > low else 1.1
-        return x, Factors(low / room, high * room, HEIGHT - BOTTOM, TOP)
-    room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
-    floor = max(0.0, low - room) if low >= 0 else low - room
-    return x, Scale(floor, high + room, HEIGHT - BOTTOM, TOP)
+    start = max(LEFT, GAP + SIGN * max((len(text) for _, text in y.ticks()), default=0))
+    return Scale(left, right if right > left else left + 1, start, WIDTH - RIGHT), y
 
 
 def _axes(x: Scale, y: Scale | Factors, x_label: str) -> Markup:
@@ -130,7 +110,7 @@ def _axes(x: Scale, y: Scale | Factors, x_label: str) -> Markup:
         Markup(
             '<line class="grid-line" x1="{}" x2="{}" y1="{at}" y2="{at}"/>'
             '<text x="{}" y="{at}" dy="4" text-anchor="end">{}</text>'
-        ).format(LEFT, WIDTH - RIGHT, LEFT - 7, text, at=y.at(value))
+        ).format(x.start, x.end, x.start - 7, text, at=y.at(value))
         for value, text in y.ticks()
     ]
     parts += [
@@ -138,11 +118,9 @@ def _axes(x: Scale, y: Scale | Factors, x_label: str) -> Markup:
         for value, text in counted(x.low, x.high)
     ]
     parts.append(
-        Markup('<line class="axis" x1="{}" x2="{}" y1="{at}" y2="{at}"/>').format(
-            LEFT, WIDTH - RIGHT, at=HEIGHT - BOTTOM
-        )
+        Markup('<line class="axis" x1="{}" x2="{}" y1="{at}" y2="{at}"/>').format(x.start, x.end, at=HEIGHT - BOTTOM)
     )
-    middle = (LEFT + WIDTH - RIGHT) / 2
+    middle = (x.start + x.end) / 2
     parts.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(middle, HEIGHT - 4, x_label))
     return Markup().join(parts)
 
@@ -160,11 +138,11 @@ def _spots(series: Sequence[Series], x: Scale, y: Scale | Factors, x_label: str)
     """Upright strips, each of which says the values at its place when it is pointed at."""
     values = [dict(one.points) for one in series]
     places = [a for a, _ in _thinned([(a, 0.0) for a in sorted({a for of in values for a in of})], SPOTS)]
-    half = max((WIDTH - LEFT - RIGHT) / max(1, len(places)) / 2, 1.0)
+    half = max((x.end - x.start) / max(1, len(places)) / 2, 1.0)
     spots = []
     for place in places:
         here = [(one.style, one.name, of[place]) for one, of in zip(series, values, strict=True) if place in of]
-        said = f"{x_label} {place:g}: " + ", ".join(f"{name} {value:.4g}" for _, name, value in here)
+        said = f"{x_label} {place:g}: " + ", ".join(f"{name} {named(value)}" for _, name, value in here)
         dots = Markup().join(
             Markup('<circle class="dot-mark d{}" cx="{}" cy="{}" r="0"/>').format(style, x.at(place), y.at(value))
             for style, _, value in here
@@ -204,7 +182,7 @@ def _table(title: str, series: Sequence[Series], x_label: str) -> Markup:
         Markup('<tr><th scope="row">{}</th>{}</tr>').format(
             f"{place:g}",
             Markup().join(
-                Markup('<td class="number">{}</td>').format(f"{of[place]:.5g}" if place in of else "") for of in values
+                Markup('<td class="number">{}</td>').format(named(of[place], 5) if place in of else "") for of in values
             ),
         )
         for place in places
@@ -217,7 +195,7 @@ def _table(title: str, series: Sequence[Series], x_label: str) -> Markup:
 
 
 def _summary(title: str, series: Sequence[Series]) -> str:
-    ends = "; ".join(f"{one.name} from {one.points[0][1]:.4g} to {one.points[-1][1]:.4g}" for one in series)
+    ends = "; ".join(f"{one.name} from {named(one.points[0][1])} to {named(one.points[-1][1])}" for one in series)
     return f"{title}: {ends}."
 
 

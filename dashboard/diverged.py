@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from dashboard.pictures import Missing, Thumbnail, small
 from pipeline.contracts import Options
-from pipeline.journal import trainings
+from pipeline.journal import journals, trainings
 from pipeline.registry import attempts
 
 FOLDER, STEP, PICTURES = "diverged", "step.json", "pictures.csv"
@@ -50,6 +50,8 @@ class Picture(NamedTuple):
 class Step(NamedTuple):
     """What a page shows of it."""
 
+    member: int
+    """That diverged, of an ensemble, 1-based; 0: there is one training alone."""
     epoch: int
     """1-based."""
     step: int
@@ -65,15 +67,16 @@ class Step(NamedTuple):
 
 def of_run(run: str) -> Step | None:
     """Where the training of the run of this id diverged; None if it did not, or nothing is left of it."""
-    folder = _folder(run)
+    left = _left(run)
+    if left is None:
+        return None
+    member, folder = left
     try:
-        told = Told.model_validate_json((folder / STEP).read_bytes()) if folder else None
+        told = Told.model_validate_json((folder / STEP).read_bytes())
     except (OSError, ValidationError):
         return None
-    if folder is None or told is None:
-        return None
     found = sorted(_listed(folder), key=_how_good)
-    return Step(told.epoch, told.step, told.learning_rate, told.loss, folder, found[:SHOWN], len(found))
+    return Step(member, told.epoch, told.step, told.learning_rate, told.loss, folder, found[:SHOWN], len(found))
 
 
 def picture(run: str, file: str) -> Thumbnail:
@@ -82,24 +85,24 @@ def picture(run: str, file: str) -> Thumbnail:
     Raises:
         Missing: there is none of that name, or it cannot be shown.
     """
-    folder = _folder(run)
-    if folder is None or not FILE.fullmatch(file) or (folder / file).is_symlink():
+    left = _left(run)
+    if left is None or not FILE.fullmatch(file) or (left[1] / file).is_symlink():
         raise Missing("no such picture")
     try:
-        data = (folder / file).read_bytes()
+        data = (left[1] / file).read_bytes()
     except OSError:
         raise Missing("no such picture") from None
     return small(data, 3)
 
 
-def _folder(run: str) -> Path | None:
-    """Of the training, or of that member of an ensemble which diverged: the last one that was begun."""
+def _left(run: str) -> tuple[int, Path] | None:
+    """The member that diverged, see `Step`, and the folder that it left; of several the one that began last."""
     attempt = attempts.read(run)
     if attempt is None or not TRAINING.fullmatch(attempt.training):
         return None
-    home = trainings() / attempt.training
-    members = sorted(home.glob("member-*"), key=lambda path: (len(path.name), path.name))
-    return next((found for path in [*members[::-1], home] if (found := path / FOLDER).is_dir()), None)
+    begun = reversed(journals(trainings() / attempt.training).items())
+    folders = ((member, journal.with_name(FOLDER)) for member, journal in begun)
+    return next((found for found in folders if found[1].is_dir()), None)
 
 
 def _how_good(one: Picture) -> tuple[bool, float]:

@@ -41,9 +41,10 @@ def templates(badges: Mapping[str, Callable[[], int]]) -> Jinja2Templates:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = (wording.moment, wording.took, wording.since, wording.fixed, wording.signed, wording.percent)
-    more = (wording.chance, wording.number, wording.count, wording.size, wording.plain, wording.members)
-    for word in (*words, *more, wording.title):
+    numbers = (wording.fixed, wording.signed, wording.between, wording.spread, wording.percent, wording.chance)
+    words = (wording.number, wording.count, wording.size, wording.plain, wording.coded, wording.members)
+    times = (wording.moment, wording.took, wording.since)
+    for word in (*numbers, *words, *times, wording.title):
         environment.filters["words" if word is wording.title else word.__name__] = word
     environment.globals.update(
         static=static,

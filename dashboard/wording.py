@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from pipeline.wording import members_said, written
+from markupsafe import Markup, escape
 
-DASH = "–"
+from pipeline import wording
+
+DASH, MINUS = "–", "\N{MINUS SIGN}"
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[^\S\n\t ]|[\x00-\x08\x0e-\x1f\x7f]")
 """Colours and movements of a terminal, and what else cannot be printed."""
 
@@ -68,12 +70,22 @@ def since(milliseconds: float) -> str:
 
 def fixed(value: float | None, digits: int = 4) -> str:
     """With so many decimals, of a large value with fewer."""
-    return DASH if value is None else written(value, digits)
+    return DASH if value is None else wording.written(value, digits)
 
 
 def signed(value: float | None, digits: int = 4) -> str:
     """With its sign, a real minus."""
-    return DASH if value is None else written(value, digits, "+").replace("-", "\N{MINUS SIGN}")
+    return DASH if value is None else wording.written(value, digits, "+").replace("-", MINUS)
+
+
+def between(low: float | None, high: float | None, digits: int = 4) -> str:
+    """The ends of an interval; a dash if there is none, or it is a point."""
+    return wording.between(low, high, digits).replace("-", MINUS) or DASH
+
+
+def spread(low: float, high: float, confidence: float) -> str:
+    """The interval of a difference, or that it has none."""
+    return wording.interval_said(low, high, confidence, sign="+").replace("-", MINUS)
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -82,8 +94,8 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def chance(p: float) -> str:
-    """A p-value: `0.031`, `< 0.001`."""
-    return "< 0.001" if p < 0.0005 else f"{p:.3f}"
+    """A p-value: `p = 0.031`, `p < 0.001`."""
+    return wording.chance_said(p)
 
 
 def number(value: int) -> str:
@@ -110,6 +122,14 @@ def plain(text: str) -> str:
     return CONTROL.sub("", text)
 
 
+def coded(text: str) -> Markup:
+    """Text whose parts in backticks, as commands are, stand out as code; all of it is escaped."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # one that nothing closes
+        return escape(text)
+    return Markup().join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
+
+
 def title(name: str) -> str:
     """A metric's or param's name as words: `balanced_accuracy` is `Balanced accuracy`."""
     words = name.replace("_", " ")
@@ -118,4 +138,5 @@ def title(name: str) -> str:
 
 def members(params: Mapping[str, Any]) -> str:
     """By the flat params of a run: `3 members, by folds, answers averaged`; empty where there is one training alone."""
-    return members_said({key.partition(".")[2]: value for key, value in params.items() if key.startswith("ensemble.")})
+    options = {key.partition(".")[2]: value for key, value in params.items() if key.startswith("ensemble.")}
+    return wording.members_said(options)

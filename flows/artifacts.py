@@ -15,7 +15,7 @@ from pipeline.params import Params
 from pipeline.plugin import metrics_for
 from pipeline.registry.champion import Version
 from pipeline.registry.verdict import Verdict
-from pipeline.wording import written
+from pipeline.wording import between, written
 
 SCORES = Path("out/evaluation/metrics.json")
 PICTURES = {
@@ -38,7 +38,7 @@ def of_run(params: Params, version: Version, verdict: Verdict, reigns: bool) -> 
         {
             "score": metric.title,
             "test": _number(found[name]["value"]),
-            "95 % interval": f"{_number(found[name]['low'])} to {_number(found[name]['high'])}",
+            "95 % interval": between(found[name]["low"], found[name]["high"]),
         }
         for name, metric in metrics_for(params.task).items()
         if name in found  # what these images leave undefined is not among them, such as the mAP of large objects

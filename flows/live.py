@@ -10,7 +10,7 @@ import time
 from pydantic import Field
 
 from flows import logs
-from flows.curves import Curves, Points, course, recorded
+from flows.curves import Course, Curves, courses, recorded, seconds_left
 from pipeline.contracts import Options
 from pipeline.registry import attempts
 from pipeline.registry.glances import State
@@ -25,22 +25,35 @@ class Progress(Options):
     """What is at work now: `train`, `judge`; of a run that stopped short, where; empty once it has finished."""
     seconds: dict[str, float]
     """What each stage took that has ended and ran in this run."""
+    member: int = 0
+    """Of an ensemble the one that learns, or was the last to, 1-based; 0: none has begun, or there is one training."""
+    members: int = 1
     epoch: int = 0
-    """Epochs done."""
+    """Epochs done, by that member alone."""
     epochs: int = 0
-    """At most, by the params; 0 where they are not known."""
+    """Of a training at most, by the params; 0 where they are not known."""
     step: int = 0
-    """Steps done, over all epochs."""
+    """Steps done, over all epochs of that member."""
     steps: int = 0
-    """At most; 0 until the first epoch is done."""
-    losses: Points = Field(default_factory=list)
-    """Training loss by step."""
+    """Of that member at most; 0 until the first epoch of any is done."""
+    before: int = 0
+    """Steps of the members before it, as if none had stopped early."""
+    latest: dict[str, float] = Field(default_factory=dict)
+    """What the last epoch came to that is done, as `train_loss`, `val_loss` and the validation score."""
     eta: float | None = None
-    """Seconds until the last epoch is done, if that can be told; patience may end training sooner."""
+    """Seconds until the last epoch of the last member is done, if that can be told; patience may end them sooner."""
     resumed: int = 0
     """How often the run was taken up again."""
     error: str = ""
     """Why it stopped short, if it could say so."""
+
+    @property
+    def training(self) -> str:
+        """How far training is, in words: `member 2 of 3, epoch 4 of 10`; empty where nobody knows how long it is."""
+        if not self.epochs:
+            return ""
+        whose = f"member {max(1, self.member)} of {self.members}, " if self.members > 1 else ""
+        return f"{whose}epoch {min(self.epoch + 1, self.epochs)} of {self.epochs}"
 
 
 def progress(run: str) -> Progress | None:
@@ -54,34 +67,31 @@ def progress(run: str) -> Progress | None:
         state=state,
         stage=attempt.stage,
         seconds=attempt.seconds,
+        members=attempt.params.get("ensemble", {}).get("members", 1),
         epochs=attempt.params.get("train", {}).get("epochs", 0),
         resumed=attempt.resumed,
         error=attempt.error,
     )
-    found = course(attempt.training)
-    if found is None:
+    begun = courses(attempt.training)
+    if not begun:
         return told
     trains = state == "working" and attempt.stage == "train"
-    return told.model_copy(
-        update={
-            "epoch": found.epochs,
-            "step": found.steps,
-            "steps": found.steps_per_epoch * told.epochs,
-            "losses": found.curves().steps.get("loss", []),
-            "eta": found.seconds_left(told.epochs, time.time()) if trains else None,
-        }
-    )
+    eta = seconds_left(begun, told.members, told.epochs, time.time()) if trains else None
+    return told.model_copy(update={**_how_far(begun, told.epochs), "eta": eta})
 
 
-def curves(run: str) -> Curves:
-    """The curves of a run as far as they are known: from its record, or from the journal of its training."""
+def curves(run: str) -> list[Curves]:
+    """The curves of a run as far as they are known: from its record, or from the journal of its training.
+
+    Of an ensemble those of each member that has begun; one, without a point, where nothing is known.
+    """
     attempt = attempts.read(run)
-    if attempt is None:
-        return Curves()
-    if attempt.finished and (found := recorded(run)):
-        return found
-    following = course(attempt.training)
-    return following.curves() if following else Curves()
+    found: list[Curves] = []
+    if attempt and attempt.finished:
+        found = recorded(run)
+    if attempt and not found:
+        found = [one.curves() for one in courses(attempt.training)]
+    return found or [Curves()]
 
 
 def log_tail(run: str, offset: int) -> tuple[str, int]:
@@ -96,3 +106,17 @@ def log_tail(run: str, offset: int) -> tuple[str, int]:
         return logs.tail(logs.path(attempt.flow_run if attempt else run), offset)
     except ValueError:  # no id, or a run that an older version of this package began
         return "", 0
+
+
+def _how_far(begun: list[Course], epochs: int) -> dict[str, object]:
+    """The fields of `Progress` about the training, or the member of an ensemble, that has begun last."""
+    *earlier, one = begun
+    usual = one.steps_per_epoch or (earlier[-1].steps_per_epoch if earlier else 0)
+    return {
+        "member": one.member,
+        "epoch": one.epochs,
+        "step": one.steps,
+        "steps": usual * epochs,
+        "before": sum(each.steps_per_epoch for each in earlier) * epochs,
+        "latest": one.latest(),
+    }

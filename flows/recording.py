@@ -198,10 +198,10 @@ class Recording:
 
     def _training_found(self) -> bool:
         """Note the training that was started in this flow run; whether there is one."""
-        journal = current_since(self._since) if self._work else None
-        if self._work and journal:
-            self._work.trains(journal.parent.name)
-        return journal is not None
+        home = current_since(self._since) if self._work else None
+        if self._work and home:
+            self._work.trains(home.name)
+        return home is not None
 
     def _interrupt(self, error: BaseException) -> None:
         from pipeline.registry import record

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from flows import mending
-from pipeline.__main__ import EXIT_MISTAKE, LAST_WORDS
-from pipeline.errors import UserError, shortened
+from pipeline.__main__ import EXIT_MISTAKE, EXIT_TEMPORARY, LAST_WORDS
+from pipeline.errors import TemporaryFailure, UserError, shortened
 from pipeline.interrupts import EXIT_CODE
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LOCK = Path("dvc.lock")
 STAGE_LOCK = Path(".convoy/stage.lock")
 WORDS = Path(".convoy/stage.words")
-"""What a stage said of a mistake; see `pipeline.__main__.LAST_WORDS`."""
+"""Why a stage stopped, if it said so; see `pipeline.__main__.LAST_WORDS`."""
 LONGEST = 20_000
 """Characters of it that are listened to."""
 GOES_ON = " `convoy run` goes on from what is done."
@@ -114,6 +114,7 @@ class Graph:
 
         Raises:
             Mistake: the stage says what the user should mend.
+            TemporaryFailure: it says what the machine or the network lacks; as soon as it has that, the stage goes on.
             Stopped: it was interrupted.
             Died: it ended without a word.
         """
@@ -180,7 +181,7 @@ def _explained(name: str, error: Exception, said: str = "") -> Exception:
     Args:
         name: of the stage.
         error: of DVC.
-        said: what the process has left to be said of a mistake.
+        said: what the process has left to be said.
     """
     from dvc.stage.exceptions import StageCmdFailedError
 
@@ -190,8 +191,9 @@ def _explained(name: str, error: Exception, said: str = "") -> Exception:
     if not isinstance(cause, StageCmdFailedError):
         return UserError(f"{name}: DVC says: {_one_line(cause)}")
     status = int(str(cause).rpartition(" ")[2])
-    if status == EXIT_MISTAKE:
-        return Mistake(said or f"{name}: see the words above.")
+    said = said or f"{name}: see the words above."
+    if status in (EXIT_MISTAKE, EXIT_TEMPORARY):
+        return Mistake(said) if status == EXIT_MISTAKE else TemporaryFailure(said)
     if status in (EXIT_CODE, -signal.SIGINT, 128 + signal.SIGINT):
         return Stopped(f"{name}: stopped. `convoy run` goes on.")
     number = -status if status < 0 else status - 128

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows import tables
+from flows import live, tables
 from flows.alone import holder
 from flows.decisions import watch
 from flows.records.terminal import day, grid, plain
@@ -13,7 +13,7 @@ from flows.servers.dashboards import running
 from flows.worktrees import LOCK
 from pipeline.door import load
 from pipeline.errors import UserError
-from pipeline.journal import Row, current, read
+from pipeline.journal import current
 from pipeline.params import Named
 from pipeline.registry import attempts, champion
 from pipeline.registry.cases import Case
@@ -57,13 +57,16 @@ def _stopped() -> str:
 
 
 def _training() -> str:
-    journal = current()
-    rows: list[Row] = read(journal, 0)[0] if journal else []
-    epochs = [row for row in rows if row.series == "epoch"]
-    if not epochs:
+    """How far the run is whose training was the last to begin in this tree."""
+    home = current()
+    found = [one.id for one in attempts.read_all() if home and one.training == home.name and attempts.at_work(one)]
+    told = live.progress(found[0]) if found else None
+    if told is None or not told.stage:
         return ""
-    values = ", ".join(f"{key.removeprefix('epoch/')} {value:.4g}" for key, value in epochs[-1].values.items())
-    return f"; last training: {len(epochs)} epochs done, {values}"
+    if told.stage != "train":
+        return f"; {told.stage}"
+    latest = ", ".join(f"{name} {value:.4g}" for name, value in told.latest.items())
+    return f"; train: {told.training}" + (f"; epoch {told.epoch} came to {latest}" if latest else "")
 
 
 def _waiting(case: Case) -> str:

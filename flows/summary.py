@@ -18,7 +18,7 @@ from pipeline.params import Named
 from pipeline.registry import attempts, cases
 from pipeline.registry.attempts import Finished
 from pipeline.registry.cases import Standing
-from pipeline.wording import perfect, written
+from pipeline.wording import spread_said, written
 
 EVALUATION = Path("out/evaluation")
 TITLES = {"promote": "better", "hold": "held back", "reject": "rejected"}
@@ -69,7 +69,5 @@ def _score(finished: Finished) -> str:
     record = json.loads((attempts.folder(finished.id) / "record.json").read_bytes())
     name, images = record["params"]["task"]["score"], record["scores"]["images"]
     score = record["scores"][name]
-    sure = (
-        perfect(record["scores"]) if score["low"] == score["high"] else ""
-    ) or f"95 % interval {written(score['low'])} to {written(score['high'])}"
-    return f"{name.replace('_', ' ')} {written(score['value'])} on {images:,} test images ({sure})"
+    spread = spread_said(record["scores"], name)
+    return f"{name.replace('_', ' ')} {written(score['value'])} on {images:,} test images ({spread})"

@@ -80,8 +80,9 @@ def batch(
     """Try ever larger batches, a few steps each, and propose the fastest; say which is the largest that fits.
 
     What is proposed leaves at least 10 steps an epoch, and brings the learning rate along that goes with it.
-    Batches are doubled until memory would run out, and then halved in between. On a processor nothing is swapped or
-    killed for it: memory grows by the same for each picture, so what the next size takes is known before it is tried.
+    Batches are doubled until memory would run out, and then the gap is halved until it is a sixteenth of the batch. On
+    a processor nothing is swapped or killed for it: memory grows by the same for each picture, so what the next size
+    takes is known before it is tried.
     The curves are in out/tuning/batch.svg, their numbers in batch.csv.
     """
     root = settings.enter_project()
@@ -100,13 +101,17 @@ def batch(
         found = find(subject, dataset.info.splits["train"], most, lambda line: print(line, flush=True))
         if not found.trials:
             raise UserError(
-                f"Not even a batch of {found.too_large} can be trained: it {found.why}. Take smaller pictures "
-                "(augment.size), a smaller network, or train.recompute: true."
+                f"No batch can be trained: {found.why}. Take smaller pictures (augment.size), a smaller network, or "
+                "train.recompute: true."
             )
         write_batches(found)
         if line := found.line:
             print(f"Memory: {line.fixed / 1e6:,.0f} MB, and {line.each / 1e6:.3g} MB for each picture of a batch.")
-        print(f"The largest that fits, of those tried: {found.largest.size}; the search ended at {found.why}.")
+        largest, quickest = found.largest, found.quickest
+        speed = f"{largest.images_per_second:,.0f} images/s"
+        print(f"The largest that fits, of those tried: {largest.size}, with {speed}; {found.why}.")
+        if quickest is not largest:
+            print(f"The fastest of them: {quickest.size}, with {quickest.images_per_second:,.0f} images/s.")
         if found.proposed is None:
             raise UserError(f"No batch size is proposed: {found.doubt}.")
         propose_batch(params, found, found.proposed, apply)

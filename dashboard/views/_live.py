@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from typing import Literal, NamedTuple
 
-from dashboard import courses
-from dashboard.courses import Joint
 from dashboard.wording import took
 from flows import live
 from flows.live import Progress
@@ -40,13 +37,8 @@ def live_of(run: Glance) -> Live:
     told = live.progress(run.id)
     if told is None:
         return Live(run, [], "at work", "", 0, 0)
-    words, done, total, eta = told.stage or "preparing", 0, 0, None
-    if told.stage == "train":
-        of = courses.count_of(run.params)
-        joint = courses.joint(run) if of > 1 else None
-        words, done, total = _members(told, joint, of) if joint else _training(told)
-        eta = joint.seconds_left(told.epochs * of, time.time()) if joint else told.eta
-    aside = f"about {took(eta)} left" if eta is not None and told.state == "working" else ""
+    words, done, total = _training(told) if told.stage == "train" else (told.stage or "preparing", 0, 0)
+    aside = f"about {took(told.eta)} left" if told.eta is not None and told.state == "working" else ""
     if told.resumed:
         aside = ", ".join(
             filter(None, [aside, f"taken up again {told.resumed} times" if told.resumed > 1 else "taken up again"])
@@ -55,24 +47,12 @@ def live_of(run: Glance) -> Live:
 
 
 def _training(told: Progress) -> tuple[str, int, int]:
-    if not told.epochs:
-        return "training", 0, 0
-    words = f"epoch {min(told.epoch + 1, told.epochs)} of {told.epochs}"
-    if told.steps:
-        return f"{words}, step {told.step:,} of {told.steps:,}", told.step, told.steps
-    return words, told.epoch, told.epochs
-
-
-def _members(told: Progress, joint: Joint, of: int) -> tuple[str, int, int]:
-    """As `_training`, of the member that learns; the bar is that of all, which take as many steps as those before."""
-    if not told.epochs or not joint.members:
-        return "training", 0, 0
-    *earlier, one = joint.members
-    number, usual = len(joint.members), one.steps_per_epoch or (earlier[-1].steps_per_epoch if earlier else 0)
-    words, most = f"epoch {min(one.epochs + 1, told.epochs)} of {told.epochs}", usual * told.epochs
-    words = f"member {number} of {of}, {words}" + (f", step {one.steps:,} of {most:,}" if most else "")
-    before = sum(member.steps_per_epoch * told.epochs for member in earlier)
-    return words, before + one.steps if most else 0, before + most * (of - number + 1)
+    """In words, and the bar: that of all members, each of which takes as many steps as the one that learns."""
+    if not told.steps:
+        return told.training or "training", told.epoch, told.epochs
+    words = f"{told.training}, step {told.step:,} of {told.steps:,}"
+    later = (told.members - max(1, told.member)) * told.steps
+    return words, told.before + told.step, told.before + told.steps + later
 
 
 def _stages(told: Progress) -> list[Step]:

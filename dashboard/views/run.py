@@ -8,23 +8,24 @@ from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from markupsafe import Markup
 
-from dashboard import charts, courses, diverged, judged
+from dashboard import diverged, judged
 from dashboard.access import Approver, Viewer
-from dashboard.charts import Series
+from dashboard.curves import drawn, went_back_said
 from dashboard.page import missing
 from dashboard.views import _run
 from dashboard.views._jobs import begin
 from dashboard.views._live import STAGES, live_of
 from dashboard.views._run import Found, run_page
 from flows import live
-from flows.curves import Curves, Points
 from flows.records import outputs
 from pipeline import plugin
+from pipeline.registry import attempts
+from pipeline.registry.endings import next_said, reason_said
+from pipeline.registry.glances import Glance
 from pipeline.registry.ledger import MOVES, Entry
 from pipeline.registry.runs import RunRecord
-from pipeline.wording import perfect, sides_said
+from pipeline.wording import spread_said
 
 REPORT = "out/evaluation/report.html"
 SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
@@ -54,16 +55,20 @@ def overview(request: Request, person: Viewer, name: str) -> Response:
     if run is None:
         return RedirectResponse(f"/runs/{_run.resolved(name)}", 303)
     record = run.record
+    scored = scores(record) if record else []
     return run_page(
         request,
         "run.html",
         run,
         "overview",
-        curves=drawn(courses.curves(run.run)),
+        curves=drawn(live.curves(run.run.id)),
         one=live_of(run.run) if record is None else None,
+        ending=_ending(run.run) if run.run.state == "stopped" else None,
         diverged=diverged.of_run(run.run.id) if run.run.state == "stopped" else None,
-        scores=scores(record) if record else [],
-        sure=perfect(record.scores) if record else "",
+        scores=scored,
+        bars=bars_said(scored),
+        went_back=went_back_said(record) if record else "",
+        spread=spread_said(record.scores, record.params["task"]["score"]) if record and scored else "",
         case=judged.of_run(run.run.id),
         moves=moves(record) if record else [],
         stages=STAGES,
@@ -81,7 +86,7 @@ def at_work(request: Request, person: Viewer, name: str) -> Response:
         run,
         "overview",
         one=live_of(run.run),
-        curves=drawn(courses.curves(run.run)),
+        curves=drawn(live.curves(run.run.id)),
     )
     if run.run.state != "working":
         answer.headers["HX-Refresh"] = "true"
@@ -132,56 +137,6 @@ def rerun(request: Request, person: Approver, name: str) -> Response:
     return begin(request, person, ["rerun", _run.found(name).run.id])
 
 
-def drawn(members: Sequence[Curves]) -> list[Markup]:
-    """The charts of one training, or of several with a line each: by epoch once one is done, by step before that."""
-    by_epoch = [name for one in members for name in one.epochs]
-    score = next((name for name in by_epoch if name.startswith("val_") and name != "val_loss"), "")
-    title = plugin.metric_named(score[4:]).title if score[4:] in plugin.names("metrics") else score
-    kept = [best for one in members if (best := _best(one, score))]
-    found = [
-        *_losses(members),
-        charts.line_chart(f"{title} on validation", _lines(members, "epochs", score, title), best=kept),
-        charts.line_chart("Loss by step", _lines(members, "steps", "loss", "training"), "Step"),
-        charts.line_chart("Learning rate", _lines(members, "steps", "learning_rate", "learning rate"), "Step"),
-        charts.line_chart(
-            "Norm of the gradient", _lines(members, "gradients", ALL, "all weights"), "Step", factors=True
-        ),
-    ]
-    if len(members) == 1:
-        found.append(charts.line_chart("Norm of the gradient by layer", _layers(members[0]), "Step", factors=True))
-    return [chart for chart in found if chart]
-
-
-def _losses(members: Sequence[Curves]) -> list[Markup]:
-    """Of one training in one chart, of several in two."""
-    sides = sides_said([side for one in members[:1] for _, side in one.epochs.get("side", [])])
-    note = f"Pictures have {sides}." if sides else ""
-    lines = {words: _lines(members, "epochs", name, words) for name, words in LOSSES.items()}
-    if len(members) == 1:
-        return [charts.line_chart("Loss", [line for (line,) in lines.values()], note=note)]
-    return [charts.line_chart(f"{words.capitalize()} loss", several, note=note) for words, several in lines.items()]
-
-
-def _lines(members: Sequence[Curves], table: str, column: str, words: str) -> list[Series]:
-    """One curve by what it shows, several by the member whose they are."""
-    lines: list[Points] = [getattr(one, table).get(column, []) for one in members]
-    if len(lines) == 1:
-        return [Series(words, lines[0])]
-    return [Series(f"member {number}", points) for number, points in enumerate(lines, start=1)]
-
-
-def _layers(curves: Curves) -> list[Series]:
-    """The norms of the layers where they are largest and smallest at last."""
-    norms = {layer: points for layer, points in curves.gradients.items() if points and layer != ALL}
-    layers = sorted(norms, key=lambda layer: norms[layer][-1][1])
-    shown = {f"largest, {layers[-1]}": layers[-1], f"smallest, {layers[0]}": layers[0]} if len(layers) > 1 else {}
-    return [Series(title, norms[layer]) for title, layer in shown.items()]
-
-
-ALL = "all"
-LOSSES = {"train_loss": "training", "val_loss": "validation"}
-
-
 def scores(record: RunRecord) -> list[Score]:
     """Every score of the test split, the one that decides first; those of one direction share a scale."""
     main = record.params["task"]["score"]
@@ -197,6 +152,16 @@ def scores(record: RunRecord) -> list[Score]:
     return [row._replace(scale=_scale(alike[row])) for row in rows]
 
 
+def bars_said(rows: Sequence[Score]) -> str:
+    """What the bars of the scores reach from and to."""
+    scales = {(row.higher, row.measured): row.scale for row in rows}
+    said = []
+    for (higher, measured), (low, high) in scales.items():
+        where = " where lower is better" * (not higher) + " in the unit of what is measured" * measured
+        said.append(f"from {low:.6g} to {high:.6g}{where}")
+    return f"Bars reach {'; '.join(said)}." if said else ""
+
+
 def moves(record: RunRecord) -> list[Entry]:
     """The entries of the ledger that put this version in place or took it away, oldest first."""
     mine = record.version.version
@@ -207,18 +172,15 @@ def moves(record: RunRecord) -> list[Entry]:
     ]
 
 
+def _ending(run: Glance) -> dict[str, str]:
+    """Why it stopped short, and what to do about it."""
+    attempt = attempts.read(run.id)
+    return {"reason": reason_said(run.reason), "next": next_said(attempt) if attempt else ""}
+
+
 def _more(run: Found, offset: int) -> dict[str, Any]:
     address = f"/runs/{run.run.id}/log/more?offset={offset}"
     return {"more": address if run.run.state == "working" else ""}
-
-
-def _best(curves: Curves, score: str) -> tuple[float, float] | None:
-    """Where the validation score is best, as training chooses: of equal ones the lowest loss, then the first."""
-    metric = score.removeprefix("val_")
-    if metric not in plugin.names("metrics") or not curves.epochs.get(score):
-        return None
-    sign, loss = (1 if plugin.metric_named(metric).higher_is_better else -1), dict(curves.epochs.get("val_loss", []))
-    return max(curves.epochs[score], key=lambda point: (sign * point[1], -loss.get(point[0], math.inf)))
 
 
 def _scale(rows: list[Score]) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from pipeline.registry.fitness import PREDICTIONS
 from pipeline.registry.proof import Change, compare_environments
 from pipeline.registry.runs import RunRecord
 from pipeline.registry.verdict import Comparison
-from pipeline.wording import written
+from pipeline.wording import chance_said, difference_said, scored, written
 
 SAMPLES = "out/dataset/samples.parquet"
 SHOWN = 10
@@ -171,18 +171,17 @@ def _scores(found: Difference) -> Table:
 
 
 def _score(side: dict[str, float] | None) -> str:
-    return f"{written(side['value'])} ({written(side['low'])} to {written(side['high'])})" if side else "-"
+    return scored(side["value"], side["low"], side["high"]) if side else "-"
 
 
 def _paired(found: Comparison) -> str:
     sure = "better" if found.low > 0 else "worse" if found.high < 0 else "no difference that these pictures can show"
-    difference, low, high = (written(value, sign="+") for value in (found.difference, found.low, found.high))
     verdict = f"The second run is {sure}" if sure in ("better", "worse") else f"There is {sure}"
     return (
         f"{found.score} on the {found.images:,} test pictures that both answered: {written(found.champion)} before, "
         f"{written(found.challenger)} after.\n"
-        f"Paired difference {difference} ({found.confidence:.0%} interval {low} to "
-        f"{high}); positive is better. {verdict}.\n"
+        f"Paired difference {difference_said(found.difference, found.low, found.high, found.confidence)}; positive is "
+        f"better. {verdict}.\n"
         f"{found.fixed} answered rightly by the second run alone, {found.broken} by the first alone "
-        f"(exact McNemar test: p = {found.p:.2g})."
+        f"(exact McNemar test: {chance_said(found.p)})."
     )

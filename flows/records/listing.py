@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, get_args
 
 import yaml
-from rich.table import Table
+from rich.cells import cell_len
+from rich.text import Text
 
 from flows.housekeeping.marks import marked
-from flows.records.terminal import console, plain
+from flows.records.terminal import console, plain, safe
 from pipeline.errors import UserError, did_you_mean
 from pipeline.registry import champion, glances
+from pipeline.registry.endings import reason_said
 from pipeline.registry.glances import SHOWN, Glance, State
-from pipeline.wording import written
+from pipeline.wording import scored
 
 UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 VERDICTS = ("promote", "hold", "reject")
@@ -81,7 +83,9 @@ def show(wanted: Filter, limit: int, as_json: bool) -> None:
     if not shown:
         out.print(plain("No run fits." if known else "No run is recorded here yet; `convoy run` makes one."))
         return
-    out.print(_table(shown, makers))
+    for line in _lines(shown, makers):
+        line.rstrip()
+        out.print(line, no_wrap=True, overflow="ellipsis")
     if len(found) > len(shown):
         out.print(plain(f"{len(found) - len(shown):,} older ones; --limit 0 shows all."))
 
@@ -107,8 +111,8 @@ def _maker(known: Sequence[Glance], model: str, digest: str) -> Glance | None:
     return next((run for run in known if run.model == model and run.digest == digest), None)
 
 
-def _table(runs: Sequence[Glance], makers: set[str]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+def _lines(runs: Sequence[Glance], makers: set[str]) -> Iterator[Text]:
+    """A table, in which what a run that stopped short says takes the room of all that it has not."""
     several = len({run.model for run in runs}) > 1
     columns: dict[str, Callable[[Glance], str]] = {
         "run": lambda run: run.id[:SHOWN],
@@ -119,12 +123,30 @@ def _table(runs: Sequence[Glance], makers: set[str]) -> Table:
         "state": lambda run: run.verdict if run.state == "finished" else run.state,
         "": lambda run: ", ".join(_notes(run, run.id in makers)),
     }
-    for title in columns:
-        table.add_column(title, no_wrap=title in ("run", "began", "state", "score"), overflow="fold")
-    for run in runs:
-        style = "bold" if run.id in makers else "dim" if run.state == "stopped" else ""
-        table.add_row(*(plain(cell(run)) for cell in columns.values()), style=style)
-    return table
+    first = 3 if several else 2
+    rows = [[safe(cell(run)) for cell in columns.values()] for run in runs]
+    whole = [list(columns), *(row for run, row in zip(runs, rows, strict=True) if run.state != "stopped")]
+    short = [row[:first] for row in rows]
+    widths = [
+        max(cell_len(row[place]) for row in (*whole, *short) if place < len(row)) for place in range(len(columns))
+    ]
+    right = list(columns).index("version")
+    yield Text(_row(list(columns), widths, right), style="bold")
+    for run, row in zip(runs, rows, strict=True):
+        if run.state == "stopped":
+            said = ", ".join(filter(None, ["stopped", row[-1]])) + f": {safe(reason_said(run.reason).splitlines()[0])}"
+            yield Text("  ".join([_row(row[:first], widths, right), said]), style="dim")
+        else:
+            yield Text(_row(row, widths, right), style="bold" if run.id in makers else "")
+
+
+def _row(cells: Sequence[str], widths: Sequence[int], right: int) -> str:
+    """Cells side by side; the one at `right` holds a number, before which one space is enough."""
+    row = ""
+    for place, (cell, width) in enumerate(zip(cells, widths, strict=False)):
+        space = " " * (width - cell_len(cell))
+        row += f" {space}{cell}" if place == right else f"{'  ' * bool(place)}{cell}{space}"
+    return row
 
 
 def _began(milliseconds: int) -> str:
@@ -134,12 +156,7 @@ def _began(milliseconds: int) -> str:
 
 
 def _score(run: Glance) -> str:
-    if run.value is None:
-        return ""
-    interval = (
-        f" ({written(run.low, 3)}-{written(run.high, 3)})" if run.low is not None and run.high is not None else ""
-    )
-    return f"{written(run.value)}{interval}"
+    return scored(run.value, run.low, run.high) if run.value is not None else ""
 
 
 def _notes(run: Glance, reigns: bool) -> list[str]:
@@ -148,8 +165,6 @@ def _notes(run: Glance, reigns: bool) -> list[str]:
         notes.append("kept")
     if run.experiment:
         notes.append("experiment")  # its name would fold each line at 80 columns; `convoy show` has it
-    if run.state == "stopped" and run.reason:
-        notes.append(run.reason.splitlines()[0])
     return notes
 
 

@@ -19,9 +19,10 @@ from pipeline.contracts import SPLITS
 from pipeline.errors import UserError
 from pipeline.registry import attempts, glances, ledger
 from pipeline.registry.attempts import NO_MATTER
+from pipeline.registry.endings import next_said, reason_said
 from pipeline.registry.glances import SHOWN, Glance, flat, of_attempt
 from pipeline.registry.ledger import Entry
-from pipeline.wording import perfect, written
+from pipeline.wording import between, perfect, written
 
 if TYPE_CHECKING:
     from pipeline.registry.runs import RunRecord
@@ -86,18 +87,19 @@ def _unfinished(run: Glance, as_json: bool, texts: bool) -> None:
         state = of_attempt(attempt).state
         print(json.dumps({**attempt.model_dump(mode="json"), "state": state}, indent=2, sort_keys=True))
         return
-    stopped = f"stopped short: {run.reason or 'killed, or the machine went down'}"
+    stopped = f"stopped short: {reason_said(run.reason)}"
     stages = [f"{stage}  ran in {took(seconds)}" for stage, seconds in attempt.seconds.items()]
+    if attempt.stage:
+        stages.append(f"{attempt.stage}  {'at work' if run.state == 'working' else 'stopped short'}")
     rows: list[tuple[str, Text | Table]] = [
         ("run", plain(f"{run.id}, of {run.model}")),
         ("state", plain("at work now" if run.state == "working" else stopped, style="bold")),
         ("began", plain(_when(run.started, attempt.resumed))),
-        ("stages", lines(stages) if stages else plain("none has ended yet")),
+        ("stages", lines(stages) if stages else plain("none has begun")),
         *_links(attempt.flow_run, attempt.run),
     ]
     if run.state == "stopped":
-        goes_on = "`convoy run` goes on with it if params, code and data are the same"
-        rows.append(("next", plain("change what it says, then `convoy run`" if run.mistake else goes_on)))
+        rows.append(("next", plain(next_said(attempt))))
     console().print(grid(rows))
 
 
@@ -245,10 +247,7 @@ def _scores(record: RunRecord) -> Table:
     for name in sorted(record.scores, key=lambda name: (name != main, name)):
         if isinstance(found := record.scores[name], dict):
             value = plain(written(found["value"]), style="bold" if name == main else "")
-            interval = (
-                "" if sure and found["low"] == found["high"] else f"{written(found['low'])} to {written(found['high'])}"
-            )
-            table.add_row(plain(name.replace("_", " ")), value, plain(interval))
+            table.add_row(plain(name.replace("_", " ")), value, plain(between(found["low"], found["high"])))
     said = f"95 % intervals; {record.scores.get('images', 0):,} test images"
     table.add_row("", "", lines([sure, said] if sure else [said]))
     return table

@@ -14,7 +14,7 @@ from pipeline.contracts import SPLITS
 from pipeline.dataset import DatasetInfo
 from pipeline.evaluate import charts
 from pipeline.evaluate.wording import amount, decimal, heading, lower, percent, thousands
-from pipeline.wording import sides_said
+from pipeline.wording import between, sides_said
 
 MOST_CONFUSED = 20
 SHADES = 6
@@ -47,7 +47,22 @@ class Figure(NamedTuple):
 
     def large(self, value: float) -> str:
         """Likewise as a headline: a share of which more is better in percent."""
-        return percent(value) if self.higher_is_better and not self.measured and value >= 0 else self.text(value)
+        return percent(value) if self._in_percent(value) else self.text(value)
+
+    @property
+    def ends(self) -> str:
+        """Of its interval; empty where it has none or is a point."""
+        return between(self.interval.low, self.interval.high, 3)
+
+    @property
+    def large_ends(self) -> str:
+        """Likewise beside a headline."""
+        low, high = self.interval.low, self.interval.high
+        in_percent = self._in_percent(low) and self.ends
+        return f"{between(100 * low, 100 * high, 1)}%" if in_percent else self.ends
+
+    def _in_percent(self, value: float) -> bool:
+        return self.higher_is_better and not self.measured and value >= 0
 
 
 class Group(NamedTuple):

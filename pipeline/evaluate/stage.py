@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from pipeline.images import encode_png
 from pipeline.packed import packed, views
 from pipeline.params import EvaluateParams
 from pipeline.plugin import metrics_for
-from pipeline.wording import written
+from pipeline.wording import spread_said, written
 
 EVALUATION = Path("out/evaluation")
 EPOCHS = Path("out/training/epochs.csv")
@@ -93,8 +93,9 @@ def tell(
         rejected=reasons(dataset.root / "rejected.parquet"),
         model=model.model_dump(mode="json"),
     )
+    scores = summary(figures, len(test))
     with replacing_folder(out) as folder:
-        write_json(folder / "metrics.json", summary(figures, len(test)))
+        write_json(folder / "metrics.json", scores)
         tables.write_predictions(folder / "predictions.parquet", test, answers)
         write_json(folder / "answer.json", schema.columns(bundle.task.plain(one, model.classes) for one in told))
         tables.write_csv(folder / "classes.csv", *answers.class_table())
@@ -103,10 +104,18 @@ def tell(
         drawing = sheet.sheet(worst, report.errors(answers), len(test))
         write_bytes(folder / "errors.png", encode_png(drawing))
         write_text(folder / "report.html", report.page(material))
-    first = figures[0]
-    value, low, high, blind = map(written, (*first.interval, first.baseline))
-    print(f"evaluate: {len(test)} test images, {lower(first.title)} {value} ({low} to {high}), a blind answer {blind}")
+    print(f"evaluate: {said(figures[0], scores)}")
     return figures
+
+
+def said(figure: report.Figure, scores: Mapping[str, Any]) -> str:
+    """The score that decides in a line: with its interval, and beside what a model scores that never looks."""
+    if figure.name not in scores:
+        return f"{lower(figure.title)} undefined on {scores['images']:,} test images"
+    return (
+        f"{lower(figure.title)} {written(figure.interval.value)} on {scores['images']:,} test images "
+        f"({spread_said(scores, figure.name)}); without looking {written(figure.baseline)}"
+    )
 
 
 def ask(params: EvaluateParams, test: Split, bundle: Bundle) -> list[Any]:

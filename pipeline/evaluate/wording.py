@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from pipeline.strokes.letters import shown
-from pipeline.wording import written
+from pipeline.wording import SMALL, written
 
 SPELT = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "f1": "F1", "iou": "IoU", "mae": "MAE", "rmse": "RMSE"}
 """Words of headings that are names."""
@@ -17,24 +17,23 @@ def plotted(name: str) -> str:
 
 
 def percent(share: float) -> str:
-    """`97.3%`; what falls short of all of it never reads 100.0%."""
+    """`97.3%`, or `99.98%`: what falls short of all of it never reads 100.0%, nor what is not nothing 0.0%."""
     if not math.isfinite(share):
         return "undefined"
-    return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
+    least = min((part for part in (abs(share), abs(1 - share)) if part), default=1.0)
+    return f"{share:.{max(1, min(9, -math.floor(math.log10(least)) - 2))}%}"
 
 
 def decimal(value: float) -> str:
-    """A share as `0.973`; what falls short of 1 never reads 1.000."""
-    if not math.isfinite(value):
-        return "undefined"
-    return ">0.999" if 0.9995 <= value < 1 else f"{value:.3f}"
+    """A share as `0.973`, or `0.9998`: see `written`."""
+    return written(value, 3) if math.isfinite(value) else "undefined"
 
 
 def amount(value: float) -> str:
     """What is no share: `52,310`, `418.24`, `12.405`, `0.973`, `0.00214`."""
     if not math.isfinite(value):
         return "undefined"
-    return f"{value:.3g}" if 0 < abs(value) < 0.01 else written(value, 3)
+    return f"{value:.3g}" if SMALL <= abs(value) < 0.01 else written(value, 3)
 
 
 def cell(value: str | int | float) -> str:

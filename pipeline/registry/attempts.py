@@ -86,7 +86,7 @@ class Attempt(Options):
     error: str = ""
     """Why it stopped short the last time, if it could say so."""
     mistake: bool = False
-    """Whether that is for somebody to change: going on as it is would stop at the same place."""
+    """Whether that is for somebody to change: going on as it is would stop at the same place; see `endings`."""
     closed: bool = False
     """Whether MLflow was told that it stopped short."""
     finished: Finished | None = None

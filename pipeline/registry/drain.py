@@ -3,6 +3,8 @@
 What MLflow already has is asked of MLflow itself: of each metric the last step. So every step is logged once, however
 often the run is killed and taken up again, and a server that was away gets all that it missed. Where a training that
 diverged went back, the steps after that are logged a second time, as they were taken then.
+
+Members of an ensemble have metrics of their own, with steps and epochs as each has them: `member_2/train/loss`.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.journal import JOURNAL, ROLLBACK, Row, current_since, read, trainings
+from pipeline.journal import ROLLBACK, Row, current_since, head, journals, read, trainings
 from pipeline.registry.tracking import Away, reason
 from pipeline.registry.tracking import patience as usual_patience
 
@@ -51,9 +53,8 @@ class Drain:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         self._client, self._run_id, self._since = client, run_id, since
-        self._begun = trainings() / training / JOURNAL if training else None
-        self._journal: Path | None = None
-        self._offset = 0
+        self._begun = trainings() / training if training else None
+        self._offsets: dict[tuple[Path, bytes], int] = {}  # by journal, and how it begins
         self._logged: dict[str, int] | None = None  # the last step of each metric, once MLflow has told
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="drain", daemon=True)
@@ -80,7 +81,8 @@ class Drain:
         while True:
             try:
                 self._send_journal()
-                self._send_rows(_from_files(self._since))
+                for member, rows in _from_files(self._since).items():
+                    self._send_rows(rows, member)
                 return
             except Exception as error:  # whatever the client raises while its server is away
                 if time.monotonic() > until:
@@ -111,27 +113,27 @@ class Drain:
                 wait = min(2 * wait, LONGEST_WAIT)
 
     def _send_journal(self) -> None:
-        journal = current_since(self._since) or self._begun
-        if journal is None:
-            return
-        if journal != self._journal:
-            self._journal, self._offset = journal, 0
-        rows, offset = read(journal, self._offset)
-        self._send_rows(rows)
-        self._offset = offset
+        home = current_since(self._since) or self._begun
+        for member, journal in (journals(home) if home else {}).items():
+            begins = journal, head(journal)
+            rows, offset = read(journal, self._offsets.get(begins, 0))
+            self._send_rows(rows, member)
+            self._offsets[begins] = offset
 
-    def _send_rows(self, rows: list[Row]) -> None:
-        """Send what is new of `rows`, each metric in the order of its steps."""
+    def _send_rows(self, rows: list[Row], member: int) -> None:
+        """Send what is new of `rows`, each metric in the order of its steps; of an ensemble under the member's name."""
         from mlflow.entities import Metric
 
         batch: list[Metric] = []
+        own = f"member_{member}/" if member else ""
         for row in rows:
             if row.series == ROLLBACK:
                 self._send(batch)
-                self._take_back(row)
+                self._take_back(row, own)
                 batch = []
                 continue
-            new = [(key, value) for key, value in row.values.items() if row.step > self._last(key)]
+            named = {f"{own}{key}": value for key, value in row.values.items()}
+            new = [(key, value) for key, value in named.items() if row.step > self._last(key)]
             if len(batch) + len(new) > AT_ONCE:
                 self._send(batch)
                 batch = []
@@ -145,11 +147,12 @@ class Drain:
         self._client.log_batch(self._run_id, metrics=batch)
         self._known().update({metric.key: metric.step for metric in batch})
 
-    def _take_back(self, row: Row) -> None:
+    def _take_back(self, row: Row, own: str) -> None:
         """Let the steps that are taken again be logged again; MLflow knows those that it has from an earlier drain."""
         known = self._known()
         for key in known:
-            first = row.values.get(SERIES.get(key.partition("/")[0], ""))
+            measured = key.removeprefix(own).partition("/")[0] if key.startswith(own) else ""
+            first = row.values.get(SERIES.get(measured, ""))
             if first is not None:
                 known[key] = min(known[key], int(first) - 1)
 
@@ -163,17 +166,19 @@ class Drain:
         return self._logged
 
 
-def _from_files(moment: int) -> list[Row]:
-    """The curves as the stage left them; the time is not in its files, so all have the same one."""
-    rows = []
+def _from_files(moment: int) -> dict[int, list[Row]]:
+    """The curves as the stage left them, by member, 1-based; of the only training as 0.
+
+    The time is not in its files, so all have the same one.
+    """
+    rows: dict[int, list[Row]] = {}
     for name, counter, prefix in TABLES:
         try:
             lines = list(csv.DictReader((CURVES / name).open(encoding="utf-8", newline="")))
         except OSError:
             continue
         for line in lines:
-            step = int(line.pop(counter))
-            line.pop("member", None)  # of an ensemble: whose it is, and nothing that was measured
+            member, step = int(line.pop("member", 0)), int(line.pop(counter))
             values = {f"{prefix}/{column}": float(value) for column, value in line.items() if value}
-            rows.append(Row(moment, counter, step, values))
+            rows.setdefault(member, []).append(Row(moment, counter, step, values))
     return rows

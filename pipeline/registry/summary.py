@@ -15,7 +15,7 @@ from pipeline.plugin import metrics_for
 from pipeline.registry.champion import Version
 from pipeline.registry.code import Code
 from pipeline.registry.verdict import Verdict
-from pipeline.wording import written
+from pipeline.wording import between, spread_said, written
 
 SCORES = Path("out/evaluation/metrics.json")
 MODEL = Path("out/model/bundle.json")
@@ -27,14 +27,14 @@ TITLES = {
 
 
 def headline(params: Params) -> str:
-    """The deciding score with its interval: `Accuracy 0.986 (95 % interval 0.972 to 0.997) on 359 test images`."""
+    """The deciding score with its interval: `Accuracy 0.986 on 359 test images (95 % interval 0.972 to 0.997)`."""
     scores = json.loads(SCORES.read_text())
     score, title = scores.get(params.task.score), next(iter(metrics_for(params.task).values())).title
     images = DatasetInfo.model_validate_json((DATASET / "dataset.json").read_bytes()).splits["test"]
     if score is None:
         return f"{title} undefined on {images:,} test images"
-    interval = f"95 % interval {written(score['low'], 3)} to {written(score['high'], 3)}"
-    return f"{title} {written(score['value'], 3)} ({interval}) on {images:,} test images"
+    spread = spread_said(scores, params.task.score, 3)
+    return f"{title} {written(score['value'], 3)} on {images:,} test images ({spread})"
 
 
 def of_run(params: Params, code: Code, version: Version, verdict: Verdict, reigns: bool) -> str:
@@ -69,11 +69,10 @@ def of_version(params: Params, code: Code) -> str:
 
 def _scores(params: Params) -> str:
     found: dict[str, Any] = json.loads(SCORES.read_text())
-    lines = ["| score | test | 95 % interval |", "|---|---|---|"]
+    lines = ["| score | test | 95 % interval |", "|---|---:|---:|"]
     for name, metric in metrics_for(params.task).items():
         if isinstance(score := found.get(name), dict) and score["value"] is not None:
-            known = score["low"] is not None
-            interval = f"{written(score['low'])} to {written(score['high'])}" if known else ""
+            interval = between(score["low"], score["high"])
             lines.append(f"| {metric.title} | {written(score['value'])} | {interval} |")
     return "\n".join(lines)
 

@@ -16,7 +16,7 @@ from pipeline import bootstrap, mcnemar
 from pipeline.answering import Answers
 from pipeline.plugin import metric_named
 from pipeline.registry.verdict import Comparison, Outcome, Verdict
-from pipeline.wording import written
+from pipeline.wording import chance_said, difference_said, written
 
 COUNTED = "accuracy"
 """The score that is a count of right answers, which McNemar's test is about."""
@@ -182,18 +182,15 @@ def _mean_of(qualities: np.ndarray) -> bootstrap.Score:
 
 
 def _words(finding: str, found: Comparison) -> list[str]:
-    share = f"{found.confidence:.0%}"
+    share = f"{100 * found.confidence:g} %"
     challenger, champion = written(found.challenger), written(found.champion)
     against = f"{found.score} {challenger} against {champion} on the same {found.images} test images"
-    difference, low, high, lower = (
-        written(value, sign="+") for value in (found.difference, found.low, found.high, found.lower)
-    )
+    difference = difference_said(found.difference, found.low, found.high, found.confidence)
     return [
         f"{finding}: {against}.",
         (
-            f"Difference {difference} ({share} interval {low} to {high}); by the "
-            f"{NAMES[found.decided_by]} it is at least {lower} with {share} confidence, and more than 0 is "
-            "needed."
+            f"Difference {difference}; by the {NAMES[found.decided_by]} it is at least "
+            f"{written(found.lower, sign='+')} with {share} confidence, and more than 0 is needed."
         ),
         _image_by_image(found),
         _sharpness(found),
@@ -201,14 +198,15 @@ def _words(finding: str, found: Comparison) -> list[str]:
 
 
 def _image_by_image(found: Comparison) -> str:
+    images = f"{found.fixed} image{'' if found.fixed == 1 else 's'}"
     if found.graded:
         return (
-            f"It answers {found.fixed} images better than {found.champion_name}, and {found.broken} worse (exact sign "
-            f"test: p = {found.p:.2g})."
+            f"It answers {images} better than {found.champion_name}, and {found.broken} worse (exact sign test: "
+            f"{chance_said(found.p)})."
         )
     return (
-        f"It answers {found.fixed} images rightly that {found.champion_name} does not, and {found.broken} the "
-        f"other way round (exact McNemar test: p = {found.p:.2g})."
+        f"It answers {images} rightly that {found.champion_name} does not, and {found.broken} the other way round "
+        f"(exact McNemar test: {chance_said(found.p)})."
     )
 
 
