@@ -1,6 +1,7 @@
 """`python -m pipeline <stage>`: the commands of `dvc.yaml`.
 
-A mistake that the user can mend ends with its words and status 1; an interruption with status 130 and nothing lost.
+A mistake that the user can mend ends with its words and status 1, what passes by itself, as a full disk, with 69; an
+interruption with status 130 and nothing lost.
 """
 
 from __future__ import annotations
@@ -10,20 +11,22 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from pipeline import interrupts
-from pipeline.errors import UserError
+from pipeline.errors import TemporaryFailure, UserError
 from pipeline.files import DATASET, STATE, write_text
 from pipeline.progress import copied
 from pipeline.room import explained, full
 
-EXIT_MISTAKE = 1
+EXIT_MISTAKE = UserError.status
+EXIT_TEMPORARY = TemporaryFailure.status
+"""The same may simply go on once the machine or the network has what it lacks now."""
 DEVICE_LOCK = "CONVOY_DEVICE_LOCK"
 """Variable by which a flow names a lock file that its stages hold beside their own."""
 LAST_WORDS = "CONVOY_LAST_WORDS"
-"""Variable by which a flow names a file for what a stage says of a mistake: the flow prints it, once, and keeps it."""
+"""Variable by which a flow names a file for why a stage stops: the flow prints it, once, and keeps it."""
 PROCESSES = ".processes"
 """What the name of a lock ends with that the processes of a stage share, if it has several."""
 EXIT_DEFECT = 70
@@ -94,11 +97,14 @@ def main(arguments: list[str]) -> int:
         print(f"Usage: python -m pipeline {{{'|'.join(STAGES)}}}", file=sys.stderr)
         return 2
     interrupts.listen()
-    with copied():
+    here = place()
+    if here:  # before torch is loaded: a warning that no weight was left out of a step
+        os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"
+    with unheard() if here and here.rank else copied():
         status, words = _ending(arguments[0])
-        if words and place():
+        if words and here:
             leave_word(words)
-        elif words and not (status == EXIT_MISTAKE and _left_to_flow(words)):
+        elif words and not (status in (EXIT_MISTAKE, EXIT_TEMPORARY) and _left_to_flow(words)):
             print(words, file=sys.stderr)
     return status
 
@@ -114,13 +120,13 @@ def _left_to_flow(words: str) -> bool:
 
 def _ending(stage: str) -> tuple[int, str]:
     """Run a stage; the exit status, and what there is to say about it."""
-    from pipeline.train.processes.place import EXIT_LEFT_ALONE, Ended, left_alone, place
+    from pipeline.train.processes.place import EXIT_LEFT_ALONE, Ended, left_alone
 
     try:
-        with beside() if place() else alone():
+        with _at_work(stage):
             STAGES[stage]()
     except UserError as error:
-        return EXIT_MISTAKE, str(error)
+        return error.status, str(error)
     except interrupts.Interrupted as stopped:
         return interrupts.EXIT_CODE, str(stopped)
     except Ended as ended:
@@ -129,9 +135,34 @@ def _ending(stage: str) -> tuple[int, str]:
         return interrupts.EXIT_CODE, f"{stage}: stopped; nothing half-written is left."
     except Exception as error:
         if words := full(error):
-            return EXIT_MISTAKE, f"{stage}: cannot write: {words}. Make room, then run again; nothing is lost."
+            return EXIT_TEMPORARY, f"{stage}: cannot write: {words}. Make room, then run again; nothing is lost."
         return EXIT_LEFT_ALONE if left_alone() else EXIT_DEFECT, traceback.format_exc().rstrip()
     return interrupts.EXIT_CODE if interrupts.asked() else 0, ""
+
+
+def _at_work(stage: str) -> AbstractContextManager[None]:
+    """What a stage is done in; of several processes the first one has its locks, or whoever started them.
+
+    Raises:
+        UserError: torchrun has started several of a stage that is one process.
+    """
+    from pipeline.train.processes.place import by_torchrun, place
+
+    here = place()
+    if here is None:
+        return alone()
+    if not by_torchrun():
+        return beside()
+    if stage != "train":
+        raise UserError(f"{stage}: is done by one process; run it without torchrun, by python -m pipeline {stage}.")
+    return alone() if here.rank == 0 else nullcontext()
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Say nothing: the first one of several processes speaks for all."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 @contextmanager

@@ -19,6 +19,8 @@ def clashes(params: Options) -> Iterator[str]:
         yield from _of_training(params)
     if isinstance(params, TrainParams):
         yield from _of_course(params)
+        yield from _of_precision(params)
+        yield from _of_rest(params)
         yield from _of_processes(params)
 
 
@@ -40,6 +42,11 @@ def _of_parts(params: Params) -> Iterator[str]:
         yield (
             f"task {part_name(task)!r} learns where things are in all of a picture, but augment.frame 'crop' shows its "
             "middle; set pad, stretch or tiles."
+        )
+    if params.augment.mosaic and not task.learns.joins:
+        yield (
+            f"augment {part_name(params.augment)!r} joins four pictures, with their objects or masks, but task "
+            f"{part_name(task)!r} learns {task.learns}; set augment to another policy, such as standard."
         )
     if params.task.score not in (valid := metrics_for(task)):
         yield (
@@ -121,6 +128,40 @@ def _of_course(params: TrainParams) -> Iterator[str]:
             f"schedule {part_name(params.schedule)!r} moves the momentum, or first beta, and optimizer "
             f"{part_name(params.optimizer)!r} has none (0); set schedule.momenta to null, or give the optimizer one."
         )
+
+
+def _of_precision(params: TrainParams) -> Iterator[str]:
+    """Where a precision is asked for that a part cannot do with."""
+    if params.optimizer.knows_every_gradient and params.compute.precision == "float16":
+        yield (
+            f"compute.precision is 'float16', which skips steps whose gradient overflows, but optimizer "
+            f"{part_name(params.optimizer)!r} cannot; set compute.precision to bfloat16, float32 or auto."
+        )
+
+
+def _of_rest(params: TrainParams) -> Iterator[str]:
+    """Where layers are to rest on weights that nothing has taught them: what learns above them learns from noise."""
+    layers, model = params.layers, params.model
+    if getattr(model, "weights", ""):  # an option of those models that can begin with some
+        return
+    asked = {f"layers.{name}": getattr(layers, name) for name in ("frozen_epochs", "thawing_epochs")}
+    asked = {name: epochs for name, epochs in asked.items() if epochs}
+    if not asked:
+        return
+    remedy = "set model.weights to a file of weights, or "
+    if not hasattr(model, "weights"):
+        able = [name for name in names("models") if _begins_with_weights(name, model.gives)]
+        remedy = f"take a model that begins with those of a file ({', '.join(able)}), or set " if able else "set "
+    yield (
+        f"{' and '.join(f'{name} is {epochs}' for name, epochs in asked.items())}, but model {part_name(model)!r} "
+        "starts from random weights, and layers that rest keep them: the last layer would learn from what those make "
+        f"of a picture; {remedy}{' and '.join(asked)} to 0."
+    )
+
+
+def _begins_with_weights(name: str, gives: Output) -> bool:
+    found = config_class("models", name)
+    return "weights" in found.model_fields and found.gives is gives  # type: ignore[attr-defined]
 
 
 def _of_processes(params: TrainParams) -> Iterator[str]:

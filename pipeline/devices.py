@@ -58,6 +58,7 @@ def set_up(wanted: str, threads: int) -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if device.type == "cuda":
+        torch.cuda.set_device(device)  # whose events and memory torch otherwise takes to be those of the first one
         F.adaptive_avg_pool2d, F.grid_sample = averaged, sampled
     return device
 

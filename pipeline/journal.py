@@ -7,10 +7,11 @@ the same time, step and value twice, which a store can recognise.
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import time
-from bisect import bisect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ ROLLBACK = "rollback"
 """The series of rows that take others back: their values are, of some series, the first step that does not count."""
 CLOCK_STEP = 100
 """Milliseconds by which the time of a file may run behind."""
+HEAD = 60
+"""Bytes of a journal that hold the time of its first line."""
 
 
 class Row(NamedTuple):
@@ -42,10 +45,24 @@ def trainings() -> Path:
     return shared() / "train"
 
 
+def folder_of(home: Path, member: int) -> Path:
+    """Where a training keeps what it has: the only one (0) in `home` itself, a member of an ensemble (from 1) in it."""
+    return home / f"member-{member}" if member else home
+
+
+def journals(home: Path) -> dict[int, Path]:
+    """Those of a folder in `trainings()`: of the only training, as 0, or of the members that have begun, from 1."""
+    alone = home / JOURNAL
+    if alone.exists():
+        return {0: alone}
+    paths = ((number, folder_of(home, number) / JOURNAL) for number in itertools.count(1))
+    return dict(itertools.takewhile(lambda found: found[1].exists(), paths))
+
+
 def current() -> Path | None:
-    """The journal of the training that is at work in this tree, or was last."""
+    """The folder in `trainings()` of the training that is at work in this tree, or was last."""
     try:
-        return trainings() / POINTER.read_text().strip() / JOURNAL
+        return trainings() / POINTER.read_text().strip()
     except OSError:
         return None
 
@@ -65,13 +82,14 @@ def current_since(moment: int) -> Path | None:
 class Journal:
     """An open journal; lines are buffered until `flush`."""
 
-    def __init__(self, folder: Path, begins: Mapping[str, int] | None = None) -> None:
-        """Open the journal in `folder` and point to it; a line that a kill cut short is removed.
+    def __init__(self, home: Path, member: int = 0) -> None:
+        """Open the journal of a training and point to its folder; a line that a kill cut short is removed.
 
         Args:
-            folder: of the training.
-            begins: by series, the step at which what is appended begins, where others come before it.
+            home: the folder in `trainings()`.
+            member: of an ensemble, 1-based; 0: there is one training alone.
         """
+        folder = folder_of(home, member)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / JOURNAL
         rows, end = read(path, 0)
@@ -80,17 +98,17 @@ class Journal:
             self._noted(row.series, row.step, row.values)
         self._file = Grown(path, end)
         self._unwritten: list[str] = []
-        self._begins = dict(begins or {})
-        write_text(POINTER, folder.name)
+        write_text(POINTER, home.name)
 
     def append(self, series: str, step: int, values: dict[str, float]) -> None:
-        """Note metrics, unless this step of the series is noted already."""
-        step += self._begins.get(series, 0)
-        if series == ROLLBACK:
-            values = {other: first + self._begins.get(other, 0) for other, first in values.items()}
+        """Note metrics, unless this step of the series is noted already.
+
+        Those that are no number are left out: JSON has none, and MLflow's databases keep the largest one for inf.
+        """
         if step > self._last.get(series, -1):
             self._noted(series, step, values)
-            line = {"time": time.time_ns() // 1_000_000, "series": series, "step": step, "values": values}
+            known = {metric: value for metric, value in values.items() if math.isfinite(value)}
+            line = {"time": time.time_ns() // 1_000_000, "series": series, "step": step, "values": known}
             self._unwritten.append(json.dumps(line) + "\n")
 
     def flush(self) -> None:
@@ -129,48 +147,14 @@ def read(path: Path, offset: int) -> tuple[list[Row], int]:
     return [Row(**json.loads(line)) for line in data[:end].splitlines()], offset + end
 
 
-class Turns:
-    """Whose rows are whose in the journal of an ensemble, whose members learn one after the other.
+def head(path: Path) -> bytes:
+    """How a journal begins: another one takes its place where a training starts over, and has another head.
 
-    Epochs of a member begin at a multiple of those that params give each. Where its steps begin is seen: after all
-    epochs of the one before it, or, where that one stopped early, after a gap.
+    Raises:
+        OSError: there is none.
     """
-
-    def __init__(self, epochs: int) -> None:
-        """
-        Args:
-            epochs: of a training, at most.
-        """
-        self.begins: list[dict[str, int]] = []
-        """Of each member that has begun: the first step of each series."""
-        self._epochs = epochs
-        self._step = self._epoch = -1  # the last ones
-
-    def take(self, row: Row) -> tuple[int, Row]:
-        """The member that noted the next row of the journal, 0-based, and the row as if it had learnt alone."""
-        if row.series == "step":
-            if row.step != self._step + 1 or self._epoch + 1 == len(self.begins) * self._epochs:
-                self._begin(row.step)
-            self._step = row.step
-        elif row.series == "epoch":
-            self._epoch = row.step
-        elif row.series == ROLLBACK:
-            step, self._epoch = int(row.values["step"]), int(row.values["epoch"]) - 1
-            if self._epoch + 1 == len(self.begins) * self._epochs:
-                self._begin(step)  # it diverged before it had noted a step
-            self._step = step - 1
-        begins = self.begins[-1]
-        if row.series == ROLLBACK:
-            values = {series: first - begins.get(series, 0) for series, first in row.values.items()}
-            return len(self.begins) - 1, row._replace(values=values)
-        return len(self.begins) - 1, row._replace(step=row.step - begins.get(row.series, 0))
-
-    def member(self, series: str, step: int) -> int:
-        """Whose step of a series that is, of all that have begun."""
-        return bisect([begins[series] for begins in self.begins], step) - 1
-
-    def _begin(self, step: int) -> None:
-        self.begins.append({"step": step, "gradient": step, "epoch": len(self.begins) * self._epochs})
+    with path.open("rb") as file:
+        return file.read(HEAD)
 
 
 def standing(rows: Iterable[Row]) -> list[Row]:

@@ -55,7 +55,7 @@ def check_joined(share: float, learns: Target, task: str) -> None:
     Raises:
         UserError: what is learnt is of a picture as a whole, or of places of which each picture has one.
     """
-    if share and learns not in JOINED:
+    if share and not learns.joins:
         learnt = "where each of its points is" if learns.located else "of a picture as a whole"
         raise UserError(
             f"params.yaml: augment: mosaics of four pictures are for objects and masks, but task {task!r} learns "

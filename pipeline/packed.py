@@ -23,6 +23,7 @@ from pipeline.boxes import VISIBLE, area, clip
 from pipeline.contracts import Frame, Target, Views
 from pipeline.dataset import Split
 from pipeline.files import shared
+from pipeline.host import cores
 from pipeline.numbers import encoded
 from pipeline.progress import track
 from pipeline.room import explained
@@ -257,7 +258,7 @@ def _make(path: Path, shape: tuple[int, ...], seen: Views, squares: Squares) -> 
                 os.posix_fallocate(file.fileno(), start, max(1, size))
             else:
                 file.truncate(start + size)
-            images, threads = len(seen.sizes), os.cpu_count() or 1
+            images, threads = len(seen.sizes), cores()
             some = max(1, min(AT_ONCE, images // threads))
             with ThreadPoolExecutor(max_workers=threads) as pool, track("packing", images) as advance:
                 for done in pool.map(work, (range(images)[begin : begin + some] for begin in range(0, images, some))):

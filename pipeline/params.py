@@ -19,6 +19,7 @@ from pipeline.contracts import (
     ModelConfig,
     Options,
     PolicyConfig,
+    Shaped,
     TaskConfig,
 )
 from pipeline.train_options import ComputeOptions, EnsembleOptions, LayersOptions, TrainOptions
@@ -38,8 +39,11 @@ PART_FOLDERS = {
 }
 """Sections that name a part, and the folder that holds the parts."""
 
-MAIL_ADDRESS = r"[A-Za-z0-9_!#$%&'*+/=?^`{|}~-]+(\.[A-Za-z0-9_!#$%&'*+/=?^`{|}~-]+)*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
+WORD = "[A-Za-z0-9_!#$%&'*+/=?^`{|}~-]+"
+MAIL_ADDRESS = rf"(?=.{{3,254}}$){WORD}(\.{WORD})*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
 """What mail can be sent to; no character of it can start another header."""
+BLOCK = "[a-z0-9-]+/[a-z0-9-]+"
+"""Of Prefect."""
 
 
 class SplitOptions(Options):
@@ -125,7 +129,7 @@ class FlowOptions(Options):
 
     retries: int = Field(1, ge=0, le=10)
     """Of a stage that dies; a mistake that a user can mend is not tried again."""
-    timeout_seconds: float = Field(0, ge=0)
+    timeout_seconds: float = Field(0, ge=0, allow_inf_nan=False)
     """Of one stage; 0 is no limit."""
 
 
@@ -136,9 +140,9 @@ class NotifyOptions(Options):
     """What is told; a decision is one that somebody has to make. Nothing is told by default."""
     webhook: str = ""
     """Address that gets a signed POST; one that is secret belongs into CONVOY_WEBHOOK_URL instead."""
-    email: Annotated[tuple[str, ...], Field(max_length=50)] = ()
+    email: Annotated[tuple[Annotated[str, Shaped(MAIL_ADDRESS, "name@host")], ...], Field(max_length=50)] = ()
     """Recipients, by the server in CONVOY_SMTP_URL."""
-    prefect_block: str = ""
+    prefect_block: Annotated[str, Shaped(f"({BLOCK})?", "type/name of a block, as in slack-webhook/team")] = ""
     """A notification block of the Prefect server: `slack-webhook/team`."""
 
     @model_validator(mode="before")
@@ -163,21 +167,6 @@ class NotifyOptions(Options):
             raise ValueError("holds a user or password; give this address in the variable CONVOY_WEBHOOK_URL instead")
         return address
 
-    @field_validator("email")
-    @classmethod
-    def _are_mail_addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        for address in addresses:
-            if len(address) > 254 or not re.fullmatch(MAIL_ADDRESS, address):
-                raise ValueError(f"expected addresses of the form name@host; found {address!r}")
-        return addresses
-
-    @field_validator("prefect_block")
-    @classmethod
-    def _is_block(cls, name: str) -> str:
-        if name and not re.fullmatch("[a-z0-9-]+/[a-z0-9-]+", name):
-            raise ValueError(f"expected type/name of a block, as in slack-webhook/team; found {name!r}")
-        return name
-
 
 class IngestParams(Options):
     """What `ingest` depends on."""
@@ -198,6 +187,7 @@ class TrainParams(Options):
     """What `train` depends on."""
 
     seed: int = Field(0, ge=0, lt=2**32)
+    """First weights, order of the pictures and augmentation follow from it."""
     task: SerializeAsAny[TaskConfig]
     model: SerializeAsAny[ModelConfig]
     loss: SerializeAsAny[LossConfig]
@@ -223,18 +213,14 @@ class EvaluateParams(Options):
 class Named(Options):
     """Which model this is about."""
 
-    name: str
+    name: Annotated[
+        str,
+        Shaped(
+            "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
+            "at most 64 letters, digits, dots, hyphens and underscores, a letter or digit first",
+        ),
+    ]
     """Of the model in the registry and of the MLflow experiment."""
-
-    @field_validator("name")
-    @classmethod
-    def _is_a_name(cls, name: str) -> str:
-        if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
-            raise ValueError(
-                f"expected at most 64 letters, digits, dots, hyphens and underscores, a letter or digit first; found "
-                f"{name!r}"
-            )
-        return name
 
 
 class Told(Named):

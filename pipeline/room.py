@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import TemporaryFailure
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk, a quota and a limit on files that leave no room."""
@@ -32,7 +32,7 @@ def explained(error: OSError, path: Path, needed: int = 0) -> Exception:
         return error
     path = Path(*(TEMPORARY.sub(r"\1", part) for part in path.parts))
     wanted = f"it needs {needed:,} bytes, and " if needed else ""
-    return UserError(
+    return TemporaryFailure(
         f"No room to write {path}: {wanted}{_room(error.errno, path)}. Nothing half-written is left; "
         "make room and run the same command again."
     )
@@ -49,13 +49,13 @@ def full(error: BaseException | None) -> str:
     return ""
 
 
-def explained_database(error: sqlite3.Error, path: Path) -> UserError | None:
+def explained_database(error: sqlite3.Error, path: Path) -> TemporaryFailure | None:
     """A full disk under a SQLite file in words, as `explained` has them; None: it is another error."""
     if getattr(error, "sqlite_errorcode", None) not in DATABASE_FULL:
         return None
     limited = resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
     told = explained(OSError(errno.EFBIG if limited else errno.ENOSPC, ""), path)
-    assert isinstance(told, UserError)
+    assert isinstance(told, TemporaryFailure)
     return told
 
 

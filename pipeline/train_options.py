@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from pipeline.contracts import Options
+from pipeline.contracts import SMALLEST, Options, Shaped
+
+DEVICES = (
+    "a device: auto (the first GPU, or else the processor), cpu, cuda (the first GPU), cuda:1 (another one, by its "
+    "number from 0) or mps (that of an Apple)"
+)
 
 
 class TrainOptions(Options):
@@ -28,13 +32,14 @@ class TrainOptions(Options):
     much less memory, up to a third more time."""
     first_size: int = Field(0, ge=0, le=4096)
     """Side of the pictures that training begins with; it grows to `augment.size` (progressive resizing). 0: all epochs
-    see pictures of that size."""
+    see pictures of that size; else 4 or more."""
     full_size_from: float = Field(0.7, gt=0, le=1)
     """The share of the epochs after which pictures have grown to `augment.size`."""
     patience: int = Field(0, ge=0)
     """Stop after so many epochs without a better validation score; 0 never stops early."""
-    checkpoint_seconds: float = Field(30, ge=0)
-    """Time between checkpoints within an epoch; each epoch's end has one anyway."""
+    checkpoint_seconds: float = Field(30, ge=0, allow_inf_nan=False)
+    """Time between checkpoints within an epoch, on a slow disk as long as it takes to write one; each epoch's end has
+    one anyway. 0: after each step, which waits until the one before it is written."""
     when_diverging: Literal["stop", "rollback"] = "stop"
     """Of a loss that is no number: stop, or go back to where the epoch began, and on with half the learning rate;
     further back each time, three times at most."""
@@ -51,7 +56,9 @@ class TrainOptions(Options):
 
     @field_validator("first_size")
     @classmethod
-    def _has_time_to_grow(cls, side: int, others: ValidationInfo) -> int:
+    def _is_a_size_to_grow_from(cls, side: int, others: ValidationInfo) -> int:
+        if 0 < side < SMALLEST:
+            raise ValueError(f"found {side}; set {SMALLEST} or more, or 0 to have all epochs see pictures of full size")
         if side and others.data.get("epochs") == 1:
             raise ValueError(
                 f"is {side}, but the last epoch is at full size, and there is one; set train.epochs to 2 or more, or "
@@ -61,7 +68,7 @@ class TrainOptions(Options):
 
 
 class LayersOptions(Options):
-    """Which layers learn, when, and how fast: for networks that bring weights along."""
+    """Which layers learn, when, and how fast: none rests in a network that begins with random weights."""
 
     frozen_epochs: int = Field(0, ge=0)
     """Epochs in which only the head, the last layer, learns; as many as `train.epochs`: nothing else ever does."""
@@ -79,7 +86,8 @@ class EnsembleOptions(Options):
     """How many; 1 is a single training."""
     by: Literal["seeds", "folds"] = "seeds"
     """What differs: seeds of first weights, order and augmentation; or, of so many folds of the training and validation
-    images, the one that each validates on (k-fold cross-validation)."""
+    images, the one that each validates on (k-fold cross-validation). Mean and deviation of pixels, and the scales of
+    numbers that are learnt, are those of the training split for every member, whatever it validates on."""
     join: Literal["average", "soup"] = "average"
     """average: each answers, and the mean is told; soup: one network with the mean of their weights, which all start
     from the same ones then."""
@@ -96,13 +104,18 @@ class EnsembleOptions(Options):
                 "by is folds and join is soup, but the one network of a soup has learnt from every fold: no image is "
                 "left to score it on; set join to average, or by to seeds"
             )
+        if self.join == "soup" and self.members == 1:
+            raise ValueError(
+                "join is soup, and there is 1 member, whose weights have no others to be the mean with; set members to "
+                "2 or more, or join to average"
+            )
         return self
 
 
 class ComputeOptions(Options):
     """Where and how the arithmetic is done. Nearly all of it changes the last bits of the weights."""
 
-    device: str = "auto"
+    device: Annotated[str, Shaped("auto|cpu|mps|cuda(:[0-9]+)?", DEVICES)] = "auto"
     """`auto` takes the first GPU, or the processor where there is none."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the forward pass; `auto` measures and takes the fastest."""
@@ -117,20 +130,10 @@ class ComputeOptions(Options):
     pictures: Literal["auto", "host", "device"] = "auto"
     """Where the training pictures lie and are augmented; `auto`: on a GPU that has room for all of them."""
     processes: int = Field(1, ge=1, le=1024)
-    """That train together, each on a part of every batch, started by torchrun: one for each GPU."""
+    """That train together, each on a part of every batch: one for each GPU. The stage starts them, or torchrun does."""
     sharded: bool = False
     """Share the weights and the optimizer's state out among the processes (FSDP2), for networks that do not fit into
     one; else each has all (DDP)."""
-
-    @field_validator("device")
-    @classmethod
-    def _is_a_device(cls, name: str) -> str:
-        if not re.fullmatch("auto|cpu|mps|cuda(:[0-9]+)?", name):
-            raise ValueError(
-                f"no device is named {name!r}; set auto (the first GPU, or else the processor), cpu, cuda (the first "
-                "GPU), cuda:1 (another one, by its number from 0) or mps (that of an Apple)"
-            )
-        return name
 
     @model_validator(mode="after")
     def _has_processes_to_share(self) -> ComputeOptions:

@@ -22,6 +22,8 @@ class OptimizerConfig(Options):
     """An optimizer: `pipeline/optimizers/<name>.py`."""
 
     lr: float
+    knows_every_gradient: ClassVar[bool] = False
+    """Whether no step may be skipped, as float16 asks of one whose gradient overflows."""
 
     @property
     def carried(self) -> float | None:

@@ -1,14 +1,19 @@
-"""A network that diverges where it is told to: when a weight of it has gone a certain way."""
+"""Networks that diverge where they are told to: when a weight has gone a certain way, or in certain steps."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.models.convnet import Config
+from pipeline.train.assembly import Training
+from pipeline.train.batches import Batch
+from pipeline.train.checkpoint import Progress
+from pipeline.train.learner import counted
 
 RATE = 0.01
 LIMIT = 16.25 * RATE
@@ -54,3 +59,33 @@ def stage_train() -> int:
 
     Config.build = wild  # type: ignore[method-assign]
     return main(["train"])
+
+
+class Faulty(nn.Module):
+    """No number comes of some steps while they are learnt from."""
+
+    def __init__(self, training: Training, bad: Callable[[Progress, int], bool]) -> None:
+        """Join its network.
+
+        Args:
+            training: to spoil.
+            bad: of where it stands, and the seed of a step, whether nothing comes of that.
+        """
+        super().__init__()
+        self.spoilt, self.bad, self.seed = training, bad, 0
+        machine, backward = training.machine, training.machine.backward
+        machine.learner.network.append(self)  # type: ignore[operator]
+
+        def noted(batch: Batch, seed: int) -> Tensor:
+            self.seed = seed
+            return backward(batch, seed)
+
+        machine.backward = noted  # type: ignore[method-assign]
+
+    def forward(self, logits: Tensor) -> Tensor:
+        bad = self.training and self.bad(self.spoilt.progress, self.seed)
+        return logits * math.nan if bad else logits
+
+
+def seed_of(training: Training, epoch: int, step: int) -> int:
+    return counted(training.params.seed, "step", epoch, step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from pipeline.door import parse
 from pipeline.files import DATASET
 from pipeline.ingest import stage as ingest
 from pipeline.params import Params
+from pipeline.plugin import config_class
 from pipeline.policy import POLICY, Policy
 from pipeline.train.assembly import Training, assemble
 
@@ -39,6 +41,16 @@ def params_of(folder: Path, *changes: str) -> Params:
     """The shipped params, made small, with some changes more."""
     source = f"data={{name: folder, path: {folder / 'pictures'}}}"
     return parse(Params, edited(SHIPPED, [source, *SMALL, *changes]))
+
+
+def begun(folder: Path, **options: object) -> str:
+    """The small model as one that begins with weights of a file, which layers may rest on."""
+    build, path = config_class("models", "convnet"), folder / "begun.pth"
+    torch.manual_seed(0)
+    torch.save(build(width=4).build(1, 2, 12).state_dict(), path)
+    digest = f"'{hashlib.sha256(path.read_bytes()).hexdigest()}'"  # in quotes: it may look like a number
+    about = {"width": 4, "weights": path, "weights_sha256": digest, **options}
+    return f"model={{name: convnet, {', '.join(f'{key}: {value}' for key, value in about.items())}}}"
 
 
 def prepare(folder: Path, *changes: str) -> Params:

@@ -118,11 +118,13 @@ def answers(root: Path, skill: float, data: str) -> dict[str, Any]:
         for n in range(10)
     ]
     steps = [f"{n},{2.3 * math.exp(-n / 60) + 0.1:.5f},{0.003 * (1 - n / 200):.6f}" for n in range(200)]
+    norms = [f"{n},{3 - n / 100:.3f},{1 + n / 100:.3f}" for n in range(0, 200, 20)]
     report = (
         f"<!doctype html><title>Report</title><style>h1{{color:teal}}</style><h1>Report</h1><script>1</script>{EVIL}"
     )
     files = {
         "out/training/epochs.csv": "\n".join(["epoch,train_loss,val_loss,val_accuracy", *epochs, ""]).encode(),
+        "out/training/gradients.csv": "\n".join(["step,all,head", *norms, ""]).encode(),
         "out/training/steps.csv": "\n".join(["step,loss,learning_rate", *steps, ""]).encode(),
         "out/evaluation/predictions.parquet": out.getvalue(),
         "out/evaluation/report.html": report.encode(),

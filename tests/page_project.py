@@ -216,7 +216,7 @@ def _verdict(outcome: str, accuracy: float, digest: str) -> dict[str, Any]:
         "outcome": outcome,
         "reasons": [
             f"{finding} version 1: Accuracy {accuracy:.4f} against {champion:.4f} on the same {TEST} test images.",
-            f"With 95% confidence it is at least {difference - 0.02:+.4f}, and more than 0 is needed. {EVIL}",
+            f"With 95 % confidence it is at least {difference - 0.02:+.4f}, and more than 0 is needed. {EVIL}",
         ],
         "comparison": {
             "score": "Accuracy",

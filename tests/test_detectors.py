@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
 from torchvision.models import detection, get_model
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, BoxCoder, Matcher, SSDMatcher
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import (
@@ -36,7 +37,18 @@ from pipeline.errors import UserError
 from pipeline.losses._boxes import overlap_loss
 from pipeline.losses.detection import box_loss, class_loss
 from pipeline.models._detection.answers import Limits, answered, suppressed
-from pipeline.models._detection.matching import at_objects, in_crowd, matched, truths
+from pipeline.models._detection.coding import Coder
+from pipeline.models._detection.matching import (
+    at_objects,
+    best_objects,
+    beyond,
+    in_crowd,
+    nearest,
+    overlaps,
+    truths,
+    without_crowds,
+)
+from pipeline.models._detection.sampling import drawn as lots
 from pipeline.networks import BACKGROUND, IGNORED, Costs, Deciding, Matched
 from pipeline.plugin import config_class, names
 
@@ -465,10 +477,13 @@ def test_answers_by_hand() -> None:
 
 def test_truth_leaves_padding_and_boxes_without_area_out_and_sets_crowds_apart() -> None:
     rows = [[0, 0, 5, 5, 1, 0], [5, 5, 5, 9, 1, 0], [0, 0, 9, 9, 2, 1], [-1] * 6]
-    (true,) = truths(torch.tensor([rows], dtype=torch.float64))
-    assert true.boxes.tolist() == [[0, 0, 5, 5]]
-    assert true.classes.tolist() == [1]
-    assert true.crowds.tolist() == [[0, 0, 9, 9]]
+    more = [[-1] * 6, [0, 0, 7, 7, 0, 0], [-1] * 6, [0, 0, 8, 8, 2, 0]]
+    true = truths(torch.tensor([rows, [[-1] * 6] * 4, more], dtype=torch.float64))
+    assert true.boxes.tolist() == [[0, 0, 5, 5], [0, 0, 7, 7], [0, 0, 8, 8]]
+    assert true.classes.tolist() == [1, 0, 2]
+    assert true.pictures.tolist() == [0, 2, 2] and true.rows.tolist() == [0, 1, 3]
+    assert true.counts == [1, 0, 2] and true.firsts.tolist() == [0, 1, 1]
+    assert true.crowds.tolist() == [[0, 0, 9, 9]] and true.crowd_counts == [1, 0, 0]
 
 
 def test_a_crowd_covers_more_than_half() -> None:
@@ -478,10 +493,76 @@ def test_a_crowd_covers_more_than_half() -> None:
 
 def test_background_in_a_crowd_is_ignored_and_objects_in_it_are_not() -> None:
     places = torch.tensor([[0.0, 0, 10, 10], [1, 1, 9, 9], [40, 40, 50, 50]])
-    truth = truths(torch.tensor([[[0.0, 0, 20, 20, 1, 1], [0, 0, 10, 10, 2, 0]]]))
-    objects = at_objects(matched([places], truth, lambda boxes, true: torch.tensor([0, BACKGROUND, BACKGROUND])), truth)
-    assert objects.labels.tolist() == [[2, IGNORED, BACKGROUND]]
+    truth = truths(torch.tensor([[[0.0, 0, 20, 20, 1, 1], [0, 0, 10, 10, 2, 0]], [[-1.0] * 6] * 2]))
+    matches = torch.tensor([[0, BACKGROUND, BACKGROUND], [BACKGROUND] * 3])
+    objects = at_objects(without_crowds(matches, places, truth), truth)
+    assert objects.labels.tolist() == [[2, IGNORED, BACKGROUND], [BACKGROUND] * 3]
     assert objects.boxes.tolist() == [[0, 0, 10, 10]]
+    assert objects.places.tolist() == [0] and objects.counts == [1, 0]
+
+
+def test_matches_of_a_batch_are_those_of_torchvision_picture_by_picture() -> None:
+    rows = targets(5, most=8)
+    rows[1] = -1  # a picture without objects between others
+    corners = SIDE * torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
+    anchors = torch.cat([corners, corners + 4 + 30 * torch.rand(200, 2)], dim=1)
+    truth = truths(rows)
+    overlap = overlaps(truth.boxes, anchors[None])
+    most, which = best_objects(overlap, truth)
+    plain = beyond(most, which, 0.4, 0.2)
+    lenient = torch.where(nearest(overlap, truth), which, plain)
+    for picture in range(5):
+        real = rows[picture][rows[picture, :, 4] >= 0]
+        if not len(real):
+            assert (plain[picture] == BACKGROUND).all() and (lenient[picture] == BACKGROUND).all()
+            continue
+        iou = box_iou(real[:, :4], anchors)
+        for found, allow in ((plain, False), (lenient, True)):
+            theirs = Matcher(0.4, 0.2, allow_low_quality_matches=allow)(iou)
+            expected = torch.where(theirs >= 0, theirs + truth.firsts[picture], theirs)
+            assert torch.equal(found[picture], expected)
+    assert {BACKGROUND, IGNORED} < set(lenient.flatten().tolist()) != set(plain.flatten().tolist())
+
+
+def test_boxes_of_ssd_are_matched_as_in_torchvision_when_objects_share_the_best_one() -> None:
+    net = network("ssd")
+    rows = targets(3, most=8)
+    rows[:, 7] = rows[:, 0]  # the same box again, of another class: the last one has it
+    rows[:, 7, 4] = (rows[:, 0, 4] + 1) % CLASSES
+    truth = truths(rows)
+    found = net.match(truth)  # type: ignore[operator]
+    for picture in range(3):
+        real = rows[picture][rows[picture, :, 4] >= 0]
+        theirs = SSDMatcher(0.5)(box_iou(real[:, :4], net.boxes))  # type: ignore[arg-type]
+        assert torch.equal(found[picture], torch.where(theirs >= 0, theirs + truth.firsts[picture], theirs))
+
+
+@pytest.mark.parametrize(("sampled", "share"), [(16, 0.5), (200, 0.25), (7, 0.5)])
+def test_lots_are_those_of_torchvision(sampled: int, share: float) -> None:
+    kinds = torch.randint(-1, 2, (4, 60), generator=torch.Generator().manual_seed(0))
+    kinds[1] = 0
+    torch.manual_seed(5)
+    expected = BalancedPositiveNegativeSampler(sampled, share)(list(kinds))
+    torch.manual_seed(5)
+    ranks = lots(torch.stack([(kinds > 0).sum(dim=1), (kinds == 0).sum(dim=1)]), sampled, share)
+    for kind, masks, rank in zip((1, 0), expected, ranks, strict=True):
+        places = (kinds == kind).flatten().nonzero()[:, 0][rank]
+        assert torch.equal(places, torch.cat(masks).nonzero()[:, 0])
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (10.0, 5.0)])
+def test_codes_are_those_of_torchvision_to_the_bit(weights: tuple[float, float]) -> None:
+    random = torch.Generator().manual_seed(0)
+    corners, sides = 50 * torch.rand(40, 2, 2, generator=random), 1 + 40 * torch.rand(40, 2, 2, generator=random)
+    boxes, anchors = torch.cat([corners, corners + sides], dim=2).unbind(dim=1)
+    mine, theirs = Coder(*weights), BoxCoder((weights[0], weights[0], weights[1], weights[1]))
+    codes = mine.encoded(boxes, anchors)
+    assert torch.equal(codes, theirs.encode_single(boxes, anchors))
+    for said in (codes, 30 * torch.randn(40, 4, generator=random)):  # some of these are cut
+        assert torch.equal(mine.decoded(said, anchors), theirs.decode_single(said, anchors))
+    three = torch.randn(40, 3, 4, generator=random)
+    expected = theirs.decode_single(three.flatten(1), anchors).view(40, 3, 4)
+    assert torch.equal(mine.decoded(three, anchors[:, None]), expected)
 
 
 @pytest.mark.parametrize("name", NAMES)

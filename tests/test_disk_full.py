@@ -22,7 +22,7 @@ from trained import change, die
 
 from pipeline import gallery, journal
 from pipeline.dataset import Dataset
-from pipeline.errors import UserError
+from pipeline.errors import TemporaryFailure, UserError
 from pipeline.export.run import export
 from pipeline.export.writer import rows
 from pipeline.failpoints import TrainingPoint
@@ -98,7 +98,7 @@ def test_every_file_of_a_stage(places: dict[str, tuple[Path, Path]], name: str) 
             continue
         work = functools.partial(limited, functools.partial(stage, name), file, size - 1)
         ended = Forked(project, work).ended()
-        assert ended.status == 1, (file, ended.words)
+        assert ended.status == TemporaryFailure.status, (file, ended.words)
         words = nameless(ended.words.splitlines()[-1])
         assert words.startswith(f"No room to write {file}"), (file, words)
         assert file.endswith(".parquet") or "it needs " in words  # how long one of these gets is not known before
@@ -120,7 +120,7 @@ def test_a_journal_that_cannot_grow_stops_a_training(places: dict[str, tuple[Pat
     log = max(project.glob(".convoy/train/*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
     name = ".convoy/train/ID/journal.jsonl"
     ended = Forked(project, functools.partial(limited, functools.partial(stage, "train"), name, 99)).ended()
-    assert ended.status == 1
+    assert ended.status == TemporaryFailure.status
     assert f"No room to write {log.relative_to(project)}: it needs " in ended.words
     assert log.read_bytes() == b""
     ended = Forked(project, functools.partial(stage, "train")).ended()

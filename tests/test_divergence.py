@@ -7,7 +7,6 @@ import functools
 import json
 import math
 import shutil
-from collections.abc import Callable
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from diverging import RATE, WILD, stage_train, wild
+from diverging import RATE, WILD, Faulty, seed_of, stage_train, wild
 from engine_project import params_of, prepared, project, training, training_of
 from forked import Ended, Forked
 from PIL import Image
@@ -27,13 +26,15 @@ from torch.nn import functional as F
 
 from flows.curves import Course
 from pipeline.bundle import digest_of
+from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.failpoints import VARIABLE, TrainingPoint
-from pipeline.journal import Journal, read, standing
+from pipeline.journal import ROLLBACK, Journal, journals, read, standing
 from pipeline.models.convnet import Config
 from pipeline.params import Params, described
-from pipeline.train import epochs, seen
-from pipeline.train.assembly import Training
+from pipeline.policy import Policy
+from pipeline.train import epochs, seen, stage
+from pipeline.train.assembly import Training, assemble
 from pipeline.train.batches import Batch
 from pipeline.train.checkpoint import Progress
 from pipeline.train.divergence import Diverged, check_epoch, check_losses, check_weights
@@ -41,6 +42,7 @@ from pipeline.train.epochs import finish_epochs
 from pipeline.train.learner import Learner, counted
 from pipeline.train.losses_of_views import losses_of_views
 from pipeline.train.machine import Arithmetic, Machine, Pace
+from pipeline.train.members import members_of
 from pipeline.train.norms import MOST, gradient_norms, layer_names, warning
 from pipeline.train.outputs import facts_of, write_notes
 from pipeline.train.steps import entered, rest_of_epoch
@@ -49,6 +51,8 @@ __all__ = ["prepared", "project", "training"]
 
 STEPS = 5
 """Of an epoch: 40 pictures in batches of 8."""
+MEASURED = [step for epoch in range(5) for step in (epoch * STEPS, epoch * STEPS + STEPS - 1)]
+"""Steps whose gradient is, of five epochs: first and last ones."""
 EPOCH, STEP = 3, 2
 """Where a wild one diverges, 0-based."""
 CPU = torch.device("cpu")
@@ -106,8 +110,8 @@ def test_layers_that_lie_together_count_as_one_where_there_are_many() -> None:
 
 def test_what_is_said_of_a_gradient_that_vanishes_or_explodes() -> None:
     first = {"all": 2.0, "a": 1e-9, "b": 2.0}
-    assert warning(first, [first, {"all": 2.0, "a": 1.0, "b": 2.0}]) == ""  # once is no sign
-    assert warning(first, [first, first]).startswith("the gradient vanishes in layer a: all epoch it is under 1e-07 of")
+    assert warning(first, [first, {"all": 2.0, "a": 1.0, "b": 2.0}]) == ""  # once is no sign, if there is more
+    assert warning(first, [first]).startswith("the gradient vanishes in layer a: all epoch it is under 1e-07 of")
     large = {"all": 3000.0, "a": 1.0, "b": 3000.0}
     words = (
         "the gradient explodes: its norm has grown from 2 to 3e+03. A lower optimizer.lr or train.clip_norm holds it."
@@ -117,13 +121,13 @@ def test_what_is_said_of_a_gradient_that_vanishes_or_explodes() -> None:
     assert warning({}, []) == ""
 
 
-def test_the_first_step_of_each_epoch_is_measured_and_noted(training: Training, tmp_path: Path) -> None:
+def test_the_first_and_the_last_step_of_each_epoch_are_measured_and_noted(training: Training, tmp_path: Path) -> None:
     finish_epochs(training)
     rows = [row for row in read(training.checkpoints.journal, 0)[0] if row.series == "gradient"]
-    assert [row.step for row in rows] == [0, STEPS, 2 * STEPS]
-    write_notes(tmp_path, training.checkpoints.journal, "accuracy", facts_of(training))
+    assert [row.step for row in rows] == MEASURED[:6]
+    write_notes(tmp_path, training.checkpoints.home, "accuracy", facts_of(training))
     table = list(csv.DictReader((tmp_path / "gradients.csv").open()))
-    assert [int(line["step"]) for line in table] == [0, STEPS, 2 * STEPS]
+    assert [int(line["step"]) for line in table] == MEASURED[:6]
     assert [float(line["2.0"]) for line in table] == [row.values["gradient_norm/2.0"] for row in rows]
     course = Course(training.checkpoints.journal)
     course.look()
@@ -354,36 +358,6 @@ def test_large_weights_are_numbers() -> None:
         check_weights(machine)
 
 
-class Faulty(nn.Module):
-    """No number comes of some steps while they are learnt from."""
-
-    def __init__(self, training: Training, bad: Callable[[Progress, int], bool]) -> None:
-        """Join its network.
-
-        Args:
-            training: to spoil.
-            bad: of where it stands, and the seed of a step, whether nothing comes of that.
-        """
-        super().__init__()
-        self.spoilt, self.bad, self.seed = training, bad, 0
-        machine, backward = training.machine, training.machine.backward
-        machine.learner.network.append(self)  # type: ignore[operator]
-
-        def noted(batch: Batch, seed: int) -> Tensor:
-            self.seed = seed
-            return backward(batch, seed)
-
-        machine.backward = noted  # type: ignore[method-assign]
-
-    def forward(self, logits: Tensor) -> Tensor:
-        bad = self.training and self.bad(self.spoilt.progress, self.seed)
-        return logits * math.nan if bad else logits
-
-
-def seed_of(training: Training, epoch: int, step: int) -> int:
-    return counted(training.params.seed, "step", epoch, step)
-
-
 SAM = ("optimizer={name: sam, lr: 0.05}", "train.epochs=2")
 
 
@@ -474,7 +448,7 @@ def test_it_goes_back_and_on_with_half_the_rate(wilderness: Path, capsys: pytest
         rows = standing(read(training.checkpoints.journal, 0)[0])
         rates = [(row.step, row.values["train/learning_rate"]) for row in rows if row.series == "step"]
         assert rates == [(step, RATE if step < 2 * STEPS else RATE / 4) for step in range(5 * STEPS)]
-        assert [row.step for row in rows if row.series == "gradient"] == [epoch * STEPS for epoch in range(5)]
+        assert [row.step for row in rows if row.series == "gradient"] == MEASURED
         assert [row.step for row in rows if row.series == "epoch"] == list(range(5))
         assert seen.steps_in(training.checkpoints.seen) == 5 * STEPS
         facts = facts_of(training)
@@ -540,6 +514,26 @@ def test_an_optimizer_that_had_climbed_goes_back_to_where_it_stood(project: Path
     assert same_as_one_that_went_on(training, *SAM, until=1)
 
 
+def test_a_member_of_an_ensemble_goes_back_alone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params = params_of(project, "ensemble={members: 2}", "train.epochs=2", "train.when_diverging=rollback")
+    dataset, policy = Dataset.open(), Policy.open()
+    first, second = members_of(params, dataset)
+    stage.train(params, dataset, policy, first)
+    with closing(assemble(params, dataset, policy, second)) as training:
+        Faulty(training, lambda progress, seed: not progress.rollbacks and seed == seed_of(training, 1, 3))
+        finish_epochs(training)
+    torch.set_deterministic_debug_mode("default")
+    noted = {member: read(path, 0)[0] for member, path in journals(training.checkpoints.home).items()}
+    back = {member: [row.values for row in rows if row.series == ROLLBACK] for member, rows in noted.items()}
+    assert back == {1: [], 2: [{"step": 5.0, "gradient": 5.0, "epoch": 1.0}]}
+    steps = {member: [row.step for row in standing(rows) if row.series == "step"] for member, rows in noted.items()}
+    assert steps == {1: list(range(10)), 2: list(range(10))}
+    said = capsys.readouterr().out
+    assert "train: member 2 of 2: diverged in epoch 2, step 4 of 5, at a learning rate of" in said
+    assert "train: member 2 of 2: goes back to where epoch 2 began, and on with 0.5 of the learning rate\n" in said
+    assert "train: member 1 of 2: epoch   2/2  loss" in said
+
+
 def trained(project: Path, **variables: str) -> Ended:
     return Forked(project, stage_train, **variables).ended()
 
@@ -554,7 +548,7 @@ def test_killed_while_it_goes_back_it_ends_the_same(prepared: Path, tmp_path: Pa
     params = params_of(prepared, *WILD, "train.epochs=5", "train.when_diverging=rollback")
     unharmed = shutil.copytree(prepared, tmp_path / "unharmed")
     (unharmed / "params.yaml").write_text(yaml.safe_dump(described(params), sort_keys=False))
-    killed = {point: shutil.copytree(unharmed, tmp_path / point) for point in (GONE_BACK, AGAIN, ON)}
+    killed = {point: shutil.copytree(unharmed, tmp_path / point) for point in (BETWEEN, GONE_BACK, AGAIN, ON)}
     first = trained(unharmed)
     assert first.status == 0, first.words
     for point, place in killed.items():
@@ -564,6 +558,8 @@ def test_killed_while_it_goes_back_it_ends_the_same(prepared: Path, tmp_path: Pa
         assert left(place) == left(unharmed)
 
 
+BETWEEN = f"{TrainingPoint.CHECKPOINT_NAMED.value}:5"
+"""The beginning and three epochs; then the first of the two with which it goes back."""
 GONE_BACK = f"{TrainingPoint.WENT_BACK.value}:1"
 AGAIN = f"{TrainingPoint.WENT_BACK.value}:2"
 ON = f"{TrainingPoint.EPOCH_NOTED.value}:6"

@@ -47,7 +47,7 @@ def test_words(assignment, words):
 def test_a_refused_value_leaves_the_file_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(SHIPPED)
-    with pytest.raises(UserError, match="train.epochs: input should be greater than or equal to 1; found 0"):
+    with pytest.raises(UserError, match="train.epochs: found 0; set 1 or more"):
         change_params(["train.epochs=0"], None)
     assert Path("params.yaml").read_text() == SHIPPED
     assert not Path(".convoy").exists()

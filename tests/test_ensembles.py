@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from engine_project import SHIPPED, inside, params_of, prepare
+import trained as small_trainings
+from engine_project import SHIPPED, begun, inside, params_of, prepare
 from PIL import Image
 from safetensors.torch import load_file
 from tiny_sources import SOURCES
@@ -22,9 +24,10 @@ from pipeline.bundle import Bundle
 from pipeline.dataset import Dataset
 from pipeline.door import parse
 from pipeline.errors import ParamsError, UserError
+from pipeline.failpoints import TrainingPoint
 from pipeline.files import DATASET
 from pipeline.ingest import stage as ingest
-from pipeline.journal import JOURNAL, Journal, read, standing
+from pipeline.journal import Journal, journals, read
 from pipeline.models.convnet import Config as Convnet
 from pipeline.numbers import Scale
 from pipeline.params import Params
@@ -34,13 +37,17 @@ from pipeline.score import of_split
 from pipeline.train import stage
 from pipeline.train.assembly import Training
 from pipeline.train.batches import Material, plain_batches
+from pipeline.train.checkpoint import Checkpoints
 from pipeline.train.counts import COUNTED, counts_of
 from pipeline.train.ensemble import spread
+from pipeline.train.folders import LOCK, remove_old_trainings
 from pipeline.train.learner import build_learner
-from pipeline.train.members import ROLLBACKS, begins_of, folded, members_of, soup
+from pipeline.train.members import folded, members_of, soup
 from pipeline.train.refreshing import refreshed
 
 __all__ = ["inside"]
+
+NOTES = ("epochs.csv", "gradients.csv", "steps.csv", "training.json")
 
 
 def trained(params: Params, root: str) -> dict:
@@ -54,9 +61,20 @@ def weights_in(root: str) -> dict[str, torch.Tensor]:
 
 
 def kept_by_members() -> list[dict[str, torch.Tensor]]:
-    """The weights that each of two members has kept."""
-    (first,) = (place for place in Path(".convoy/train").iterdir() if place.is_dir())
-    return [load_file(next(place.glob("best-*.safetensors"))) for place in (first, first / "member-2")]
+    """The weights that each member has kept."""
+    return [load_file(next(journal.parent.glob("best-*.safetensors"))) for journal in noted_by_members().values()]
+
+
+def noted_by_members() -> dict[int, Path]:
+    """The journals of the only ensemble here."""
+    (home,) = (place for place in Path(".convoy/train").iterdir() if place.is_dir())
+    return journals(home)
+
+
+def noted(series: str) -> dict[int, list[int]]:
+    """By member the steps that it has noted of a series."""
+    rows = {member: read(path, 0)[0] for member, path in noted_by_members().items()}
+    return {member: [row.step for row in mine if row.series == series] for member, mine in rows.items()}
 
 
 def ready(name: str, *changes: str) -> str:
@@ -118,6 +136,7 @@ def test_boxes_have_no_mean() -> None:
 def test_what_no_score_comes_of_is_refused_at_the_door() -> None:
     for options, words in (
         ("{members: 3, by: folds, join: soup}", "by is folds and join is soup, but .* no image is left to score it on"),
+        ("{join: soup}", "join is soup, and there is 1 member, .* set members to 2 or more, or join to average"),
         ("{by: folds}", "by is folds, and there is 1 member: .* set members to 2 or more, or by to seeds"),
     ):
         with pytest.raises(ParamsError, match=f"ensemble: {words}"):
@@ -211,21 +230,6 @@ def test_a_member_weighs_classes_by_what_it_learns_from(inside: Path) -> None:
     torch.set_deterministic_debug_mode("default")
 
 
-def test_a_member_of_one_epoch_that_goes_back_three_times_hides_no_step_of_the_next(tmp_path: Path) -> None:
-    assert ROLLBACKS == 3
-    steps = 4
-    for number, rollbacks in enumerate((3, 1)):
-        journal = Journal(tmp_path, begins_of([steps] * number, 1))
-        for attempt in range(rollbacks + 1):
-            for step in range(steps):
-                journal.append("step", step, {"loss": 100.0 * number + 10 * attempt + step})
-            if attempt < rollbacks:
-                journal.append("rollback", attempt, {"step": 0.0, "gradient": 0.0, "epoch": 0.0})
-        journal.close()
-    rows = standing(read(tmp_path / JOURNAL, 0)[0])
-    assert [(row.step, row.values["loss"]) for row in rows] == list(enumerate([30, 31, 32, 33, 110, 111, 112, 113]))
-
-
 def test_seeds_differ_and_a_soup_begins_alike(inside: Path) -> None:
     params = prepare(inside, "ensemble={members: 3}")
     members = members_of(params, Dataset.open())
@@ -242,9 +246,8 @@ def test_an_ensemble_of_seeds_answers_with_the_mean_of_its_members(inside: Path)
     params = prepare(inside, "ensemble={members: 2}", "train.epochs=2")
     facts = trained(params, "out")
     assert [one["epochs"] for one in facts["members"]] == [2, 2] and facts["epochs"] == 4
-    rows = read(next(Path(".convoy/train").glob("*/journal.jsonl")), 0)[0]
-    assert [row.step for row in rows if row.series == "step"] == list(range(2 * 2 * 5))  # 40 images, batches of 8
-    assert [row.step for row in rows if row.series == "epoch"] == [0, 1, 2, 3]
+    steps = [*range(2 * 5)]  # 40 images, batches of 8
+    assert noted("step") == {1: steps, 2: steps} and noted("epoch") == {1: [0, 1], 2: [0, 1]}
     assert len(Path("out/training/steps.csv").read_text().splitlines()) == 1 + 20
 
     alone = trained(params_of(inside, "train.epochs=2"), "alone")
@@ -269,11 +272,10 @@ def test_folds_are_scored_on_what_each_member_has_not_seen(inside: Path) -> None
     assert facts["val_accuracy"] * 50 == pytest.approx(round(facts["val_accuracy"] * 50))  # of all 50 images
 
 
-def test_steps_of_folds_that_differ_in_size_follow_each_other(inside: Path) -> None:
+def test_folds_that_differ_in_size_count_steps_of_their_own(inside: Path) -> None:
     params = prepare(inside, "ensemble={members: 3, by: folds}", "train.epochs=2", "train.batch_size=17")
     trained(params, "out")  # of 50 images 33, 33 and 34 are learnt from: 1, 1 and 2 steps an epoch
-    rows = read(next(Path(".convoy/train").glob("*/journal.jsonl")), 0)[0]
-    assert [row.step for row in rows if row.series == "step"] == list(range(2 + 2 + 4))
+    assert noted("step") == {1: [0, 1], 2: [0, 1], 3: [0, 1, 2, 3]}
 
 
 def test_a_soup_is_one_network(inside: Path) -> None:
@@ -308,7 +310,7 @@ def test_statistics_of_a_soup_are_those_of_what_validation_sees(inside: Path) ->
 
 
 def test_layers_that_rest_keep_their_statistics_in_a_soup(inside: Path) -> None:
-    resting = ("layers={frozen_epochs: 2}", "train.epochs=2")
+    resting = ("layers={frozen_epochs: 2}", "train.epochs=2", begun(inside))
     trained(prepare(inside, "ensemble={members: 2, join: soup}", *resting), "out")
     found, (first, second) = weights_in("out"), kept_by_members()
     statistics = [name for name in found if "running" in name]
@@ -361,5 +363,57 @@ def test_stopped_in_the_second_member_it_ends_with_the_same_bytes(inside: Path) 
     _close_epoch(training, 1.0)
     training.close()
     trained(params, "again")
-    for name in ("model/weights.safetensors", "model/network.pt2", "training/steps.csv", "training/training.json"):
+    for name in ("model/weights.safetensors", "model/network.pt2", *(f"training/{note}" for note in NOTES)):
         assert Path("again", name).read_bytes() == Path("whole", name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_killed_in_any_member_it_ends_with_the_same_bytes_and_each_step_noted_once(tmp_path: Path) -> None:
+    whole = small_trainings.prepare(tmp_path / "whole")
+    small_trainings.change(whole, ensemble={"members": 3}, train={"epochs": 2, "batch_size": 256})
+    killed = small_trainings.copy(whole, tmp_path / "killed")
+    small_trainings.finish(whole)
+    for point, time in (
+        (TrainingPoint.EPOCH_NOTED, 1),
+        (TrainingPoint.CHECKPOINT_BEGUN, 4),
+        (TrainingPoint.EPOCH_NOTED, 2),
+        (TrainingPoint.EPOCHS_DONE, 1),
+    ):
+        small_trainings.die(killed, point, time)
+    small_trainings.finish(killed)
+    assert small_trainings.outputs(killed) == small_trainings.outputs(whole)
+    for project in (whole, killed):
+        noted = {member: read(path, 0)[0] for member, path in journals(small_trainings.folder(project)).items()}
+        steps = {member: [row.step for row in rows if row.series == "step"] for member, rows in noted.items()}
+        assert steps == {1: [0, 1, 2, 3], 2: [0, 1, 2, 3], 3: [0, 1, 2, 3]}
+
+
+def test_a_first_member_that_starts_over_takes_the_others_along_and_another_only_itself(inside: Path) -> None:
+    for number in (1, 2):
+        checkpoints = Checkpoints("key", {}, number)
+        Journal(checkpoints.home, number).close()
+        checkpoints.finish()
+        checkpoints.close()
+
+    def cleared(number: int) -> list[int]:
+        checkpoints = Checkpoints("key", {}, number)
+        checkpoints.clear()
+        checkpoints.close()
+        return list(journals(checkpoints.home))
+
+    assert cleared(2) == [1] and Path(".convoy/train/key/finished").exists()
+    Journal(Path(".convoy/train/key"), 2).close()
+    assert cleared(1) == [] and not Path(".convoy/train/key/finished").exists()
+    assert Path(".convoy/train/key/member-1").is_dir()
+
+
+def test_an_ensemble_is_as_new_as_the_member_that_wrote_last(inside: Path) -> None:
+    trainings = Path(".convoy/train")
+    for name, touched in (("latest", 50), ("second", 40), ("third", 30), ("ensemble", 10)):
+        member = trainings / name / "member-2"
+        (member if name == "ensemble" else member.parent).mkdir(parents=True)
+        (trainings / name / LOCK).touch()
+        os.utime(trainings / name, (touched, touched))
+    os.utime(trainings / "ensemble/member-2", (45, 45))
+    remove_old_trainings()
+    assert {path.name for path in trainings.iterdir()} == {"latest", "second", "ensemble"}

@@ -265,7 +265,7 @@ def test_hostile_names_are_shown_and_do_nothing(page: str):
 def test_report_tells_what_there_is_to_tell(page: str):
     text = " ".join(Elements(page).text.split())
     assert "90.0% accuracy on 60 test images" in text
-    assert re.search(r"expect between 8\d\.\d% and 9\d\.\d% \(95% interval\)", text)
+    assert re.search(r"expect 8\d\.\d to 9\d\.\d% \(95 % interval\)", text)
     assert "A model that never looks at a picture would score 33.3%" in text
     assert "The 4 of 6 errors that surprised the model most" in text
     assert "78 images, read by the format folder; 3 files left out." in text
@@ -435,12 +435,15 @@ def test_a_model_without_errors_is_not_called_infallible():
     text = " ".join(Elements(rendered(told, stage.Interval(1.0, 1.0, 1.0))).text.split())
     assert (
         "Perfect on all 30 test images; of other images like these, expect fewer than 9.5% to be answered less well "
-        "(with 95% confidence)."
+        "(with 95 % confidence)."
     ) in text
     assert "Nothing: all 30 images are answered rightly." in text
     assert "Worst errors" not in text
     loose = " ".join(Elements(rendered(told, USUAL)).text.split())
-    assert "expect between 80.0% and 95.0%" in loose  # right boxes, say, that lie not quite where they should
+    assert "expect 80.0 to 95.0% (95 % interval)" in loose  # right boxes, say, that lie not quite where they should
+    wrong = LabelAnswers(["a", "b", "c"], labels, np.eye(3)[(labels + 1) % 3])
+    nothing = " ".join(Elements(rendered(wrong, stage.Interval(0.0, 0.0, 0.0))).text.split())
+    assert "Every resample of these images gives the same, so there is no interval." in nothing
 
 
 def rendered(told: LabelAnswers, found: stage.Interval = USUAL, epochs: dict | None = None, **model) -> str:
@@ -525,12 +528,27 @@ def test_pictures_that_grew_are_told():
     [
         (0.9731, "97.3%", "0.973"),
         (1.0, "100.0%", "1.000"),
-        (0.99979, ">99.9%", ">0.999"),
+        (0.99979, "99.98%", "0.9998"),
+        (0.000432, "0.04%", "0.00043"),
+        (0.0, "0.0%", "0.000"),
         (float("nan"), "undefined", "undefined"),
     ],
 )
 def test_what_is_not_perfect_never_reads_so(value: float, percent: str, decimal: str):
     assert (wording.percent(value), wording.decimal(value)) == (percent, decimal)
+
+
+def test_the_line_of_the_stage_has_an_interval_or_says_why_not():
+    def line(value: float, low: float, high: float) -> str:
+        figure = report.Figure("f1", "F1", True, stage.Interval(value, low, high), 0.08)
+        return stage.said(figure, stage.summary([figure], 1200))
+
+    assert line(0.9, 0.85, 0.95) == (
+        "F1 0.9000 on 1,200 test images (95 % interval 0.8500 to 0.9500); without looking 0.0800"
+    )
+    alike = "no interval: every resample of these images gives the same"
+    assert line(0.5, 0.5, 0.5) == f"F1 0.5000 on 1,200 test images ({alike}); without looking 0.0800"
+    assert line(float("nan"), 0.5, 0.5) == "F1 undefined on 1,200 test images"
 
 
 def test_reasons_are_counted_and_the_rare_ones_summed_up(tmp_path: Path):

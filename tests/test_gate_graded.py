@@ -145,7 +145,7 @@ def test_what_became_of_each_image(params: Params, task: str) -> None:
     assert (found.verdict.outcome, comparison.graded) == ("promote", True)
     assert (comparison.fixed, comparison.broken, comparison.p) == (4, 0, pytest.approx(2 / 2**4))
     assert found.verdict.reasons[2] == (
-        "It answers 4 images better than version 1, and 0 worse (exact sign test: p = 0.12)."
+        "It answers 4 images better than version 1, and 0 worse (exact sign test: p = 0.125)."
     )
     changes = found.images.column("change").to_pylist()
     # of 8, 13 and 18 both say the same, and not all

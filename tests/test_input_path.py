@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +133,27 @@ def test_a_caller_that_stops_early_leaves_no_thread_writing(material, policy):
     batches.close()
     for part, expected in zip(zip(*whole, strict=True), epoch(material, policy), strict=True):
         assert torch.equal(torch.cat(part), expected)
+
+
+def test_a_part_that_fails_leaves_none_of_the_others_writing(monkeypatch):
+    batches, fill = TrainingBatches(labelled(), policy_of(CROP, FLIP), 7, BATCH, 2), TrainingBatches._fill
+    failed, at_work = threading.Event(), []
+
+    def fails(self, batch, asked, part, reading):
+        if part.start == 0:
+            failed.set()
+            raise MemoryError("no room")
+        at_work.append(part)
+        assert failed.wait(10)
+        time.sleep(0.1)  # still at work when the caller hears of it
+        fill(self, batch, asked, part, reading)
+        at_work.remove(part)
+
+    monkeypatch.setattr(TrainingBatches, "_fill", fails)
+    with pytest.raises(MemoryError, match="no room"):
+        next(batches.epoch(0, 0, shuffled(0)))
+    assert not at_work
+    batches.close()
 
 
 PLAIN = Material([f"{i:064x}" for i in range(COUNT)], np.zeros(0), np.arange(COUNT), Target.LABEL, IMAGES)

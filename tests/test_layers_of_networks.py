@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_project import flat, inside, prepare, training_of
+from engine_project import begun, flat, inside, prepare, training_of
 from ready_files import clashes
 from torch import nn
 
@@ -98,7 +98,7 @@ def test_rates_fall_from_layer_to_layer() -> None:
 
 
 def test_only_the_head_learns_and_from_features_that_are_kept(inside: Path) -> None:
-    params = prepare(inside, "layers.frozen_epochs=3")
+    params = prepare(inside, "layers.frozen_epochs=3", begun(inside))
     with training_of(params) as training:
         before = {name: weights.clone() for name, weights in training.machine.learner.network.state_dict().items()}
         finish_epochs(training)
@@ -126,7 +126,9 @@ def test_only_the_head_learns_and_from_features_that_are_kept(inside: Path) -> N
 
 
 def test_features_are_let_go_when_others_learn_too_also_in_a_run_that_is_taken_up(inside: Path) -> None:
-    params = prepare(inside, "layers={frozen_epochs: 2, thawing_epochs: 1, rate_decay: 0.5}", "train.epochs=4")
+    params = prepare(
+        inside, "layers={frozen_epochs: 2, thawing_epochs: 1, rate_decay: 0.5}", "train.epochs=4", begun(inside)
+    )
     with training_of(params) as training:
         finish_epochs(training)
         assert training.features is None
@@ -144,15 +146,17 @@ def test_features_are_let_go_when_others_learn_too_also_in_a_run_that_is_taken_u
 
 
 @pytest.mark.parametrize(
-    ("changes", "why"),
+    ("changes", "dropout", "why"),
     [
-        (["augment={name: light, size: 12}"], "pictures vary from epoch to epoch"),
-        (["mixing={name: mixup}"], "pictures vary from epoch to epoch"),
-        (["model={name: convnet, width: 4, dropout: 0.5}"], "dropout before the last layer"),
+        (["augment={name: light, size: 12}"], 0.0, "pictures vary from epoch to epoch"),
+        (["mixing={name: mixup}"], 0.0, "pictures vary from epoch to epoch"),
+        ([], 0.5, "dropout before the last layer"),
     ],
 )
-def test_why_features_are_not_kept(inside: Path, capsys: pytest.CaptureFixture, changes: list[str], why: str) -> None:
-    params = prepare(inside, "layers.frozen_epochs=3", *changes)
+def test_why_features_are_not_kept(
+    inside: Path, capsys: pytest.CaptureFixture, changes: list[str], dropout: float, why: str
+) -> None:
+    params = prepare(inside, "layers.frozen_epochs=3", begun(inside, dropout=dropout), *changes)
     with training_of(params) as training:
         training.machine.enter(0)
         feed(training)
@@ -180,7 +184,7 @@ def test_weights_of_a_file_but_for_a_last_layer_of_other_classes(tmp_path: Path)
 def test_features_are_kept_where_they_take_no_more_than_a_quarter_of_the_memory(
     inside: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    params = prepare(inside, "layers.frozen_epochs=3")
+    params = prepare(inside, "layers.frozen_epochs=3", begun(inside))
     for spared, refused in ((0, False), (1, True)):
         with training_of(params) as training:
             training.machine.enter(0)
@@ -195,20 +199,64 @@ def test_features_are_kept_where_they_take_no_more_than_a_quarter_of_the_memory(
 
 # --- at the door
 
+BEGUN = f"model={{name: convnet, weights: here.pth, weights_sha256: {64 * 'a'}}}"
+"""It need not be there."""
+
 
 @pytest.mark.parametrize(("frozen", "thawing", "epochs"), [(3, 2, 5), (0, 4, 3), (6, 1, 5)])
 def test_a_first_layer_that_would_never_learn_is_refused(frozen: int, thawing: int, epochs: int) -> None:
     layers, enough = f"layers={{frozen_epochs: {frozen}, thawing_epochs: {thawing}}}", frozen + thawing + 1
     options = LayersOptions(frozen_epochs=frozen, thawing_epochs=thawing)
     assert learning(options, epochs - 1, 10) < 10 == learning(options, enough - 1, 10)
-    assert clashes("ordinal", layers, f"train.epochs={epochs}") == [
+    assert clashes("ordinal", layers, f"train.epochs={epochs}", BEGUN) == [
         f"  the parts together: layers.frozen_epochs {frozen} and layers.thawing_epochs {thawing} make "
         f"{frozen + thawing}, but train.epochs is {epochs}: the first layer would never learn; set train.epochs to "
         f"{enough} or more, or layers.thawing_epochs to 0."
     ]
-    assert not clashes("ordinal", layers, f"train.epochs={enough}")
+    assert not clashes("ordinal", layers, f"train.epochs={enough}", BEGUN)
 
 
 def test_that_the_head_alone_learns_is_a_wish() -> None:
     for frozen in (3, 9):
-        assert not clashes("ordinal", f"layers.frozen_epochs={frozen}", "train.epochs=3")
+        assert not clashes("ordinal", f"layers.frozen_epochs={frozen}", "train.epochs=3", BEGUN)
+
+
+NOISE = "starts from random weights, and layers that rest keep them: the last layer would learn from what those make of"
+
+
+@pytest.mark.parametrize(
+    ("layers", "model", "found", "remedy"),
+    [
+        (
+            "layers.frozen_epochs=20",
+            "convnet",
+            "layers.frozen_epochs is 20, but model 'convnet'",
+            "set model.weights to a file of weights, or layers.frozen_epochs to 0.",
+        ),
+        (
+            "layers={frozen_epochs: 1, thawing_epochs: 2}",
+            "convnet",
+            "layers.frozen_epochs is 1 and layers.thawing_epochs is 2, but model 'convnet'",
+            "set model.weights to a file of weights, or layers.frozen_epochs and layers.thawing_epochs to 0.",
+        ),
+        (
+            "layers.thawing_epochs=2",
+            "lenet5",
+            "layers.thawing_epochs is 2, but model 'lenet5'",
+            "take a model that begins with those of a file (convnet, timm, torchvision), or set layers.thawing_epochs "
+            "to 0.",
+        ),
+    ],
+)
+def test_layers_that_would_rest_on_random_weights_are_refused(layers: str, model: str, found: str, remedy: str) -> None:
+    ready = "classification-folder"
+    assert clashes(ready, layers, f"model={{name: {model}}}") == [
+        f"  the parts together: {found} {NOISE} a picture; {remedy}"
+    ]
+    assert not clashes(ready, layers, BEGUN)
+    assert not clashes(ready, "layers.rate_decay=0.5", f"model={{name: {model}}}")
+
+
+def test_where_no_model_of_its_kind_begins_with_weights_none_is_named() -> None:
+    (line,) = clashes("keypoints-table", "layers.frozen_epochs=1", "model={name: heatmap}", "loss={name: heatmap}")
+    assert line.endswith("a picture; set layers.frozen_epochs to 0.")

@@ -15,17 +15,14 @@ from pathlib import Path
 import pytest
 from small_project import convoy, environment, make, make_pictures
 
-from dashboard import courses
 from dashboard.views._live import live_of
-from flows import jobs, live, logs
-from flows.curves import POINTS, Course, course
+from flows import jobs, live, logs, status
+from flows.curves import POINTS, Course, Curves, _table, courses, seconds_left
 from pipeline.files import write_json
-from pipeline.journal import JOURNAL, ROLLBACK, Journal, Turns, read, trainings
+from pipeline.journal import JOURNAL, ROLLBACK, Journal, folder_of, trainings
 from pipeline.progress import LOG, write_log
 from pipeline.registry import attempts, drain, glances
 from pipeline.registry.attempts import Attempt, Finished, Work
-from pipeline.registry.glances import Glance
-from pipeline.train.members import begins_of
 from pipeline.train.outputs import write_notes
 
 RUN = "a" * 32
@@ -71,13 +68,14 @@ def test_how_far_a_run_is(work: Work) -> None:
     told = live.progress(RUN)
     assert told
     assert (told.stage, told.seconds, told.epoch, told.step, told.steps) == ("train", {"ingest": 1.5}, 0, 2, 0)
-    assert told.losses == [(1, 1.0), (2, 0.5)]
-    assert told.eta is None
+    assert (told.eta, told.latest, told.training) == (None, {}, "epoch 1 of 3")
     note(journal, 0)  # of which two steps are noted already
     note(journal, 1, steps=1)
     told = live.progress(RUN)
     assert told
     assert (told.epoch, told.epochs, told.step, told.steps) == (1, 3, 5, 12)
+    assert told.latest == {"train_loss": 0.3, "val_loss": 0.4, "val_accuracy": 0.5}
+    assert (told.training, told.member, told.members) == ("epoch 2 of 3", 0, 1)
     work.stopped("no room", told=False)
     work.release()
     told = live.progress(RUN)
@@ -90,17 +88,17 @@ def test_how_far_a_run_is(work: Work) -> None:
 
 
 def test_curves_grow_with_the_journal_and_hold_only_numbers(work: Work) -> None:
-    assert live.curves(RUN) == live.Curves()
+    assert live.curves(RUN) == [Curves()]
     work.trains(TRAINING)
     journal = Journal(trainings() / TRAINING)
     note(journal, 0)
-    first = live.curves(RUN)
+    (first,) = live.curves(RUN)
     assert first.epochs == {"train_loss": [(1, 0.3)], "val_loss": [(1, 0.4)], "val_accuracy": [(1, 0.5)]}
     assert first.steps["learning_rate"] == [(1, 0.1), (2, 0.1), (3, 0.1), (4, 0.1)]
     note(journal, 1, score=math.nan)
     journal.append("step", 8, {"train/loss": math.inf, "train/learning_rate": 0.2})
     note(journal, 2, score=0.75)
-    then = live.curves(RUN)
+    (then,) = live.curves(RUN)
     assert then.epochs["val_accuracy"] == [(1, 0.5), (3, 0.75)]
     assert [step for step, _ in then.steps["loss"]] == [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12]
     assert "images_per_second" not in then.epochs
@@ -108,7 +106,7 @@ def test_curves_grow_with_the_journal_and_hold_only_numbers(work: Work) -> None:
     (trainings() / TRAINING / "journal.jsonl").unlink()  # the training starts over, in the same folder
     time.sleep(0.002)
     note(Journal(trainings() / TRAINING), 0)
-    assert live.curves(RUN) == first
+    assert live.curves(RUN) == [first]
 
 
 def test_a_long_curve_is_drawn_with_few_points(work: Work) -> None:
@@ -118,7 +116,7 @@ def test_a_long_curve_is_drawn_with_few_points(work: Work) -> None:
         journal.append("step", step, {"train/loss": float(step % 2), "train/learning_rate": step / 10_007})
     journal.close()
     start = time.perf_counter()
-    found = live.curves(RUN).steps
+    found = live.curves(RUN)[0].steps
     assert time.perf_counter() - start < 2
     assert len(found["loss"]) <= POINTS
     assert found["loss"][-1][0] == 10_007
@@ -140,8 +138,7 @@ def timed(folder: Path, ends: list[float], now: float) -> Course:
     path = folder / TRAINING / "journal.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
-    found = course(TRAINING)
-    assert found
+    (found,) = courses(TRAINING)
     return found
 
 
@@ -163,8 +160,8 @@ def test_when_training_ends_is_told_where_it_can_be(
 ) -> None:
     begun = 1_000_000.0 + len(ends) * 7 + now  # another head of the journal each time
     found = timed(project / ".convoy/train", ends, begun)
-    assert found.seconds_left(10, begun + now) == (left if left is None else pytest.approx(left))
-    assert found.seconds_left(0, begun + now) is None
+    assert seconds_left([found], 1, 10, begun + now) == (left if left is None else pytest.approx(left))
+    assert seconds_left([found], 1, 0, begun + now) is None
 
 
 def test_what_a_run_says(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,22 +180,22 @@ def test_what_a_run_says(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_run_shows_nothing(work: Work, name: str) -> None:
     work.at("train")
     assert live.progress(name) is None
-    assert live.curves(name) == live.Curves()
+    assert live.curves(name) == [Curves()]
     assert live.log_tail(name, 0) == ("", 0)
 
 
 def test_damage_shows_nothing_and_breaks_nothing(work: Work) -> None:
     work.trains("../../outside")
-    assert live.curves(RUN) == live.Curves()
+    assert live.curves(RUN) == [Curves()]
     work.trains(TRAINING)
-    assert live.curves(RUN) == live.Curves()
+    assert live.curves(RUN) == [Curves()]
     path = trainings() / TRAINING / "journal.jsonl"
     for text in ("not json\n", "[]\n", '{"time": 1}\n', '{"time": 1, "series": "x", "step": 1, "values": {"a": 1}}\n'):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         told = live.progress(RUN)
         assert told and told.stage == ""
-        assert live.curves(RUN) == live.Curves()
+        assert live.curves(RUN) == [Curves()]
 
 
 def test_an_attempt_of_older_code_still_loads(project: Path) -> None:  # noqa: ARG001
@@ -234,20 +231,14 @@ def ensemble(project: Path) -> Work:  # noqa: ARG001
     return work
 
 
-def glance() -> Glance:
-    attempt = attempts.read(RUN)
-    assert attempt
-    return glances.of_attempt(attempt)
-
-
 def member(number: int) -> Journal:
-    """The journal as that member, 0-based, opens it."""
-    return Journal(trainings() / TRAINING, begins_of(STEPS_OF_MEMBERS[:number], EPOCHS_OF_MEMBERS))
+    """The journal of that member, 1-based."""
+    return Journal(trainings() / TRAINING, number)
 
 
 def learn(journal: Journal, number: int, epoch: int, steps: int | None = None) -> None:
     """Some steps of an epoch of that member, all if None, and then its end."""
-    of = STEPS_OF_MEMBERS[number]
+    of = STEPS_OF_MEMBERS[number - 1]
     for step in range(epoch * of, epoch * of + (of if steps is None else steps)):
         journal.append("step", step, {"train/loss": number + step / 100, "train/learning_rate": 0.1})
         if step % of == 0:
@@ -260,33 +251,35 @@ def learn(journal: Journal, number: int, epoch: int, steps: int | None = None) -
 
 def go_back(journal: Journal, number: int, epoch: int, time: int) -> None:
     """As `pipeline.train.rollback` notes it, the so-and-so-many-eth time."""
-    first = epoch * STEPS_OF_MEMBERS[number]
+    first = epoch * STEPS_OF_MEMBERS[number - 1]
     journal.append(ROLLBACK, time, {"step": float(first), "gradient": float(first), "epoch": float(epoch)})
     journal.flush()
 
 
 def learn_all() -> None:
     """One that learns to the end, one that stops after two epochs of three, one that goes back twice."""
-    for number, epochs in enumerate((3, 2, 3)):
+    for number, epochs in ((1, 3), (2, 2), (3, 3)):
         journal = member(number)
-        if number == 2:
-            go_back(journal, 2, 0, 0)  # before anything of it was noted
+        if number == 3:
+            go_back(journal, 3, 0, 0)  # before anything of it was noted
         for epoch in range(epochs):
             learn(journal, number, epoch)
-            if (number, epoch) == (2, 1):
-                learn(journal, 2, 2, steps=2)
-                go_back(journal, 2, 1, 1)
-                learn(journal, 2, 1)
+            if (number, epoch) == (3, 1):
+                learn(journal, 3, 2, steps=2)
+                go_back(journal, 3, 1, 1)
+                learn(journal, 3, 1)
         journal.close()
 
 
-def by_hand(number: int, epochs: int) -> live.Curves:
+def by_hand(number: int, epochs: int) -> Curves:
     """What the course of that member is."""
-    steps = range(epochs * STEPS_OF_MEMBERS[number])
+    of = STEPS_OF_MEMBERS[number - 1]
+    steps = range(epochs * of)
     ones = [(epoch + 1, 1.0) for epoch in range(epochs)]
     scores = [(epoch + 1, number / 10 + epoch / 100) for epoch in range(epochs)]
-    measured = [(step + 1, 1.0 + number) for step in steps if step % STEPS_OF_MEMBERS[number] == 0]
-    return live.Curves(
+    measured = [(step + 1, 1.0 + number) for step in steps if step % of == 0]
+    return Curves(
+        member=number,
         epochs={"train_loss": ones, "val_loss": ones, "val_accuracy": scores},
         steps={
             "loss": [(step + 1, number + step / 100) for step in steps],
@@ -297,99 +290,126 @@ def by_hand(number: int, epochs: int) -> live.Curves:
 
 
 def test_each_member_has_its_own_curves_while_it_learns(ensemble: Work) -> None:  # noqa: ARG001
-    assert courses.curves(glance()) == [live.Curves()]
-    first = member(0)
-    learn(first, 0, 0)
+    assert live.curves(RUN) == [Curves()]
+    first = member(1)
+    learn(first, 1, 0)
     first.close()
-    assert courses.curves(glance()) == [by_hand(0, 1)]
-    (trainings() / TRAINING / JOURNAL).unlink()
+    assert live.curves(RUN) == [by_hand(1, 1)]
+    (folder_of(trainings() / TRAINING, 1) / JOURNAL).unlink()  # it starts over
     time.sleep(0.002)
     learn_all()
-    assert courses.curves(glance()) == [by_hand(0, 3), by_hand(1, 2), by_hand(2, 3)]
+    assert live.curves(RUN) == [by_hand(1, 3), by_hand(2, 2), by_hand(3, 3)]
 
 
-def test_how_far_an_ensemble_is_counts_all_its_members(ensemble: Work) -> None:  # noqa: ARG001
+def test_how_far_an_ensemble_is_is_told_of_the_member_that_learns_and_the_bar_is_that_of_all(ensemble: Work) -> None:  # noqa: ARG001
     def said() -> tuple[str, int, int]:
-        found = live_of(glance())
+        attempt = attempts.read(RUN)
+        assert attempt
+        found = live_of(glances.of_attempt(attempt))
         return found.words, found.done, found.total
 
-    assert said() == ("epoch 1 of 3", 0, 3)
-    learn(first := member(0), 0, 0, steps=2)
-    assert said() == ("member 1 of 3, epoch 1 of 3", 0, 0)
-    learn(first, 0, 0)
+    assert said() == ("member 1 of 3, epoch 1 of 3", 0, 3)
+    learn(first := member(1), 1, 0, steps=2)
+    assert said() == ("member 1 of 3, epoch 1 of 3", 0, 3)
+    learn(first, 1, 0)
     assert said() == ("member 1 of 3, epoch 2 of 3, step 4 of 12", 4, 36)
-    learn(first, 0, 1)
-    learn(first, 0, 2)
+    learn(first, 1, 1)
+    learn(first, 1, 2)
     first.close()
     assert said() == ("member 1 of 3, epoch 3 of 3, step 12 of 12", 12, 36)
-    learn(second := member(1), 1, 0, steps=1)
+    learn(second := member(2), 2, 0, steps=1)
     assert said() == ("member 2 of 3, epoch 1 of 3, step 1 of 12", 13, 36)
-    learn(second, 1, 0)
-    learn(second, 1, 1)  # and stops early
+    learn(second, 2, 0)
+    learn(second, 2, 1)  # and stops early
     second.close()
-    learn(third := member(2), 2, 0)
-    learn(third, 2, 1, steps=3)
+    learn(third := member(3), 3, 0)
+    learn(third, 3, 1, steps=3)
     assert said() == ("member 3 of 3, epoch 2 of 3, step 8 of 15", 32, 39)
     third.close()
 
 
+def test_status_says_which_member_is_at_which_epoch(ensemble: Work) -> None:
+    assert status._training() == ""  # none was begun in this tree
+    learn(first := member(1), 1, 0)
+    assert status._training() == (
+        "; train: member 1 of 3, epoch 2 of 3; epoch 1 came to train_loss 1, val_loss 1, val_accuracy 0.1"
+    )
+    learn(first, 1, 1)
+    learn(first, 1, 2)
+    learn(second := member(2), 2, 0, steps=2)
+    assert status._training() == "; train: member 2 of 3, epoch 1 of 3"
+    learn(second, 2, 0)
+    assert status._training() == (
+        "; train: member 2 of 3, epoch 2 of 3; epoch 1 came to train_loss 1, val_loss 1, val_accuracy 0.2"
+    )
+    ensemble.at("evaluate")
+    assert status._training() == "; evaluate"
+    ensemble.at("train")
+    Journal(trainings() / "another").close()  # a run in this tree that is not known to train yet
+    assert status._training() == ""
+    member(2).close()
+    assert status._training() != ""
+    ensemble.release()
+    assert status._training() == ""
+
+
 def test_the_time_left_is_that_of_all_members(ensemble: Work) -> None:  # noqa: ARG001
     learn_all()
-    path, now = trainings() / TRAINING / JOURNAL, 1_000_000
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    cut = next(at for at, row in enumerate(lines) if row["series"] == "step" and row["step"] == 2 * 12)
-    for at, row in enumerate(lines[: cut + 1]):  # member 2 has stopped early, member 3 has taken a step
-        row["time"] = now * SECOND + 10 * SECOND * sum(one["series"] == "epoch" for one in lines[: at + 1])
-    path.write_text("".join(json.dumps(row) + "\n" for row in lines[: cut + 1]))
-    found = courses.joint(glance())
-    assert found and len(found.members) == 3
-    assert found.seconds_left(9, now + 50) == pytest.approx(30)  # of ten seconds each; five are done
+    now, ended = 1_000_000, 0
+    for number in (1, 2, 3):
+        path = folder_of(trainings() / TRAINING, number) / JOURNAL
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            ended += row["series"] == "epoch"
+            row["time"] = (now + 10 * ended) * SECOND
+        if number == 3:  # it has taken one step; the second has stopped early
+            rows = rows[:2]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = courses(TRAINING)
+    assert [one.epochs for one in found] == [3, 2, 0]
+    assert seconds_left(found, 3, 3, now + 50) == pytest.approx(30)  # of ten seconds each
+    assert seconds_left(found[:2], 3, 3, now + 50) == pytest.approx(40)  # it does not know yet that the second stops
 
 
 def test_tables_of_an_ensemble_say_whose_each_row_is(ensemble: Work, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
     learn_all()
-    members = [{"epochs": 3, "best_epoch": 2}, {"epochs": 2, "best_epoch": 1}, {"epochs": 3, "best_epoch": 2}]
     notes = Path("out/training")
-    write_notes(notes, trainings() / TRAINING / JOURNAL, "accuracy", {"members": members})
+    write_notes(notes, trainings() / TRAINING, "accuracy", {})
     epochs, steps, gradients = ((notes / f"{name}.csv").read_text() for name in ("epochs", "steps", "gradients"))
     assert [line.split(",")[:2] for line in epochs.splitlines()] == [
-        ["epoch", "member"], ["0", "1"], ["1", "1"],
-        ["2", "1"], ["3", "2"], ["4", "2"], ["6", "3"], ["7", "3"], ["8", "3"]
+        ["member", "epoch"], ["1", "0"], ["1", "1"], ["1", "2"],
+        ["2", "0"], ["2", "1"], ["3", "0"], ["3", "1"], ["3", "2"]
     ]  # fmt: skip
-    assert steps.splitlines()[0] == "step,member,loss,learning_rate"
-    assert gradients.splitlines()[0] == "step,member,all,0.0"
+    assert steps.splitlines()[0] == "member,step,loss,learning_rate"
+    assert gradients.splitlines()[0] == "member,step,all,0.0"
     assert json.loads((notes / "training.json").read_text())["steps"] == 12 + 8 + 15
-    tables = zip(*map(courses._table, (epochs, steps, gradients)), strict=True)
-    found = [live.Curves(epochs=one, steps=two, gradients=three) for one, two, three in tables]
-    assert found == [by_hand(0, 3), by_hand(1, 2), by_hand(2, 3)]
+    of_epochs, of_steps, of_gradients = map(_table, (epochs, steps, gradients))
+    found = [
+        Curves(member=number, epochs=of_epochs[number], steps=of_steps[number], gradients=of_gradients[number])
+        for number in (1, 2, 3)
+    ]
+    assert found == [by_hand(1, 3), by_hand(2, 2), by_hand(3, 3)]
     monkeypatch.setattr(drain, "CURVES", notes)
-    logged = {name for row in drain._from_files(1) for name in row.values}  # MLflow gets what was measured
+    sent = drain._from_files(1)
+    assert {number: len({row.step for row in rows if "train/loss" in row.values}) for number, rows in sent.items()} == {
+        1: 12, 2: 8, 3: 15
+    }  # fmt: skip
+    logged = {name for rows in sent.values() for row in rows for name in row.values}  # MLflow gets what was measured
     assert logged == {"train/loss", "train/learning_rate", "gradient_norm/all", "gradient_norm/0.0"} | {
         f"epoch/{name}" for name in ("train_loss", "val_loss", "val_accuracy")
     }
 
 
 def test_tables_of_one_training_name_no_member(work: Work) -> None:  # noqa: ARG001
-    journal = Journal(trainings() / TRAINING)
+    home = trainings() / TRAINING
+    journal = Journal(home)
     note(journal, 0)
-    write_notes(Path("notes"), trainings() / TRAINING / JOURNAL, "accuracy", {})
+    write_notes(Path("notes"), home, "accuracy", {})
     assert Path("notes/epochs.csv").read_text().splitlines()[0] == "epoch,train_loss,val_loss,val_accuracy"
     journal.append("epoch", 1, {f"epoch/{name}": 1.0 for name in ("train_loss", "val_loss", "val_accuracy", "side")})
     journal.flush()  # the pictures grow
-    write_notes(Path("notes"), trainings() / TRAINING / JOURNAL, "accuracy", {})
+    write_notes(Path("notes"), home, "accuracy", {})
     assert Path("notes/epochs.csv").read_text().splitlines()[0] == "epoch,train_loss,val_loss,val_accuracy,side"
-
-
-def test_rows_in_turn_are_those_of_one_training_alone(ensemble: Work) -> None:  # noqa: ARG001
-    learn_all()
-    turns = Turns(EPOCHS_OF_MEMBERS)
-    whose = [turns.take(row) for row in read(trainings() / TRAINING / JOURNAL, 0)[0]]
-    assert [number for number, _ in whose] == sorted(number for number, _ in whose)
-    for number, begins in enumerate(turns.begins):
-        known = begins_of(STEPS_OF_MEMBERS[:number], EPOCHS_OF_MEMBERS)
-        assert begins == {series: known[series] for series in begins}
-    back = [row.values for number, row in whose if number == 2 and row.series == ROLLBACK]
-    assert back == [{"step": 0, "gradient": 0, "epoch": 0}, {"step": 5, "gradient": 5, "epoch": 1}]
 
 
 def until(condition: Callable[[], object], patience: float = 150.0) -> None:
@@ -426,7 +446,7 @@ def test_a_run_in_a_tree_of_its_own_is_watched_killed_and_run_again_by_the_page(
     assert (told.state, told.stage, told.epochs, told.steps) == ("working", "train", EPOCHS, EPOCHS)
     assert told.seconds.keys() == {"ingest", "augment"}
     assert told.eta is not None and 0 < told.eta < 600
-    assert len(live.curves(run).epochs["val_accuracy"]) > 3
+    assert len(live.curves(run)[0].epochs["val_accuracy"]) > 3
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     until(lambda: now().state == "stopped")
@@ -440,7 +460,7 @@ def test_a_run_in_a_tree_of_its_own_is_watched_killed_and_run_again_by_the_page(
     assert f"Run {run[:8]} again: commit" in jobs.log_tail(project, job.id, 0)[0]
     told = now()
     assert (told.state, told.resumed, told.stage) == ("finished", 1, "")
-    assert [epoch for epoch, _ in live.curves(run).epochs["val_loss"]][-1] == EPOCHS
+    assert [epoch for epoch, _ in live.curves(run)[0].epochs["val_loss"]][-1] == EPOCHS
     attempt = attempts.read(run)
     assert attempt and attempt.flow_run != flow_run
     assert not logs.path(flow_run).exists()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pipeline.contracts import Output, Target
 from pipeline.losses._directions import against_each_other, straight
 from pipeline.plugin import config_class, names
+from pipeline.training import Weighing
 
 LOSSES = [n for n in names("losses") if (Output.EMBEDDING, Target.IDENTITY) in config_class("losses", n).takes]
 CENTRED = ["arcface", "cosface"]
@@ -97,6 +98,16 @@ def test_a_batch_without_pairs_costs_nothing_while_validating(name: str) -> None
     cost = part(told, torch.tensor([0, 1, 2]))
     cost.backward()
     assert cost.item() == 0 and not told.grad.any()
+
+
+@pytest.mark.parametrize("name", [*CENTRED, "supervised_contrastive"])
+def test_images_without_another_of_their_person_weigh_nothing_while_validating(name: str) -> None:
+    part = loss(name).double().eval()
+    people = torch.tensor([0, 0, 1, 1, 2, 3, 4])
+    assert isinstance(part, Weighing)
+    assert part.total_weight(people) == 4 and part.total_weight(people[4:]) == 0
+    while_learning = 7 if name in CENTRED else 4  # each has a centre to be near to
+    assert part.train().total_weight(people) == while_learning
 
 
 @pytest.mark.parametrize("name", LOSSES)

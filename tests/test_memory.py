@@ -237,7 +237,7 @@ def test_killed_after_that_it_goes_on_in_as_many_parts(project: Path, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             finish_epochs(killed)
     with hungry(monkeypatch, project, *changes, most=4) as again:
-        assert again.progress.accumulation == 2
+        assert again.machine.accumulation == 2
         finish_epochs(again)
     assert same(again, unharmed)
 
@@ -265,6 +265,20 @@ def test_a_validation_that_does_not_fit_is_told(training: Training) -> None:
     words = "train: the validation of epoch 1 does not fit into memory. Lower train.batch_size."
     with pytest.raises(UserError, match=f"^{words}$"):
         finish_epochs(training)
+
+
+def test_what_the_network_is_asked_before_an_epoch_is_not_taken_for_a_step(project: Path) -> None:
+    class Answering(nn.Module):
+        def forward(self, logits: Tensor) -> Tensor:
+            return logits if torch.is_grad_enabled() else logits + torch.empty(ENDLESS)
+
+    words = "train: a look at every training picture before epoch 1 does not fit into memory. Lower"
+    with training_of(
+        params_of(project, "order={name: curriculum, warmup_epochs: 0}", "train.when_out_of_memory=halve")
+    ) as training:
+        training.machine.learner.network.append(Answering())  # type: ignore[operator]
+        with pytest.raises(UserError, match=f"^{words}"):
+            finish_epochs(training)
 
 
 def test_whatever_else_does_not_fit_is_told() -> None:

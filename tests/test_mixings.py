@@ -198,11 +198,11 @@ def test_options_that_draw_nothing_are_refused(name: str, option: str) -> None:
 
 def test_what_a_task_learns_must_be_blended() -> None:
     assert clashes("segmentation-lists", "mixing={name: mixup}") == [
-        "  the parts together: mixing 'mixup' does not blend one class per pixel, uint8 [B, H, W], which task "
+        "  the parts together: mixing 'mixup' does not blend one class per pixel, which task "
         "'semantic_segmentation' learns; set mixing to cutmix or none."
     ]
     assert clashes("detection-voc", "mixing={name: both}") == [
-        "  the parts together: mixing 'both' does not blend boxes with classes per image, float32 [B, M, 6], which "
+        "  the parts together: mixing 'both' does not blend boxes with classes per image, which "
         "task 'object_detection' learns; set mixing to none."
     ]
     assert not clashes("segmentation-lists", "mixing={name: cutmix}") and not clashes(

@@ -278,6 +278,28 @@ def test_timm_options_reach_the_network() -> None:
     assert 0.5 not in [layer.p for layer in network("timm").modules() if isinstance(layer, nn.Dropout)]
 
 
+@pytest.mark.parametrize(("library", "channels"), [("timm", 1), ("torchvision", 3), ("torchvision", 1)])
+def test_a_resnet_for_small_pictures_halves_them_three_times(library: str, channels: int) -> None:
+    net = model(library, architecture="resnet18", small_pictures=True).build(channels, 10, 32)
+    maps = []
+    last = next(module for name, module in net.named_modules() if name.endswith("layer4"))
+    last.register_forward_hook(lambda _, __, found: maps.append(found.shape))
+    assert answers(net, pictures(2, channels)).shape == (2, 10)
+    assert maps == [(2, 512, 4, 4)]
+    first = 64 * 9 * (1 if library == "timm" else 3)
+    assert sum(weights.numel() for weights in net.parameters()) == 11_173_962 - 64 * 9 * 3 + first
+
+
+@pytest.mark.parametrize(("library", "architecture"), [("timm", "vgg11"), ("torchvision", "shufflenet_v2_x0_5")])
+def test_what_begins_otherwise_cannot_be_made_for_small_pictures(library: str, architecture: str) -> None:
+    with pytest.raises(UserError) as caught:
+        model(library, architecture=architecture, small_pictures=True).build(3, CLASSES, SIDE)
+    assert str(caught.value) == (
+        f"params.yaml: model: small_pictures is true, but {architecture} does not begin with a convolution and a "
+        "pooling that halve, as resnet18 and its kin do. Set it to false, or take another architecture."
+    )
+
+
 def test_timm_option_that_the_architecture_does_not_have() -> None:
     expected = "vgg11 cannot be built for pictures of 32 pixels: .*'drop_path_rate'"
     with pytest.raises(UserError, match=expected):

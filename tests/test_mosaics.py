@@ -9,6 +9,7 @@ import located_sets
 import numpy as np
 import pytest
 import torch
+from ready_files import clashes
 
 from pipeline import masks
 from pipeline.augment import stage
@@ -205,6 +206,7 @@ def test_the_last_tenth_of_the_epochs_by_hand() -> None:
 
 @pytest.mark.parametrize("learns", [kind for kind in Target if kind not in KINDS], ids=lambda learns: learns.name)
 def test_what_cannot_be_put_together_is_refused(learns: Target) -> None:
+    assert not learns.joins and set(JOINED) == {kind for kind in Target if kind.joins}
     check_joined(0.0, learns, "some_task")
     about = "where each of its points is" if learns is Target.POINTS else "what is true of a picture as a whole"
     with pytest.raises(UserError) as refused:
@@ -224,3 +226,11 @@ def test_the_stage_shows_mosaics_and_refuses_them_where_they_cannot_be(tmp_path:
     whole_pictures = replace(dataset, info=dataset.info.model_copy(update={"learns": "COUNTS"}))
     with pytest.raises(UserError, match="mosaics of four pictures are for objects and masks, but task"):
         stage.run(AugmentParams(augment=options), whole_pictures, tmp_path / "policy")
+
+
+def test_the_door_refuses_mosaics_of_what_has_none() -> None:
+    assert clashes("classification-folder", "augment={name: mosaic, size: 64}") == [
+        "  the parts together: augment 'mosaic' joins four pictures, with their objects or masks, but task "
+        "'classification' learns one class per image; set augment to another policy, such as standard."
+    ]
+    assert not clashes("detection-mosaic")

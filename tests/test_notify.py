@@ -191,13 +191,13 @@ def test_params() -> None:
 @pytest.mark.parametrize(
     ("section", "words"),
     [
-        ("on: [failed]", "notify.on.0: input should be 'failure', 'success' or 'decision'; found 'failed'."),
+        ("on: [failed]", "notify.on.0: expected 'failure', 'success' or 'decision'; found 'failed'."),
         ("webhook: ftp://h/p", "notify.webhook: expected an address of the form https://host/path."),
         ("webhook: file:///etc/passwd", "notify.webhook: expected an address of the form https://host/path."),
         ("webhook: 'http://[h'", "notify.webhook: expected an address"),
         (f"webhook: 'https://u:{PLANTED}@h/p'", "notify.webhook: holds a user or password; give this address in the"),
-        (r'email: ["a@b.c\nBcc: d@e.f"]', r"notify.email: expected addresses of the form name@host; found 'a@b.c\nBcc"),
-        ("email: [ann]", "notify.email: expected addresses of the form name@host; found 'ann'."),
+        (r'email: ["a@b.c\nBcc: d@e.f"]', r"notify.email.0: expected name@host; found 'a@b.c\nBcc"),
+        ("email: [ann]", "notify.email.0: expected name@host; found 'ann'."),
         ("prefect_block: slack", "notify.prefect_block: expected type/name of a block, as in slack-webhook/team"),
         ("onn: []", "notify.onn: no such key. Did you mean 'on'?"),
     ],

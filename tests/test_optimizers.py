@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import timm.optim
 import torch
+from ready_files import clashes
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -422,3 +423,12 @@ def test_sam_that_does_not_climb_is_sgd() -> None:
         for _ in range(3):
             step(stepper, *moved, gradient=0.5)
     assert all(map(torch.equal, ours, theirs))
+
+
+def test_the_door_refuses_float16_for_what_can_skip_no_step() -> None:
+    asked = "compute.precision=float16"
+    assert clashes("classification-folder", "optimizer={name: sam}", asked) == [
+        "  the parts together: compute.precision is 'float16', which skips steps whose gradient overflows, but "
+        "optimizer 'sam' cannot; set compute.precision to bfloat16, float32 or auto."
+    ]
+    assert not clashes("classification-folder", "optimizer={name: sgd}", asked)

@@ -312,7 +312,7 @@ def test_an_order_by_class_needs_pictures_of_one_class_each(name: str) -> None:
     if said:
         assert said == [
             f"  the parts together: order {name!r} goes by the class of each picture, but task 'semantic_segmentation' "
-            "learns one class per pixel, uint8 [B, H, W]; set order to shuffled."
+            "learns one class per pixel; set order to shuffled."
         ]
     assert not clashes("ordinal", f"order={{name: {name}}}") and not clashes("faces-folder", f"order={{name: {name}}}")
 

@@ -197,7 +197,7 @@ def test_a_run_shows_the_whole_chain(web: httpx.Client, project: Project) -> Non
         assert part in text, part
     for name, found in record["scores"].items():
         assert name == "images" or f"{found['value']:.4f}" in text
-    assert text.count('<figure class="chart">') == 4
+    assert text.count('<figure class="chart">') == 5
     assert "Epoch 10: training" in text
 
 
@@ -383,7 +383,11 @@ def test_words_for_numbers_and_moments() -> None:
         "1 h 01 min",
     ]
     assert wording.signed(-0.0123) == "\N{MINUS SIGN}0.0123"
-    assert wording.chance(0.0001) == "< 0.001"
+    assert wording.chance(0.0001) == "p < 0.001"
+    assert wording.between(-0.02, 0.01) == "\N{MINUS SIGN}0.0200 to 0.0100" and wording.between(1, 1) == wording.DASH
+    assert wording.spread(-0.02, 0.01, 0.95) == "95 % interval \N{MINUS SIGN}0.0200 to +0.0100"
+    assert wording.coded("do `a <b>` & go") == "do <code>a &lt;b&gt;</code> &amp; go"
+    assert wording.coded("it's `open") == "it&#39;s `open"
     assert wording.count(1, "run") == "1 run"
     assert wording.plain("\x1b[1;31mred\x1b[0m\x07\ttab") == "red\ttab"
     assert wording.moment(time.time() * 1000).words.startswith("today ")
@@ -399,7 +403,7 @@ def test_a_run_that_stopped_offers_what_helps_and_no_stage_of_it_seems_at_work(
     assert "turning" not in text and "stopped here" in text and "at work" not in text
     text = web.get(f"/runs/{mistaken}").text
     assert "rerun" not in text and "Go on" not in text and "It goes on" not in text
-    assert "Lower `optimizer.lr` in params.yaml." in text and "Change that first" in text
+    assert "Lower <code>optimizer.lr</code> in params.yaml." in text and "it would stop at the same place" in text
     rows = {row[1][:8]: row for row in Reader(web.get("/runs?state=stopped&sort=began").text).rows}
     assert "Lower `optimizer.lr` in params.yaml." in rows[mistaken[:8]][6]
 
@@ -408,8 +412,12 @@ def test_the_step_at_which_a_training_diverged_is_shown_with_its_pictures(web: h
     run, training = project.stopped[1], "d" * 32
     path = project.root / f".convoy/runs/{run}/attempt.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"training": training}))
-    folder = project.root / f".convoy/train/{training}/diverged"
+    home = project.root / f".convoy/train/{training}"
+    folder = home / "member-2/diverged"
     folder.mkdir(parents=True)
+    for member in ("member-1", "member-2"):
+        (home / member).mkdir(exist_ok=True)
+        (home / member / "journal.jsonl").write_text("")
     assert "Where training diverged" not in web.get(f"/runs/{run}").text
     step = {"epoch": 3, "step": 17, "learning_rate": 1e9, "loss": "nan", "what": EVIL, "gradient_norms": {"all": "inf"}}
     (folder / "step.json").write_text(json.dumps(step))
@@ -422,6 +430,7 @@ def test_the_step_at_which_a_training_diverged_is_shown_with_its_pictures(web: h
     (folder / "0002.png").write_text("no picture")
     (folder / "0003.png").symlink_to(folder / "0001.png")
     text = web.get(f"/runs/{run}").text
+    assert re.search(r"<dt>Member</dt>\s*<dd[^>]*>2</dd>", text)
     assert "1e+09" in text and ">17<" in text and "The 44 pictures of that step" in text and "24 are shown" in text
     order = re.findall(rf"/runs/{run}/diverged/([0-9]+\.png)", text)
     assert order[:4] == ["0001.png", "0003.png", "0002.png", "0000.png"]

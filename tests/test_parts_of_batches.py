@@ -49,7 +49,9 @@ def masks() -> Tensor:
 def points() -> Tensor:
     known = integers(2, COUNT, CLASSES, 1)
     known[0] = 0
-    return torch.cat([2 + 28 * drawn(COUNT, CLASSES, 2).sigmoid(), known, known], dim=2).float()
+    places = 2 + 28 * drawn(COUNT, CLASSES, 2).sigmoid()
+    places[2:4] += 400  # known, and too far outside of the picture for a map to say
+    return torch.cat([places, known, known], dim=2).float()
 
 
 FACES = ("arcface", "cosface")

@@ -56,10 +56,29 @@ def copied(prepared: Path, folder: Path, *changes: str) -> Path:
     return project
 
 
-def finish(name: str, project: Path) -> str:
-    ended = Forked(project, functools.partial(stage, name)).ended()
+def finish(name: str, project: Path, **variables: str) -> str:
+    ended = Forked(project, functools.partial(stage, name), **variables).ended()
     assert ended.status == 0, ended.words
     return ended.words
+
+
+def ends_alike(prepared: Path, folder: Path, *changes: str, **variables: str) -> bool:
+    """Whether a training that is killed and started again ends with the weights of one that nobody kills.
+
+    Args:
+        prepared: see there.
+        folder: to work in.
+        changes: of params.
+        variables: of the environment of the one that is killed.
+    """
+    unharmed = copied(prepared, folder / "unharmed", *changes)
+    finish("train", unharmed)
+    project = copied(prepared, folder / "killed", *changes)
+    # in the fourth step of the third epoch, with five to an epoch: its losses are measured, its side is another
+    killed = variables | {VARIABLE: f"{TrainingPoint.STEPS_NOTED.value}:14"}
+    assert Forked(project, functools.partial(stage, "train"), **killed).ended().status == -signal.SIGKILL
+    assert "train: goes on from epoch 3, step " in finish("train", project, **variables)
+    return digest_of(project / "out/model") == digest_of(unharmed / "out/model")
 
 
 @pytest.mark.slow
@@ -67,11 +86,4 @@ def finish(name: str, project: Path) -> str:
 def test_killed_and_started_again_it_ends_with_the_same_weights(
     prepared: Path, tmp_path: Path, changes: tuple[str, ...]
 ) -> None:
-    unharmed = copied(prepared, tmp_path / "unharmed", *changes)
-    finish("train", unharmed)
-    project = copied(prepared, tmp_path / "killed", *changes)
-    # in the fourth step of the third epoch, with five to an epoch: its losses are measured, its side is another
-    killed = {VARIABLE: f"{TrainingPoint.STEPS_NOTED.value}:14"}
-    assert Forked(project, functools.partial(stage, "train"), **killed).ended().status == -signal.SIGKILL
-    assert "train: goes on from epoch 3, step " in finish("train", project)
-    assert digest_of(project / "out/model") == digest_of(unharmed / "out/model")
+    assert ends_alike(prepared, tmp_path, *changes)

@@ -163,8 +163,8 @@ def test_pictures_of_any_size_cost_alike(name: str) -> None:
 
 def test_a_point_beyond_the_margin_is_looked_for_at_the_edge_until_no_cell_is_near() -> None:
     answer = maps(torch.zeros(1, 4, 2), margin=5, cells=12)
-    rows, columns, counted = on_grid(answer, true((-5, 25, 1), (-19, 25, 1), (-21, 25, 1), (30, 30, 0)), sigma=1.0)
-    assert counted.tolist() == [[True, True, False, False]]  # cells of 5 pixels: three of them beyond -5 are -20
+    rows, columns, near = on_grid(answer, true((-5, 25, 1), (-19, 25, 1), (-21, 25, 1), (30, 30, 0)), sigma=1.0)
+    assert near.tolist() == [[True, True, False, True]]  # cells of 5 pixels: three of them beyond -5 are -20
     assert columns.exp().sum(dim=-1) == pytest.approx(torch.ones(1, 4))
     assert columns[0, 1].argmax() == 0 and rows[0, 1].argmax() in (5, 6)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import weakref
 from pathlib import Path
 
 import pytest
@@ -154,13 +155,61 @@ def test_what_batch_normalisation_refuses_is_left_to_the_training_to_tell(learne
     assert not memory.exists()
 
 
-def test_slow_steps_are_tried_on_a_part_of_the_batch():
-    batch = Batch(torch.zeros(64, 8, 8, 1, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64))
-    assert len(probe._affordable(batch, 0.01, 4).targets) == 64
-    assert len(probe._affordable(batch, 2.0, 4).targets) == 26  # 10 s / (3 x 4 x 2 s) of 64
-    assert len(probe._affordable(batch, 1000, 4).targets) == 8
-    assert len(probe._affordable(batch, 1000, 4, parts=16).targets) == 32  # batch normalisation takes no single ones
-    assert len(probe._affordable(batch, 1000, 4, parts=64).targets) == 64
+LARGE = Batch(torch.zeros(100, 8, 8, 1, dtype=torch.uint8), torch.zeros(100, dtype=torch.int64))
+
+
+class Clock:
+    """Steps take what is said of one picture, and no time passes but in them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        self.now, self._each = 0.0, seconds
+        monkeypatch.setattr(probe.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(probe, "_timed", self.timed)
+
+    def timed(self, machine: Machine, batch: Batch) -> float:
+        self.now += self._each * len(batch.targets)
+        return self._each * len(batch.targets)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "accumulation", "count"),
+    [
+        (0.0001, 1, 100),
+        (0.02, 1, 32),  # 32 take 0.64 s; 10 s / (3 tries x 4) is less than 64 would take
+        (1000, 1, 8),
+        (1000, 16, 32),  # batch normalisation takes no single ones
+        (1000, 64, 100),
+    ],
+)
+def test_slow_steps_are_tried_on_a_part_of_the_batch(
+    learner, monkeypatch, seconds: float, accumulation: int, count: int
+):
+    machine = Machine.assemble(params(), learner, CPU, Arithmetic("float32", "contiguous"), steps=1)
+    machine.accumulation = accumulation
+    Clock(monkeypatch, seconds)
+    assert len(probe._affordable(machine, LARGE, 4).targets) == count
+
+
+@pytest.mark.parametrize("seconds", [0.0001, 0.001, 0.01, 0.1])
+def test_trying_keeps_to_its_budget(learner, monkeypatch, seconds: float):
+    clock = Clock(monkeypatch, seconds)
+    probe.choose(params(), learner, LARGE, CPU, 100)
+    assert 0 < clock.now <= 1.1 * probe.BUDGET  # the last step may end later
+
+
+def test_what_there_is_no_memory_for_beside_the_others_is_tried_alone(learner, monkeypatch):
+    alive: list[weakref.ref[Machine]] = []
+
+    def timed(machine: Machine, batch: Batch) -> float:
+        if all(other() is not machine for other in alive):
+            alive.append(weakref.ref(machine))
+        if sum(other() is not None for other in alive) > 3:
+            raise MemoryError
+        return 1.0 if machine.arithmetic.memory_format == "contiguous" else 0.5
+
+    monkeypatch.setattr(probe, "_timed", timed)
+    assert probe.choose(params(), learner, BATCH, CPU, 100) == Arithmetic("float32", "channels_last")
+    assert len(alive) == 5  # the fourth was made twice
 
 
 def test_what_a_recorded_run_chose_is_taken_again(learner, monkeypatch):

@@ -15,9 +15,10 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from engine_project import SHIPPED, SMALL, params_of, prepare
+from engine_project import SHIPPED, SMALL, begun, params_of, prepare
 from forked import Ended, Forked, stage
 from safetensors.torch import load_file
+from together import begun_together
 from torch.distributed.elastic.multiprocessing.api import RunProcsResult
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
@@ -79,23 +80,7 @@ class Scene:
     def ranks(self, count: int, *changes: str, **variables: str) -> list[Ended]:
         """Train with so many processes that nobody watches."""
         self.write(f"compute.processes={count}", *changes)
-        meeting = self.folder / "meeting"
-        meeting.unlink(missing_ok=True)
-        places = [
-            {
-                "RANK": str(rank),
-                "WORLD_SIZE": str(count),
-                "CONVOY_MEETING": str(meeting),
-                "TORCHELASTIC_ERROR_FILE": str(self.folder / f"words-{rank}"),
-                "GLOO_SOCKET_IFNAME": "lo",
-                "TORCH_CPP_LOG_LEVEL": "ERROR",
-            }
-            for rank in range(count)
-        ]
-        begun = [
-            Forked(self.folder, functools.partial(stage, "train"), **(place if count > 1 else {}), **variables)
-            for place in places
-        ]
+        begun = begun_together(self.folder, functools.partial(stage, "train"), count, **variables)
         return [one.ended() for one in begun]
 
     def trained(self, count: int, *changes: str) -> None:
@@ -291,11 +276,11 @@ def test_fewer_pictures_than_a_batch_may_have_no_equal_parts_either() -> None:
 )
 def test_what_several_processes_cannot_do_is_refused_at_the_door(tmp_path, changes, words) -> None:
     with pytest.raises(UserError) as error:
-        params_of(tmp_path, "compute.processes=2", *changes)
+        params_of(tmp_path, "compute.processes=2", begun(tmp_path), *changes)
     first, line = str(error.value).splitlines()
     assert first == "params.yaml: 1 problem"
     assert line.startswith(f"  the parts together: {words}")
-    params_of(tmp_path, *(change for change in changes if not change.startswith("compute.sharded")))
+    params_of(tmp_path, begun(tmp_path), *(change for change in changes if not change.startswith("compute.sharded")))
 
 
 def test_each_process_has_a_gpu_of_its_own_or_all_have_the_processor() -> None:

@@ -21,7 +21,7 @@ from registry_project import EPOCHS, HOME, STEPS, enter_project, make_project, s
 
 from pipeline.errors import UserError
 from pipeline.files import write_text
-from pipeline.journal import Journal, current
+from pipeline.journal import ROLLBACK, Journal, current
 from pipeline.params import Params, described
 from pipeline.registry import attempts, code, glances, record, tracking
 from pipeline.registry.attempts import Finished, Work
@@ -278,6 +278,55 @@ def test_steps_that_a_training_has_gone_back_behind_are_logged_again(client: Mlf
     assert drain._last("train/loss") == 3
 
 
+def test_each_member_of_an_ensemble_has_series_of_its_own(client: MlflowClient, params: Params) -> None:
+    run, home = opened(client, params), Path(".convoy/train/k")
+
+    def learn(member: int, first: int, last: int, loss: float) -> None:
+        journal = Journal(home, member)
+        for step in range(first, last + 1):
+            journal.append("step", step, {"train/loss": loss + step})
+        journal.append("epoch", 0, {"epoch/val_loss": loss})
+        journal.close()
+
+    learn(1, 0, 3, 100.0)
+    Drain(client, run.id, run.started)._send_journal()
+    learn(2, 0, 2, 200.0)
+    drain = Drain(client, run.id, run.started)  # of a flow that was killed and is taken up again
+    drain._send_journal()
+    learn(2, 1, 3, 200.0)  # the training goes on from its checkpoint
+    drain._send_journal()
+    journal = Journal(home, 2)
+    journal.append(ROLLBACK, 0, {"step": 2.0, "gradient": 2.0, "epoch": 0.0})
+    journal.close()
+    learn(2, 2, 3, 300.0)
+    drain._send_journal()
+    table = ["member,step,loss", *(f"1,{step},{100.0 + step}" for step in range(4))]
+    table += [*(f"2,{step},{(200.0, 300.0)[step > 1] + step}" for step in range(4)), "3,0,400.0", "3,1,401.0"]
+    write_text(Path("out/training/steps.csv"), "\n".join(table) + "\n")
+    write_text(Path("out/training/epochs.csv"), "member,epoch,val_loss\n1,0,100.0\n2,0,300.0\n3,0,400.0\n")
+    for _ in range(2):
+        drain.finish()  # the third member is in the stage's files alone
+    assert history(run, "member_1/train/loss") == [(step, 100.0 + step) for step in range(4)]
+    once_more = [(2, 202.0), (2, 302.0), (3, 203.0), (3, 303.0)]
+    assert history(run, "member_2/train/loss") == [(0, 200.0), (1, 201.0), *once_more]
+    assert history(run, "member_3/train/loss") == [(0, 400.0), (1, 401.0)]
+    losses = [history(run, f"member_{member}/epoch/val_loss") for member in (1, 2, 3)]
+    assert losses == [[(0, 100.0)], [(0, 200.0), (0, 300.0)], [(0, 400.0)]]
+    assert history(run, "train/loss") == []
+
+
+def test_a_training_that_starts_over_is_read_anew(client: MlflowClient, params: Params) -> None:
+    run, path = opened(client, params), Path(".convoy/train/k/journal.jsonl")
+    journal_steps(0, 5)
+    drain = Drain(client, run.id, run.started, "k")
+    drain._send_journal()
+    path.unlink()
+    time.sleep(0.002)
+    journal_steps(0, STEPS - 1)
+    drain._send_journal()
+    assert history(run, "train/loss") == EVERY_STEP
+
+
 def test_norms_of_layers_are_logged_from_the_files_where_there_are_any(client: MlflowClient, params: Params) -> None:
     run = opened(client, params)
     write_text(Path("out/training/gradients.csv"), "step,all,head,stages.0\n0,5.0,4.0,\n50,13.0,12.0,5.0\n")
@@ -291,7 +340,7 @@ def test_a_lost_answer_doubles_nothing(client: MlflowClient, params: Params) -> 
     journal_steps(0, 5)
     drain = Drain(client, run.id, run.started)
     drain._send_journal()
-    drain._logged, drain._offset = {}, 0  # as if MLflow had taken the batch and never said so
+    drain._logged, drain._offsets = {}, {}  # as if MLflow had taken the batch and never said so
     drain._send_journal()
     assert history(run, "train/loss") == EVERY_STEP[:6]
 
@@ -319,7 +368,7 @@ def test_a_run_that_is_taken_up_sends_its_own_journal_and_not_that_of_a_run_in_b
     now = time.time_ns() // 1_000_000 + 1000  # the flow run that takes it up begins
     Drain(client, run.id, now)._send_journal()
     assert history(run, "train/loss") == []
-    Drain(client, run.id, now, mine.parent.name)._send_journal()
+    Drain(client, run.id, now, mine.name)._send_journal()
     assert history(run, "train/loss") == EVERY_STEP[:4]
 
 

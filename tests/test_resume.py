@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from trained import (
     EPOCHS,
     IMAGES,
@@ -33,7 +35,9 @@ from trained import (
 )
 
 from pipeline.failpoints import TrainingPoint
+from pipeline.files import sha256_of
 from pipeline.journal import read
+from pipeline.plugin import config_class
 from pipeline.train import seen
 from pipeline.train.checkpoint import CURRENT, FINISHED, OLD
 from pipeline.train.folders import LOCK
@@ -206,7 +210,6 @@ ENGINES: dict[str, dict[str, dict[str, Any]]] = {
         "optimizer": {"name": "sam", "lr": 0.01},
     },
     "muon, polynomial, weighted, growing pictures, layers that thaw": {
-        "model": {"name": "convnet"},
         "optimizer": {"name": "muon"},
         "schedule": {"name": "polynomial"},
         "order": {"name": "weighted"},
@@ -216,13 +219,22 @@ ENGINES: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+def begun(project: Path) -> dict[str, str]:
+    """A model that begins with weights of a file, which layers may rest on."""
+    torch.manual_seed(0)
+    save_file(config_class("models", "convnet")().build(1, 10, 32).state_dict(), project / "begun.safetensors")
+    digest = sha256_of(project / "begun.safetensors")
+    return {"name": "convnet", "weights": "begun.safetensors", "weights_sha256": digest}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_whatever_the_engine_does(prepared: Path, tmp_path: Path, engine: str) -> None:
     """Killed early and late in the first two epochs: the same state of everything after the last one."""
     whole, killed = copy(prepared, tmp_path / "whole"), copy(prepared, tmp_path / "killed")
     for project in (whole, killed):
-        change(project, **ENGINES[engine])
+        rests = "layers" in ENGINES[engine]
+        change(project, **ENGINES[engine], **({"model": begun(project)} if rests else {}))
         change(project, train={"batch_size": 128})
     steps = IMAGES // 128
     die(whole, TrainingPoint.EPOCHS_DONE)

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
+from torchvision.ops import generalized_box_iou
 
 from pipeline.bundle import Bundle, BundleInfo, normaliser, write
 from pipeline.errors import UserError
@@ -125,7 +126,7 @@ def test_each_object_has_one_query_of_each_group_at_the_least_cost() -> None:
     boxes = torch.rand(1, 12, 4, generator=random) * 0.5 + 0.2
     rows = torch.tensor([[[10.0, 10, 30, 40, 1, 0], [50, 40, 90, 90, 2, 0], [0, 0, 96, 96, 0, 1]]])
     rules = Rules(side=SIDE, group=6, classes=0.0, l1=5.0, giou=0.0)
-    found = assigned(logits, boxes, truths(rows), rules)
+    (found,) = assigned([(logits, boxes)], truths(rows), rules)
     aims = centred(rows[0, :2, :4] / SIDE)
     for start in (0, 6):
         costs = (boxes[0, start : start + 6, None] - aims[None]).abs().sum(dim=2)
@@ -142,10 +143,41 @@ def test_each_object_has_one_query_of_each_group_at_the_least_cost() -> None:
 def test_a_crowd_hides_what_is_said_in_it_and_more_objects_than_queries_are_no_error() -> None:
     logits, boxes = torch.zeros(1, 2, 1), torch.tensor([[[0.25, 0.25, 0.2, 0.2], [0.75, 0.75, 0.2, 0.2]]])
     rules = Rules(side=100, group=2, classes=2.0, l1=5.0, giou=2.0)
+
+    def labels(rows: Tensor) -> Any:
+        return assigned([(logits, boxes)], truths(rows), rules)[0].labels.tolist()
+
     crowd = torch.tensor([[[0.0, 0, 50, 50, 0, 1]]])
-    assert assigned(logits, boxes, truths(crowd), rules).labels.tolist() == [[IGNORED, BACKGROUND]]
+    assert labels(crowd) == [[IGNORED, BACKGROUND]]
     three = torch.tensor([[[10.0, 10, 40, 40, 0, 0], [60, 60, 90, 90, 0, 0], [40, 40, 45, 45, 0, 0]]])
-    assert assigned(logits, boxes, truths(three), rules).labels.tolist() == [[0, 0]]
+    assert labels(three) == [[0, 0]]
+
+
+def test_pairs_of_a_batch_in_stages_are_those_of_scipy_one_by_one() -> None:
+    random = torch.Generator().manual_seed(0)
+    stages = [
+        (torch.randn(3, 20, CLASSES, generator=random), 0.2 + 0.5 * torch.rand(3, 20, 4, generator=random))
+        for _ in range(2)
+    ]
+    rows = torch.full((3, 4, 6), -1.0)
+    rows[0, 1], rows[0, 3] = torch.tensor([10.0, 12, 40, 60, 2, 0]), torch.tensor([50.0, 50, 90, 80, 1, 0])
+    rows[2, 0] = torch.tensor([5.0, 5, 60, 30, 0, 0])
+    truth, rules = truths(rows), Rules(side=SIDE, group=5, classes=2.0, l1=5.0, giou=2.0)
+    for (logits, boxes), found in zip(stages, assigned(stages, truth, rules), strict=True):
+        places, aims = [], []
+        for picture in range(3):
+            real = rows[picture][rows[picture, :, 4] >= 0]
+            true, sure = real[:, :4] / SIDE, logits[picture].sigmoid()[:, real[:, 4].long()]
+            focal = 0.25 * (1 - sure) ** 2 * -(sure + 1e-8).log() - 0.75 * sure**2 * -(1 - sure + 1e-8).log()
+            said = corners(boxes[picture])
+            costs = (
+                2 * focal + 5 * torch.cdist(boxes[picture], centred(true), p=1) - 2 * generalized_box_iou(said, true)
+            )
+            for start in range(0, 20, 5) if len(real) else ():
+                queries, objects_ = linear_sum_assignment(costs[start : start + 5].numpy())
+                places += [picture * 20 + start + int(query) for query in queries]
+                aims.append(true[objects_])
+        assert found.places.tolist() == places and torch.equal(found.boxes, torch.cat(aims))
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,7 @@ def test_the_page_of_a_run(project, capsys):
         "AMD EPYC, 2 cores",
         "python 3.11.7, torch 2.15.0, numpy 2.4.6",
         f"Prefect run {record.flow_run}",
-        "accuracy 0.9000 0.8000 to 1.0000",
+        "accuracy 0.9000 0.8000 to 1",
         "promote Better than the baseline.",
         "champion now",
         "promote: version 1, by",
@@ -255,7 +255,7 @@ def test_a_perfect_score_says_what_so_many_images_show(project, capsys):
     # (1 - 0.0087)^342 is 0.05
     assert "perfect; of other images like these, expect fewer than 0.9 % to be answered wrongly" in said
     assert "1.0000 to" not in said
-    assert "brier 0.0010 0.0005 to 0.0020" in said
+    assert "brier 0.0010 0.00050 to 0.00200" in said
 
 
 def test_latest_says_what_began_after_it(project, capsys):
@@ -350,10 +350,12 @@ def test_a_list_is_a_table(several, capsys):
     listing.show(Filter(), 3, as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["run", "began", "score", "version", "state"]
-    assert "0.9000 (0.800-1.000)" in lines[1] and "hold" in lines[1]
+    assert "0.9000 (0.800 to 1)" in lines[1] and "hold" in lines[1]
     assert "champion" not in lines[1]  # it only found the champion's files again
     assert "champion, dirty" in lines[2]
     assert "stopped" in lines[3] and "No room to write" in lines[3]
+    assert lines[3].index("stopped: No room") == lines[0].index("score")  # it takes the room of what it has not
+    assert lines[0].index("version") + len("version") == lines[1].index("2  hold") + 1  # numbers end below each other
     assert lines[4] == "1 older ones; --limit 0 shows all."
     assert max(map(len, lines)) <= 80
 

@@ -295,7 +295,7 @@ def test_every_problem_of_a_sum_has_its_place() -> None:
     assert lines[0] == "params.yaml: 6 problems"
     assert lines[1] == "  loss.terms.0.smoth: no such key. Did you mean 'smooth'?"
     assert lines[2].startswith("  loss.terms.1: no loss named 'focl'. Did you mean 'focal'? pipeline/losses/ has: ")
-    assert lines[3] == "  loss.terms.2.gamma: input should be greater than or equal to 0; found -1."
+    assert lines[3] == "  loss.terms.2.gamma: found -1; set 0 or more."
     assert lines[4] == "  loss.terms.3: a sum within a sum: write its terms beside the others."
     assert lines[5] == "  loss.terms.4.x: no such key. Valid keys: weight, smooth."
     assert lines[6] == "  loss.terms.5: expected a loss by its name, as in {name: dice, weight: 0.5}; found 'dice'."

@@ -222,6 +222,19 @@ def test_airbench_answers_in_small_numbers() -> None:
     torch.testing.assert_close(told[1], told[0] / 4)
 
 
+@pytest.mark.slow
+def test_airbench_has_gradients_compiled_in_half_precision_too() -> None:
+    slopes = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        net = part("models", "airbench", widths=(4,)).build(3, 5, 8)
+        with torch.autocast("cpu", torch.bfloat16):
+            answers = (torch.compile(net) if compiled else net)(drawn(16, 3, 8, 8))
+        answers.float().square().sum().backward()
+        slopes.append(torch.cat([weights.grad.flatten() for weights in net.parameters() if weights.grad is not None]))
+    assert (slopes[1] - slopes[0]).norm() < 0.05 * slopes[0].norm()
+
+
 def test_airbench_sees_no_picture_that_it_cannot_halve_often_enough() -> None:
     assert part("models", "airbench", widths=(2, 2, 2)).build(3, 5, 9)(drawn(2, 3, 9, 9)).shape == (2, 5)
     expected = (

@@ -12,7 +12,7 @@ from dvc.stage.exceptions import StageCmdFailedError
 from flows import mending
 from flows.stage import Died, Graph, Mistake, Stopped, _explained
 from pipeline import __main__ as stages
-from pipeline.errors import UserError
+from pipeline.errors import TemporaryFailure, UserError
 from pipeline.score import Killed, ask
 from pipeline.train_options import ComputeOptions
 
@@ -27,6 +27,7 @@ def explained(cause: Exception) -> Exception:
     ("status", "kind", "words"),
     [
         (1, Mistake, "train: see the words above."),
+        (69, TemporaryFailure, "train: see the words above."),
         (130, Stopped, "train: stopped. `convoy run` goes on."),
         (-2, Stopped, "train: stopped. `convoy run` goes on."),
         (
@@ -57,7 +58,7 @@ def test_what_dvc_wraps_is_told(cause: Exception, words: str) -> None:
     assert str(error).startswith(f"train: DVC says: {words}")
 
 
-def test_a_full_disk_is_a_mistake_in_words(monkeypatch, tmp_path, capsys) -> None:
+def test_a_full_disk_is_told_and_no_mistake(monkeypatch, tmp_path, capsys) -> None:
     monkeypatch.chdir(tmp_path)
 
     def full() -> None:
@@ -68,7 +69,7 @@ def test_a_full_disk_is_a_mistake_in_words(monkeypatch, tmp_path, capsys) -> Non
 
     monkeypatch.setattr(stages.interrupts, "listen", lambda: None)
     monkeypatch.setitem(stages.STAGES, "train", full)
-    assert stages.main(["train"]) == 1
+    assert stages.main(["train"]) == 69
     words = "train: cannot write: No space left on device. Make room, then run again; nothing is lost.\n"
     assert capsys.readouterr().err == words
 

@@ -77,8 +77,8 @@ def test_a_better_model_is_promoted_and_the_reasons_say_why() -> None:
     assert verdict.outcome == "promote"
     assert verdict.reasons[0] == "Better than version 3: Accuracy 0.9900 against 0.9000 on the same 200 test images."
     assert verdict.reasons[1] == (
-        "Difference +0.0900 (95% interval +0.0498 to +0.1385); by the exact McNemar test it is at least +0.0550 with "
-        "95% confidence, and more than 0 is needed."
+        "Difference +0.0900 (95 % interval +0.0498 to +0.1385); by the exact McNemar test it is at least +0.0550 with "
+        "95 % confidence, and more than 0 is needed."
     )
     assert "answers 18 images rightly that version 3 does not, and 0 the other way round" in verdict.reasons[2]
     assert verdict.reasons[3] == (

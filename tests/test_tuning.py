@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from engine_project import SHIPPED, inside, params_of, prepare
+from engine_project import SHIPPED, begun, inside, params_of, prepare
 from forked import Ended, Forked
 from small_project import make, make_pictures
 from torch import nn
@@ -24,12 +25,13 @@ from pipeline.contracts import Options
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.files import DATASET
+from pipeline.host import Limits
 from pipeline.plugin import config_class, names
 from pipeline.policy import Policy
 from pipeline.train.assembly import Training
 from pipeline.train.batches import Batch
 from pipeline.train.machine import Pace
-from pipeline.tuning import batch, trial
+from pipeline.tuning import batch, room, trial
 from pipeline.tuning.apart import TooLarge, apart, endless, whole
 from pipeline.tuning.batch import Found, find, hint, in_words, steady
 from pipeline.tuning.range_test import range_test
@@ -262,10 +264,9 @@ def test_why_no_batch_is_proposed():
     assert few.proposed is None and few.doubt == (
         "of 60 pictures even a batch of 8 makes 7 steps an epoch, and fewer than 10 teach little; take 6 or fewer"
     )
-    one = Found([tried(3)], why="the most that was asked for")
+    one = Found([tried(3)], why="no more was asked for")
     assert one.proposed is None and one.doubt == (
-        "only a batch of 3 was tried, and there is nothing to compare it with; the search ended at the most that was "
-        "asked for"
+        "only a batch of 3 was tried, and there is nothing to compare it with: no more was asked for"
     )
 
 
@@ -340,9 +341,11 @@ def test_no_size_is_tried_that_is_expected_not_to_fit(monkeypatch, tmp_path):
     said: list[str] = []
     found = find(Subject(Fake(), tmp_path, None), 100_000, 4096, said.append)  # type: ignore[arg-type]
     # 8,000 of 10,000 bytes may be taken, which is 140 pictures; 256 would take 13,800
-    assert asked == [8, 8, 16, 32, 64, 128, 136] and found.largest.size == 136 and found.too_large == 144
+    assert asked == [8, 8, 16, 32, 64, 128, 136] and found.largest.size == 136
     assert found.line == pytest.approx((1000, 50))
     assert "batch   256: would take 0 MB, and 0 MB may be taken" in said
+    assert found.why == "a batch of 144 would take 0 MB, and 0 MB may be taken"
+    assert [one.size for one in found.trials] == [8, 16, 32, 64, 128, 136] and found.quickest.size == 8  # all as fast
 
 
 def test_what_does_not_fit_at_all_and_what_takes_too_long(monkeypatch, tmp_path):
@@ -352,21 +355,18 @@ def test_what_does_not_fit_at_all_and_what_takes_too_long(monkeypatch, tmp_path)
     monkeypatch.setattr(batch, "attempt", never)
     subject = Subject(Fake(), tmp_path, None)  # type: ignore[arg-type]
     found = find(subject, 1000, 4096, lambda line: None)
-    assert not found.trials and found.too_large == 8 and found.why == "does not fit into memory"
+    assert not found.trials and found.why == "a batch of 8 does not fit into memory"
     monkeypatch.setattr(batch, "attempt", lambda subject, size: tried(size, speed=1))
     found = find(subject, 1000, 4096, lambda line: None)
     assert [one.size for one in found.trials] == [8, 16, 32] and found.why == "a step takes 32 s"
     found = find(subject, 20, 4096, lambda line: None)
-    assert [one.size for one in found.trials] == [8, 16, 20] and found.why == "all 20 training pictures"
+    assert [one.size for one in found.trials] == [8, 16, 20] and found.why == "there are 20 training pictures"
 
 
-def test_free_memory_is_that_of_the_container_where_it_has_less(monkeypatch, tmp_path):
-    limit, used = tmp_path / "memory.max", tmp_path / "memory.current"
-    limit.write_text("5000\n")
-    used.write_text("2000\n")
-    monkeypatch.setattr("pipeline.tuning.room.CONTROL_GROUPS", ((limit, used),))
+def test_free_memory_is_that_of_the_container_where_it_has_less(monkeypatch):
+    monkeypatch.setattr(room, "limits", lambda: Limits(5000, 3000, math.inf))
     assert free_memory() == 3000
-    limit.write_text("max\n")
+    monkeypatch.setattr(room, "limits", lambda: Limits(math.inf, math.inf, math.inf))
     assert free_memory() > 1_000_000
 
 
@@ -448,12 +448,18 @@ def modes(training: Training, rate: float) -> list[bool]:
     ids=["plain", "curriculum", "curriculum-later", "thawed", "head-on-features", "head-on-pictures"],
 )
 def test_the_network_is_in_training_in_every_step(inside, changes):
-    with apart(prepare(inside, *changes), Dataset.open(), Policy.open()) as training:
+    with apart(prepare(inside, begun(inside), *changes), Dataset.open(), Policy.open()) as training:
         assert modes(training, 1e-3) == [True] * 40  # 8 epochs of 5 steps
 
 
 def test_whole_networks_and_whole_pictures_are_tuned(inside):
-    params = prepare(inside, "layers={frozen_epochs: 1, thawing_epochs: 1}", "train.first_size=8", "ensemble.members=3")
+    params = prepare(
+        inside,
+        "layers={frozen_epochs: 1, thawing_epochs: 1}",
+        "train.first_size=8",
+        "ensemble.members=3",
+        begun(inside),
+    )
     seen = whole(params)
     assert (seen.layers.frozen_epochs, seen.layers.thawing_epochs, seen.train.first_size) == (0, 0, 0)
     assert seen.ensemble.members == 1 and seen.layers.rate_decay == params.layers.rate_decay
@@ -500,7 +506,7 @@ def test_batches_for_real(inside):
     params = prepare(inside, "model.width=16", "augment.size=64", "optimizer={name: sgd, lr: 0.1}")
     said: list[str] = []
     found = find(Subject(params, DATASET, Policy.open()), 40, 4096, said.append)
-    assert [one.size for one in found.trials] == [8, 16, 32, 40] and found.why == "all 40 training pictures"
+    assert [one.size for one in found.trials] == [8, 16, 32, 40] and found.why == "there are 40 training pictures"
     assert all(one.arithmetic == ("float32", "contiguous", "eager") for one in found.trials)
     assert found.line is not None and 0.3e6 < found.line.each < 10e6  # 16 maps of 32 x 32 floats alone are 65 kB
     write_batches(found)
@@ -563,7 +569,9 @@ def test_tune_batch(project):
         "tune batch: trains a few steps each with ever larger batches, up to 16; no model is changed.\n"
     )
     assert "batch     8:" in words and "batch    16:" in words and "batch    32:" not in words
-    assert "The largest that fits, of those tried: 16; the search ended at the most that was asked for." in words
+    assert re.search(
+        r"The largest that fits, of those tried: 16, with [\d,]+ images/s; no more was asked for\.\n", words
+    )
     assert "No batch size is proposed: of 40 pictures even a batch of 8 makes 5 steps an epoch" in words
     assert (project / "params.yaml").read_bytes() == before
     small = said(project, "tune", "batch", "--most", "3", status=1)

@@ -301,7 +301,7 @@ def test_the_description_reads_and_names_are_text(made: tuple[Path, Params], run
     verdict = Verdict(outcome="promote", reasons=["Better: <script>[x](y)"])
     text = summary.of_run(made[1], CODE, registered(run), verdict, reigns=True)
     assert text.startswith(
-        "**Accuracy 0.900 (95 % interval 0.800 to 0.970) on 40 test images**\n\nVersion 1 of `digits`"
+        "**Accuracy 0.900 on 40 test images (95 % interval 0.800 to 0.970)**\n\nVersion 1 of `digits`"
     )
     assert "is **the champion now**" in text
     assert r"\<script\>\[x\](y)" in text

@@ -22,8 +22,8 @@ from pipeline.errors import UserError
 from pipeline.losses.detection import Config as Detection
 from pipeline.losses.detection import box_loss, class_loss, detection_loss, distribution_loss
 from pipeline.models import yolo
-from pipeline.models._detection.matching import Truth, truths
-from pipeline.models._yolo.assignment import Assigned, Rule, assigned, best, overlap, within
+from pipeline.models._detection.matching import Truth, overlaps, truths
+from pipeline.models._yolo.assignment import Assigned, Rule, assigned, within
 from pipeline.models._yolo.layers import PooledSizes
 from pipeline.models._yolo.network import Yolo
 from pipeline.models._yolo.places import Places
@@ -51,9 +51,12 @@ def pictures(count: int, side: int = 64, channels: int = 3) -> Tensor:
     return torch.randn(count, channels, side, side, generator=torch.Generator().manual_seed(1))
 
 
-def one_truth(*rows: tuple[float, ...]) -> Truth:
-    """Of x1, y1, x2, y2, class, crowd."""
-    return truths(torch.tensor([rows], dtype=torch.float32).view(1, -1, 6))[0]
+def truth_of(*pictures: list[tuple[float, ...]]) -> Truth:
+    """Of each picture x1, y1, x2, y2, class, crowd."""
+    rows = torch.full((len(pictures), max(map(len, pictures)), 6), -1.0)
+    for picture, given in enumerate(pictures):
+        rows[picture, : len(given)] = torch.tensor(given).view(-1, 6)
+    return truths(rows)
 
 
 # --- sizes
@@ -161,34 +164,38 @@ def test_overlaps_are_those_of_torchvision() -> None:
     random = torch.Generator().manual_seed(0)
     corners = 50 * torch.rand(30, 2, generator=random)
     boxes = torch.cat([corners, corners + 40 * torch.rand(30, 2, generator=random)], dim=1)
-    torch.testing.assert_close(overlap(boxes[:7], boxes), box_iou(boxes[:7], boxes))
+    assert torch.equal(overlaps(boxes[:7], boxes[None]), box_iou(boxes[:7], boxes))
+    each = boxes[torch.randint(30, (7, 9), generator=random)]
+    expected = [box_iou(boxes[row : row + 1], each[row])[0] for row in range(7)]
+    assert torch.equal(overlaps(boxes[:7], each), torch.stack(expected))
+    assert overlaps(torch.zeros(1, 4), torch.zeros(1, 2, 4)).tolist() == [[0, 0]]  # neither has an area
 
 
 def test_the_best_places_of_an_object_by_hand() -> None:
     places = Places([8], [2])  # middles (4, 4), (12, 4), (4, 12), (12, 12)
-    true = one_truth((0, 0, 16, 16, 1, 0))
+    truth = truth_of([(0, 0, 16, 16, 1, 0)])
     boxes = torch.tensor([[0.0, 0, 16, 16], [0, 0, 16, 8], [0, 0, 16, 12], [0, 0, 16, 4]])  # IoU 1, 1/2, 3/4, 1/4
     scores = torch.tensor([[0.9, 0.1], [0.9, 0.8], [0.9, 0.6], [0.9, 0.9]])  # of class 1: .1, .8, .6, .9
     # score * IoU**2: 0.1, 0.2, 0.3375, 0.05625; the two best are the second and the third
-    which, sure, share = best(scores, boxes, places, true, RULE)
-    assert which.tolist() == [BACKGROUND, 0, 0, BACKGROUND]
+    found = assigned(scores[None], boxes[None], places, truth, RULE)
+    assert found.labels.tolist() == [[BACKGROUND, 1, 1, BACKGROUND]] and found.places.tolist() == [1, 2]
     # the best one shall say the largest IoU among them, the other as much less as it is worse
-    assert sure.tolist() == pytest.approx([0, 0.75 * 0.2 / 0.3375, 0.75, 0])
-    assert share.tolist() == pytest.approx([0, 0.2 / 0.3375, 1, 0])
+    assert found.scores.tolist() == pytest.approx([0.75 * 0.2 / 0.3375, 0.75])
+    assert found.shares.tolist() == pytest.approx([0.2 / 0.3375, 1])
 
 
 def test_a_place_of_two_objects_is_at_the_one_that_it_tells_better() -> None:
     places = Places([8], [2])
-    true = one_truth((0, 0, 16, 16, 0, 0), (0, 0, 8, 8, 0, 0))
+    truth = truth_of([(0, 0, 16, 16, 0, 0), (0, 0, 8, 8, 0, 0)])
     boxes = torch.tensor([[0.0, 0, 8, 8], [0, 0, 16, 16], [0, 0, 16, 16], [0, 0, 16, 16]])
-    which, sure, _ = best(torch.full((4, 1), 0.5), boxes, places, true, Rule(4, 1.0, 1.0))
-    assert which.tolist() == [1, 0, 0, 0]
-    assert sure.tolist() == pytest.approx([1, 1, 1, 1])
+    found = assigned(torch.full((1, 4, 1), 0.5), boxes[None], places, truth, Rule(4, 1.0, 1.0))
+    assert found.objects.tolist() == [1, 0, 0, 0]
+    assert found.scores.tolist() == pytest.approx([1, 1, 1, 1])
 
 
 def test_places_of_a_batch_crowds_and_pictures_without_objects() -> None:
     places = Places([8], [2])
-    truth = [one_truth((0, 0, 7, 7, 2, 0), (8, 0, 16, 16, 0, 1)), one_truth(), one_truth((9, 9, 16, 16, 1, 0))]
+    truth = truth_of([(0, 0, 7, 7, 2, 0), (8, 0, 16, 16, 0, 1)], [], [(9, 9, 16, 16, 1, 0)])
     boxes, scores = places.squares.expand(3, 4, 4), torch.full((3, 4, 3), 0.1)
     found = assigned(scores, boxes, places, truth, RULE)
     assert isinstance(found, Assigned)
@@ -197,7 +204,7 @@ def test_places_of_a_batch_crowds_and_pictures_without_objects() -> None:
         [BACKGROUND] * 4,
         [BACKGROUND, BACKGROUND, BACKGROUND, 1],
     ]
-    assert found.places.tolist() == [0, 11] and found.objects.tolist() == [0, 0]
+    assert found.places.tolist() == [0, 11] and found.objects.tolist() == [0, 1] and found.counts == [1, 0, 1]
     assert found.boxes.tolist() == [[0, 0, 7, 7], [9, 9, 16, 16]]
     assert found.scores.tolist() == pytest.approx([49 / 64, 49 / 64])
     assert found.shares.tolist() == [1, 1]

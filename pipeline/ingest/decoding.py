@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from pipeline.files import shared, write_text
+from pipeline.host import cores
 from pipeline.ingest.child import CPU_SECONDS, READY, Job, write_batch
 from pipeline.plugin import HOME
 
@@ -72,7 +73,7 @@ def decode_all(jobs: Iterable[tuple[str, Job]], children: int | None = None) -> 
         jobs: what to decode.
         children: processes; None is one per processor core.
     """
-    count = children or min(_cores(), MAX_CHILDREN)
+    count = children or min(cores(), MAX_CHILDREN)
     crew = [_Child() for _ in range(count)]
     free: queue.SimpleQueue[_Child] = queue.SimpleQueue()
     for child in crew:
@@ -101,11 +102,6 @@ def decode_all(jobs: Iterable[tuple[str, Job]], children: int | None = None) -> 
         pool.shutdown(cancel_futures=True)
         for child in crew:
             child.close()
-
-
-def _cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _batches(jobs: Iterable[tuple[str, Job]]) -> Iterator[tuple[list[str], list[Job]]]:

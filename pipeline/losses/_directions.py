@@ -62,6 +62,10 @@ class Margins(OfDirections):
     def worsened(self, cosines: Tensor) -> Tensor:
         """The cosines of the angles to the own centres, float [B], with the margin."""
 
+    def total_weight(self, people: Tensor) -> Tensor | float:
+        """See `training.Weighing`."""
+        return float(len(people)) if self.training else shown_again(people).sum()
+
     def cost(self, directions: Tensor, people: Tensor) -> Tensor:
         """See `OfDirections.cost`."""
         if self.training:
@@ -84,12 +88,16 @@ def against_each_other(directions: Tensor, people: Tensor) -> tuple[Tensor, Tens
         people: int64 [B].
 
     Returns:
-        Cosines float [B, n], the place of the own person among them int64 [B], and whether the batch has another image
-        of that person, bool [B].
+        Cosines float [B, n], the place of the own person among them int64 [B], and `shown_again`.
     """
-    _, own, counts = torch.unique(people, return_inverse=True, return_counts=True)
+    own = torch.unique(people, return_inverse=True)[1]
     members = F.one_hot(own).to(directions.dtype)
     sums = members.T @ directions
     cosines = directions @ straight(sums).T
     others = (directions * straight(sums[own] - directions)).sum(dim=1, keepdim=True)
-    return torch.where(members.bool(), others, cosines), own, counts[own] > 1
+    return torch.where(members.bool(), others, cosines), own, shown_again(people)
+
+
+def shown_again(people: Tensor) -> Tensor:
+    """Of people int64 [B], whether the batch has another image of the same one: bool [B]."""
+    return (people[:, None] == people).sum(dim=1) > 1

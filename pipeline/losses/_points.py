@@ -12,23 +12,29 @@ REACH = 3.0
 """Deviations that a point may lie beyond the grid and still be looked for at its edge."""
 
 
-def off(said: Pointing, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """How far right of its place and below it each point is said to be, as shares of the side, and which are known.
+def off(said: Pointing, targets: Tensor) -> Tensor:
+    """How far right of its place and below it each point is said to be, as shares of the side.
 
     Args:
         said: of B pictures.
         targets: float32 [B, J, 4]: x, y, known, partner in a mirror.
 
     Returns:
-        float32 [B, J, 2], and bool [B, J].
+        float32 [B, J, 2].
     """
-    return (said.places - targets[..., :2]) / said.side, targets[..., 2] > 0
+    return (said.places - targets[..., :2]) / said.side
 
 
-def over_known(costs: Tensor, known: Tensor) -> Tensor:
-    """The mean of the costs [B, J] of the points that are known, bool [B, J]; 0 where none is."""
-    shares = known.to(costs.dtype)
-    return torch.where(known, costs, 0).sum() / safe(shares.sum())
+def over_known(costs: Tensor, near: Tensor, targets: Tensor) -> Tensor:
+    """The mean over the known points; 0 where none is.
+
+    Args:
+        costs: float [B, J].
+        near: which points have a cell to be looked for in, bool [B, J]; any other costs nothing, and counts.
+        targets: float32 [B, J, 4].
+    """
+    known = targets[..., 2] > 0
+    return torch.where(known & near, costs, 0).sum() / safe(known.to(costs.dtype).sum())
 
 
 def on_grid(said: Pointing, targets: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -41,7 +47,7 @@ def on_grid(said: Pointing, targets: Tensor, sigma: float) -> tuple[Tensor, Tens
 
     Returns:
         The logarithms of the rows' shares, float32 [B, J, h], and of the columns', [B, J, w]; and which points are
-        known and on the grid, or no further from it than the Gaussian reaches: bool [B, J].
+        on the grid, or no further from it than the Gaussian reaches: bool [B, J].
     """
     assert said.maps is not None
     height, width = said.maps.shape[-2:]
@@ -50,7 +56,7 @@ def on_grid(said: Pointing, targets: Tensor, sigma: float) -> tuple[Tensor, Tens
     x, y = x * width, y * height
     shares = [_gaussian(at, count, sigma) for at, count in ((y, height), (x, width))]
     beyond = torch.maximum(torch.maximum(-x, x - width), torch.maximum(-y, y - height))
-    return shares[0], shares[1], (targets[..., 2] > 0) & (beyond <= REACH * sigma)
+    return shares[0], shares[1], beyond <= REACH * sigma
 
 
 def _gaussian(places: Tensor, count: int, sigma: float) -> Tensor:

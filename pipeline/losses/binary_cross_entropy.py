@@ -23,7 +23,7 @@ class Config(LossConfig):
 
     takes: ClassVar[frozenset[tuple[Output, Target]]] = frozenset({(Output.VECTOR, Target.LABELS)})
 
-    label_smoothing: float = Field(0.0, ge=0, le=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target that is spread evenly over yes and no, against overconfidence."""
     positive_weights: ClassWeights = "none"
     """How much an image counts that is of a class: `none` (as much as one that is not), `balanced` (more for a rare

@@ -27,7 +27,7 @@ class Config(LossConfig):
         {(Output.VECTOR, Target.LABEL), (Output.VECTOR, Target.GRADE), (Output.MAP, Target.MASK)}
     )
 
-    label_smoothing: float = Field(0.0, ge=0, le=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Share of the target that is spread evenly over all classes, against overconfidence."""
     class_weights: ClassWeights = "none"
     """`none`, `balanced` (a rare class counts for more: every class has the same say), or a list of one per class."""

@@ -24,7 +24,8 @@ SMALLEST = 1e-12
 class Config(LossConfig):
     """The distance is in halves of the side, as in the paper; the likeness is the Jensen-Shannon divergence, in nats.
 
-    A point that is not known costs nothing, nor one that lies so far outside of the picture that no cell is near it.
+    A point that is not known costs nothing, nor one that lies so far outside of the picture that no cell is near it;
+    the mean is over the known ones.
     """
 
     takes: ClassVar[frozenset[tuple[Output, Target]]] = frozenset({(Output.POINTS, Target.POINTS)})
@@ -52,14 +53,14 @@ def dsnt(said: Pointing, targets: Tensor, sigma: float, weight: float) -> Tensor
         Scalar >= 0.
     """
     assert said.maps is not None
-    rows, columns, known = on_grid(said, targets, sigma)
-    squares = (2 * off(said, targets)[0]).square().sum(dim=-1)
+    rows, columns, near = on_grid(said, targets, sigma)
+    squares = (2 * off(said, targets)).square().sum(dim=-1)
     distances = (squares + SMALLEST).sqrt()
     wanted = rows.exp()[..., :, None] * columns.exp()[..., None, :]
     found = said.maps.flatten(2).softmax(dim=2).view_as(said.maps)
     middle = (wanted + found) / 2
     unlike = (_divergence(wanted, middle) + _divergence(found, middle)) / 2
-    return over_known(distances + weight * unlike, known)
+    return over_known(distances + weight * unlike, near, targets)
 
 
 def _divergence(first: Tensor, second: Tensor) -> Tensor:

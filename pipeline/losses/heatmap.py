@@ -23,7 +23,8 @@ from pipeline.networks import Pointing
 class Config(LossConfig):
     """The Kullback-Leibler divergence of the softmax of each map from the Gaussian, in nats; the mean over the points.
 
-    A point that is not known costs nothing, nor one that lies so far outside of the picture that no cell is near it.
+    A point that is not known costs nothing, nor one that lies so far outside of the picture that no cell is near it;
+    the mean is over the known ones.
     """
 
     takes: ClassVar[frozenset[tuple[Output, Target]]] = frozenset({(Output.POINTS, Target.POINTS)})
@@ -48,8 +49,8 @@ def heatmap(said: Pointing, targets: Tensor, sigma: float) -> Tensor:
         Scalar >= 0.
     """
     assert said.maps is not None
-    rows, columns, known = on_grid(said, targets, sigma)
+    rows, columns, near = on_grid(said, targets, sigma)
     log_said = said.maps.flatten(2).log_softmax(dim=2).view_as(said.maps)
     crossed = torch.einsum("bjh,bjhw,bjw->bj", rows.exp(), log_said, columns.exp())
     entropy = (rows.exp() * rows).sum(dim=-1) + (columns.exp() * columns).sum(dim=-1)  # of a product: the sum
-    return over_known(entropy - crossed, known)
+    return over_known(entropy - crossed, near, targets)

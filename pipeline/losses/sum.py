@@ -18,6 +18,7 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from torch import Tensor, nn
 
@@ -37,7 +38,7 @@ class Term(Options):
     """Of a file in `pipeline/losses/`."""
     weight: float = Field(1.0, gt=0, le=1e6)
     """What its value is multiplied by."""
-    loss: LossConfig
+    loss: SkipJsonSchema[LossConfig]
     """The loss itself; its options stand beside its name."""
 
     @model_validator(mode="before")

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pipeline.contracts import LossConfig, Output, Target
-from pipeline.losses._directions import OfDirections
+from pipeline.losses._directions import OfDirections, shown_again
 
 
 class Config(LossConfig):
@@ -41,6 +41,10 @@ class SupervisedContrastive(OfDirections):
         from pytorch_metric_learning import losses  # late: half a second
 
         self.contrast = losses.SupConLoss(config.temperature)
+
+    def total_weight(self, people: Tensor) -> Tensor:
+        """See `training.Weighing`."""
+        return shown_again(people).sum()
 
     def cost(self, directions: Tensor, people: Tensor) -> Tensor:
         """See `OfDirections.cost`."""

@@ -7,7 +7,7 @@ Neural Networks, 2021, algorithm 1, elementwise. Two gradients a step make it tw
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
@@ -23,6 +23,8 @@ STEADY = 0.01
 
 class Config(OptimizerConfig):
     """Options of SAM, over torch's SGD."""
+
+    knows_every_gradient: ClassVar[bool] = True
 
     lr: float = Field(0.1, gt=0, allow_inf_nan=False)
     """Learning rate; the schedule multiplies it."""

@@ -17,8 +17,8 @@ class Config(OrderConfig):
     """An epoch has as many views as there are; some come several times, others in another epoch."""
 
     power: float = Field(0.5, ge=0, le=2)
-    """Of the inverse number of a class's pictures, which is their weight: 0 changes nothing, 1 shows every class
-    equally often."""
+    """Of the inverse number of a class's pictures, which is their weight: 0 weighs every picture alike, 1 shows
+    every class equally often."""
     column: str = ""
     """The column of `samples.parquet` that holds the weights, in place of the classes; none may be below 0."""
 

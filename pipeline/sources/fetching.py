@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.errors import UserError
+from pipeline.errors import TemporaryFailure, UserError
 from pipeline.files import STATE, sha256_of, shared, sync_folder
 from pipeline.progress import track
 from pipeline.room import explained
@@ -113,7 +113,7 @@ def _complete(blob: Blob, file: BinaryIO, limits: Limits) -> None:
                 if file.seek(0, os.SEEK_END) > before:
                     pauses = list(PAUSES)
                 if not pauses:
-                    raise UserError(
+                    raise TemporaryFailure(
                         f"{blob.shown} cannot be fetched: {passing}. What has come is kept; run the same command again."
                     ) from None
                 time.sleep(pauses.pop(0))
@@ -147,7 +147,7 @@ def _check_size(blob: Blob, size: int, limits: Limits, file: BinaryIO | None = N
         needed = size - file.seek(0, os.SEEK_END)
         free = shutil.disk_usage(file.name).free
         if needed > free:
-            raise UserError(
+            raise TemporaryFailure(
                 f"{blob.shown} has {size / 1e6:,.0f} MB, {needed / 1e6:,.0f} of them still to come, and only "
                 f"{free / 1e6:,.0f} MB are free in {Path(file.name).parent}. Make room and run the same command again."
             )

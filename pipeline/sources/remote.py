@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pipeline.contracts import LeftOut
-from pipeline.errors import UserError
+from pipeline.errors import TemporaryFailure
 from pipeline.sources.ahead import in_order
 from pipeline.sources.archive import ArchiveSource
 from pipeline.sources.base import Entry, Source, member_name, printable
@@ -79,7 +79,7 @@ class StoreSource(Source):
         data = self.store.read(stored, most + 1 if stored.size is None else stored.size)
         self._limit(len(data), most, f"bytes in {printable(stored.name)}")
         if stored.size is not None and len(data) != stored.size:
-            raise UserError(
+            raise TemporaryFailure(
                 f"{self.shown}: {printable(stored.name)} has {len(data):,} bytes, and was listed with {stored.size:,}: "
                 "it was replaced meanwhile, or the server is wrong. Run the same command again."
             )
@@ -116,7 +116,7 @@ def insisting(shown: str) -> Iterator[None]:
     try:
         yield
     except Passing as passing:
-        raise UserError(
+        raise TemporaryFailure(
             f"data.path: {shown} cannot be reached: {passing}. Is the server up, and the network? Run the same command "
             "again."
         ) from None

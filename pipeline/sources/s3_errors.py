@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.errors import UserError
+from pipeline.errors import TemporaryFailure, UserError
 from pipeline.sources.store import Passing
 
 ACCESS = (
@@ -32,7 +32,7 @@ def worded(error: Exception, shown: str, bucket: str) -> Exception:
     if any(isinstance(cause, PermissionError) for cause in chain):
         return UserError(f"data.path: {shown}: S3 refuses ({said}). {ACCESS}.")
     if any(isinstance(cause, FileNotFoundError) for cause in chain):
-        return UserError(f"data.path: {shown}: an object has just gone ({said}). Run the same command again.")
+        return TemporaryFailure(f"data.path: {shown}: an object has just gone ({said}). Run the same command again.")
     if any(_of_network(cause) for cause in chain):
         return Passing(said)
     return UserError(f"data.path: {shown}: S3 says: {said}.")

@@ -8,9 +8,10 @@ from pipeline.contracts import Views
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """The softmax of logits [N, K] in float64 [N, K]; rows sum to 1."""
+    """The softmax of logits [N, K] in float64 [N, K]; rows sum to 1, or are nan where a logit is no finite number."""
     wide = logits.astype(np.float64)
-    powers = np.exp(wide - wide.max(axis=1, keepdims=True))  # the largest is 1: nothing overflows
+    with np.errstate(invalid="ignore"):  # of a network that diverges: infinity less infinity
+        powers = np.exp(wide - wide.max(axis=1, keepdims=True))  # the largest is 1: nothing overflows
     shares: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
     return shares
 

@@ -13,8 +13,9 @@ from pipeline.packed import views
 from pipeline.params import TrainParams, described, part_name
 from pipeline.plugin import metric_named
 from pipeline.policy import Policy
-from pipeline.train.batches import Material, TrainingBatches, plain_batches, steps_per_epoch
-from pipeline.train.checkpoint import Checkpoints, Progress, Saved
+from pipeline.train.allocation import keep_memory
+from pipeline.train.batches import Material, TrainingBatches, plain_batch, slices
+from pipeline.train.checkpoint import CheckpointFolder, Checkpoints, Progress, Saved
 from pipeline.train.environment import WHERE, differences, environment, way
 from pipeline.train.folders import training_key
 from pipeline.train.frozen import FeatureBatches, Features
@@ -22,11 +23,11 @@ from pipeline.train.informing import inform
 from pipeline.train.learner import Learner, build_learner
 from pipeline.train.loop import Score, Validation, validate
 from pipeline.train.machine import Arithmetic, Machine
-from pipeline.train.members import Member, begins_of, members_of
+from pipeline.train.members import Member, members_of
 from pipeline.train.orders import epoch_order, known_of
 from pipeline.train.probe import choose
 from pipeline.train.processes.fitting import check_average, joined, unmeasured
-from pipeline.train.processes.followers import UnwrittenJournal, UnwrittenLog, followed
+from pipeline.train.processes.followers import Notes, SeenNotes, Unwritten, UnwrittenSeen, followed
 from pipeline.train.processes.ranks import Ranks
 from pipeline.train.processes.sharing import sharing_of
 from pipeline.train.resident import ResidentBatches, open_batches
@@ -48,10 +49,10 @@ class Training:
     val: Material
     batches: TrainingBatches | ResidentBatches
     machine: Machine
-    checkpoints: Checkpoints
+    checkpoints: CheckpointFolder
     progress: Progress
-    journal: Journal
-    seen: SeenLog
+    journal: Notes
+    seen: SeenNotes
     features: Features | None = None
     """What the head learns from where it alone does, in place of pictures."""
     unkept: str = ""
@@ -60,8 +61,11 @@ class Training:
     def validated(self) -> Validation:
         """What the network is worth on the validation split, with the weights that are kept."""
         params, policy, split = self.params, self.policy, self.member.val
-        batches = self.features.val.plain() if self.features else None
-        batches = batches or plain_batches(self.val, policy, params.train.batch_size)
+        if self.features:  # which one process alone has
+            batches = ((batch, True) for batch in self.features.val.plain())
+        else:
+            dealt = self.ranks.dealt(slices(len(self.val), params.train.batch_size))
+            batches = ((plain_batch(self.val, policy, part), counts) for part, counts in dealt)
         seen = views(split, policy.frame, policy.plain)
         with self.machine.averaged():
             return validate(self.machine, batches, split, seen, Score(params.task, metric_named(params.task.score)))
@@ -110,10 +114,10 @@ def assemble(params: TrainParams, dataset: Dataset, policy: Policy, member: Memb
     Raises:
         UserError: params do not fit this machine, or each other; or the training was begun elsewhere.
     """
-    members = members_of(params, dataset)
-    member = member or members[0]
+    member = member or members_of(params, dataset)[0]
     key = _key(params, dataset, policy)
     ranks, device = joined(params)
+    keep_memory(device)
     learner = build_learner(params.model_copy(update={"seed": member.weights_seed}), member.dataset, policy)
     params = params.model_copy(update={"seed": member.seed})
     check_sides(learner.network, policy.channels, policy.size, params.train, part_name(params.model))
@@ -122,26 +126,25 @@ def assemble(params: TrainParams, dataset: Dataset, policy: Policy, member: Memb
     known = known_of(member.train, train)
     val = ranks.in_turn(lambda: Material.of(member.val, policy.frame, policy.plain))
     batches = open_batches(params, train, policy, device, ranks)
-    size, frame, side = params.train.batch_size, policy.frame, policy.packed
-    earlier = [steps_per_epoch(len(views(each.train, frame, side).images), size) for each in members[: member.number]]
-    begins = begins_of(earlier, params.train.epochs)
     where = environment(device, params.compute)
-    checkpoints = followed(ranks, lambda: Checkpoints(key, where, member.number, begins["step"]), where)
+    checkpoints = followed(ranks, lambda: Checkpoints(key, where, member.number), where)
     saved = ranks.in_turn(lambda: _taken_up(checkpoints, batches.steps))
     if saved is None:
         inform(learner, train, policy)
     arithmetic = saved.arithmetic if saved else ranks.found(lambda: _probe(params, learner, batches, known, device))
-    learner.to(device)
     sharing = sharing_of(params.compute, ranks)
     machine = Machine.assemble(params, learner, device, arithmetic, batches.steps * params.train.epochs, sharing)
     check_average(params, machine.average)
     progress = saved.progress if saved else Progress()
     if saved:
         machine.restore(saved.state)
-        print(f"train: goes on from epoch {progress.epoch + 1}, step {progress.step} of {batches.steps}", flush=True)
-    journal = Journal(checkpoints.home, begins) if ranks.first else UnwrittenJournal()
+        print(
+            f"train: {member.title}goes on from epoch {progress.epoch + 1}, step {progress.step} of {batches.steps}",
+            flush=True,
+        )
+    journal = Journal(checkpoints.home, member.number) if ranks.first else Unwritten()
     done = batches.steps * progress.epoch + progress.step
-    seen = SeenLog(checkpoints.seen, done) if ranks.first else UnwrittenLog()
+    seen = SeenLog(checkpoints.seen, done) if ranks.first else UnwrittenSeen()
     if saved and saved.environment != checkpoints.environment:
         checkpoints.save(machine, progress)  # what was allowed once need not be allowed again
     return Training(
@@ -149,7 +152,7 @@ def assemble(params: TrainParams, dataset: Dataset, policy: Policy, member: Memb
     )
 
 
-def _taken_up(checkpoints: Checkpoints, steps: int) -> Saved | None:
+def _taken_up(checkpoints: CheckpointFolder, steps: int) -> Saved | None:
     """The latest checkpoint if the training goes on from there; else it starts over.
 
     Args:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,11 +35,33 @@ class Batch(NamedTuple):
     """Pictures and what is to be learnt from them."""
 
     pictures: Tensor
-    """uint8 [B, S, S, C]; valid until the next batch is asked for."""
+    """uint8 [B, S, S, C]; valid until the next batch is asked for, and to a GPU that was sent them by `on` longer."""
     targets: Tensor
     """What the task learns, B entries, as `contracts.Target` says; valid as long."""
     views: np.ndarray | None = None
     """Which they are: positions in the training split, int64 [B]; None of others."""
+    reading: list[torch.cuda.Event] | None = None
+    """Of one whose memory is filled again: what a GPU has to come by before that; None of others."""
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Pictures and targets on a device.
+
+        A GPU fetches them in its turn, and nobody waits for that. Memory that is filled again is left as it is until
+        then: the event stands behind both copies in the one queue that they are in, and `TrainingBatches` waits for it
+        before it writes. Memory that is pinned here torch gives to nobody else before its copy is done. Pinned memory
+        of which no copies are noted, as a part of a batch, is waited for.
+        """
+        if device.type != "cuda" or self.pictures.is_cuda:
+            return self.pictures.to(device), self.targets.to(device)
+        pictures, targets = (
+            each.pin_memory().to(device, non_blocking=self.reading is not None or not each.is_pinned())
+            for each in (self.pictures, self.targets)
+        )
+        if self.reading is not None:
+            event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # who waits for it sleeps
+            event.record(torch.cuda.current_stream(device))
+            self.reading[:] = [event]  # it stands behind those before it, too
+        return pictures, targets
 
 
 @dataclass(frozen=True)
@@ -75,6 +97,10 @@ class Material:
 def steps_per_epoch(count: int, batch_size: int) -> int:
     """Full batches only, so that every step costs the same; the few images left over differ each epoch."""
     return max(1, count // batch_size)
+
+
+Waiting = deque[tuple[Batch, list[Future[None]]]]
+"""Batches, each with its parts that threads fill, in the order in which they are asked for."""
 
 
 class TrainingBatches:
@@ -116,27 +142,26 @@ class TrainingBatches:
     def epoch(self, epoch: int, first: int, order: np.ndarray) -> Iterator[Batch]:
         """The batches of an epoch from step `first` on, of the views in that order, int64 [V]."""
         asked = Asked.all_of(epoch, order)
-        waiting: deque[tuple[Batch, list[Future[None]]]] = deque()
+        waiting: Waiting = deque()
         upcoming = iter(range(first, self.steps))
         try:
             for step in upcoming:
                 waiting.append(self._start(asked, step))
                 if len(waiting) > AHEAD:
-                    yield self._finished(*waiting.popleft())
+                    yield _finished(waiting)
             while waiting:
-                yield self._finished(*waiting.popleft())
+                yield _finished(waiting)
         finally:
-            for _, parts in waiting:  # the caller stopped early: let no thread write into a ring that is used again
-                for part in parts:
-                    part.cancel()
-            for _, parts in waiting:
-                for part in parts:
-                    if not part.cancelled():
-                        part.result()
+            # The caller stopped early, or a part failed: let no thread write into a ring that is used again.
+            unfinished = [part for _, parts in waiting for part in parts]
+            for part in unfinished:
+                part.cancel()
+            wait(unfinished)
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads, and let go of the batches that they fill: the next member of an ensemble has its own."""
         self._pool.shutdown(cancel_futures=True)
+        self._ring = []
 
     def _empty(self) -> Batch:
         """Room for a batch; the shape of a target is that which a picture has once it is varied."""
@@ -151,26 +176,35 @@ class TrainingBatches:
         if material.learns is Target.OBJECTS:
             shape = (rows(shape[0], policy.mosaic, material.learns), *shape[1:])
         targets = torch.empty((self._size, *shape), dtype=kind, pin_memory=pinned)
-        return Batch(pictures, targets)
+        return Batch(pictures, targets, reading=[])
 
     def _start(self, asked: Asked, step: int) -> tuple[Batch, list[Future[None]]]:
         mine = asked.at(slice(step * self._whole, (step + 1) * self._whole)).at(self._share)
         batch = self._ring[step % len(self._ring)]._replace(views=mine.positions)
+        assert batch.reading is not None
+        reading = batch.reading.copy()
+        batch.reading.clear()
         return batch, [
-            self._pool.submit(self._fill, batch, mine, part)
+            self._pool.submit(self._fill, batch, mine, part, reading)
             for part in slices(self._size, -(-self._size // self._threads))
         ]
 
-    def _fill(self, batch: Batch, asked: Asked, part: slice) -> None:
+    def _fill(self, batch: Batch, asked: Asked, part: slice, reading: Sequence[torch.cuda.Event]) -> None:
         if not hasattr(self._local, "varied"):
             self._local.varied = varied(self._recipe)
+        for event in reading:
+            event.synchronize()
         pictures, targets = batch.pictures.numpy()[part], batch.targets.numpy()[part]
         self._local.varied.fill(asked.at(part), pictures, targets)
 
-    def _finished(self, batch: Batch, parts: list[Future[None]]) -> Batch:
-        for part in parts:
-            part.result()
-        return batch
+
+def _finished(waiting: Waiting) -> Batch:
+    """The first batch, once it is filled; one that cannot be filled stays where it is."""
+    batch, parts = waiting[0]
+    for part in parts:
+        part.result()
+    waiting.popleft()
+    return batch
 
 
 def recipe_of(material: Material, policy: Policy, seed: int, mosaic_epochs: int | None) -> Recipe:
@@ -192,8 +226,11 @@ def mosaic_epochs(epochs: int) -> int:
 
 
 def plain_batches(material: Material, policy: Policy, batch_size: int) -> Iterator[Batch]:
-    """Every view of a split once, in order, its centre cropped and nothing varied."""
-    for start in range(0, len(material), batch_size):
-        seen = center_crop(material.pictures[start : start + batch_size], policy.size)
-        targets = np.array(material.targets[start : start + batch_size])
-        yield Batch(torch.from_numpy(np.array(seen)), torch.from_numpy(targets))
+    """Every view of a split once, in order, as `plain_batch` has them."""
+    return (plain_batch(material, policy, part) for part in slices(len(material), batch_size))
+
+
+def plain_batch(material: Material, policy: Policy, part: slice) -> Batch:
+    """Some views of a split, the centre of each cropped and nothing varied."""
+    seen = center_crop(material.pictures[part], policy.size)
+    return Batch(torch.from_numpy(np.array(seen)), torch.from_numpy(np.array(material.targets[part])))

@@ -60,11 +60,11 @@ class Found:
     """Where its pictures are."""
 
     def words(self, steps: int) -> str:
-        """Two lines; `steps` has an epoch."""
+        """Two lines, after whose they are; `steps` has an epoch."""
         bad = int((~np.isfinite(self.losses)).sum())
         alone = f"; by themselves {bad} of them have a loss that is no number" if 0 < bad < len(self.losses) else ""
         return (
-            f"train: diverged in epoch {self.epoch + 1}, step {self.step + 1} of {steps}, at a learning rate of "
+            f"diverged in epoch {self.epoch + 1}, step {self.step + 1} of {steps}, at a learning rate of "
             f"{self.rate:g}: {self.what}.\nIts pictures, with the loss of each, and the norm of the gradient in each "
             f"layer are in {self.folder}{alone}."
         )

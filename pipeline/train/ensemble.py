@@ -33,6 +33,9 @@ from pipeline.train.outputs import facts_of
 from pipeline.train.processes.alone import go_on_alone
 from pipeline.train.refreshing import MOST, refreshed
 
+OF_ONE = ("epochs", "best_epoch", "accumulation", "diverged", "rate_scale")
+"""Facts of one training that say nothing of another."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -57,17 +60,13 @@ class Whole:
 
 def kept(training: Training) -> Trained:
     """The network of the best epoch of a training that has ended, which lets go of what only learning needs."""
-    machine = training.machine
-    machine.learn_from_pictures()
+    machine, ranks, facts = training.machine, training.ranks, facts_of(training)
     training.features = None
-    facts = facts_of(training)
-    if not training.ranks.first:
-        return Trained(training, machine.learner.network, facts)
-    if training.ranks.count > 1:
-        go_on_alone(training)
-    machine.learner.network.load_state_dict(training.checkpoints.best(training.progress.best_epoch))
-    machine.average = None  # these are the weights that it kept
-    machine.optimizer.state.clear()
+    machine.go_on_with(machine.learner)
+    if ranks.first:
+        if ranks.count > 1:
+            go_on_alone(training)
+        machine.learner.network.load_state_dict(training.checkpoints.best(training.progress.best_epoch))
     return Trained(training, machine.learner.network, facts)
 
 
@@ -88,19 +87,28 @@ def whole(params: TrainParams, members: Sequence[Trained]) -> Whole:
     worths = [one.training.progress.best_score for one in members]
     scores = [metric.turned(worth) if math.isfinite(worth) else math.nan for worth in worths]
     networks = 1 if params.ensemble.join == "soup" else len(members)
-    facts = {
-        **members[0].facts,
-        "epochs": sum(one.facts["epochs"] for one in members),
-        **{key: members[0].facts[key] * networks for key in ("parameters", "learnt")},
-        f"val_{name}": _known(score),
-        "members": [
-            {"epochs": one.facts["epochs"], "best_epoch": one.facts["best_epoch"], f"val_{name}": _known(of_one)}
-            for one, of_one in zip(members, scores, strict=True)
-        ],
-    }
+    facts = _facts(members, networks) | {f"val_{name}": _known(score)}
+    each = [{**of_one, f"val_{name}": _known(worth)} for of_one, worth in zip(_each(members), scores, strict=True)]
     unseen = "each fold by the member that has not seen it" if params.ensemble.by == "folds" else "together"
     print(f"train: {len(members)} members, val {name} {spread(scores)} each; {unseen}: {score:.4f}", flush=True)
-    return Whole(network, answers, facts)
+    return Whole(network, answers, {**facts, "members": each})
+
+
+def _facts(members: Sequence[Trained], networks: int) -> dict[str, Any]:
+    """What is to be known of all of them, of which so many networks answer."""
+    alike = {key: fact for key, fact in members[0].facts.items() if key not in OF_ONE}
+    moves = [f"{one.training.member.title}{move}" for one in members for move in one.training.progress.moves]
+    return {
+        **alike,
+        "epochs": sum(one.facts["epochs"] for one in members),
+        **{key: alike[key] * networks for key in ("parameters", "learnt")},
+        **({"moves": moves} if moves else {}),
+    }
+
+
+def _each(members: Sequence[Trained]) -> list[dict[str, Any]]:
+    """What is to be known of each of them alone."""
+    return [{key: one.facts[key] for key in OF_ONE if key in one.facts} for one in members]
 
 
 def spread(scores: Sequence[float]) -> str:

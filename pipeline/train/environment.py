@@ -27,6 +27,7 @@ PACKAGES = (
     "scikit-learn",
     "scipy",
     "segmentation-models-pytorch",
+    "stringzilla",
     "timm",
     "torch",
     "torchvision",

@@ -20,7 +20,7 @@ from pipeline.train.checkpoint import Progress
 from pipeline.train.divergence import Diverged, check_epoch, check_losses, check_weights
 from pipeline.train.loop import Step
 from pipeline.train.memory import make_room, out_of_room
-from pipeline.train.norms import warning
+from pipeline.train.norms import ALL, warning
 from pipeline.train.processes.pauses import Pauses
 from pipeline.train.refreshing import refresh_average
 from pipeline.train.rollback import begin, keep_epoch, recover
@@ -118,7 +118,8 @@ def _stop(training: Training) -> None:
     training.checkpoints.wait()
     training.ranks.wait()
     raise interrupts.Interrupted(
-        f"train: stopped in epoch {progress.epoch + 1} after step {progress.step} of {training.batches.steps}; "
+        f"train: {training.member.title}stopped in epoch {progress.epoch + 1} after step {progress.step} of "
+        f"{training.batches.steps}; "
         "a checkpoint is kept, and the next run goes on from there."
     )
 
@@ -145,8 +146,11 @@ def _note(training: Training, unread: list[Step]) -> None:
             norms = step.norms.by_layer(read[at : at + len(step.norms.values)])
             at += len(step.norms.values)
             journal.append("gradient", position, {f"gradient_norm/{layer}": norm for layer, norm in norms.items()})
-            progress.norms.append(norms)
-            progress.first_norms = progress.first_norms or norms
+            if math.isfinite(norms[ALL]):
+                if progress.first_norms:
+                    progress.norms.append(norms)
+                else:
+                    progress.first_norms = norms
     progress.losses += read[: len(unread)]
     progress.step = unread[-1].position + 1
     training.flush()
@@ -159,9 +163,10 @@ def _close_epoch(training: Training, images_per_second: float) -> None:
         refresh_average(training)
         validation = training.validated()
     metric = metric_named(params.task.score)
+    sound = math.isfinite(validation.loss)  # else answers are no numbers, whatever they score by chance
+    loss = validation.loss if sound else math.inf
     # A score that these images leave undefined, as the mAP of none, lets the loss decide.
-    worth = -math.inf if math.isnan(validation.score) else metric.turned(validation.score)
-    loss = validation.loss if math.isfinite(validation.loss) else math.inf  # of one that soon diverges
+    worth = metric.turned(validation.score) if sound and not math.isnan(validation.score) else -math.inf
     better = progress.best_epoch < 0 or (worth, -loss) > (progress.best_score, -progress.best_loss)
     if better:
         checkpoints.keep_best(training.machine, progress.epoch)
@@ -185,12 +190,12 @@ def _close_epoch(training: Training, images_per_second: float) -> None:
     training.journal.flush()
     passing(TrainingPoint.EPOCH_NOTED)
     print(
-        f"train: epoch {progress.epoch + 1:>3}/{params.train.epochs}  loss {train_loss:.4f}  "
+        f"train: {training.member.title}epoch {progress.epoch + 1:>3}/{params.train.epochs}  loss {train_loss:.4f}  "
         f"val loss {validation.loss:.4f}  val {params.task.score} {validation.score:.4f}"
         f"{' *' if better else '  '}  {images_per_second:,.0f} images/s",
         flush=True,
     )
-    _warn(progress)
+    _warn(training)
     progress.worths.append(worth)
     progress.epoch, progress.step, progress.losses, progress.norms = progress.epoch + 1, 0, [], []
     with enough_for("a copy of the weights, for a checkpoint,", "Take a smaller model."):
@@ -198,11 +203,12 @@ def _close_epoch(training: Training, images_per_second: float) -> None:
     keep_epoch(training)
 
 
-def _warn(progress: Progress) -> None:
+def _warn(training: Training) -> None:
     """Say at most once in a training what is wrong with its gradients."""
+    progress = training.progress
     words = "" if progress.warned else warning(progress.first_norms, progress.norms)
     if words:
-        print(f"train: {words}", flush=True)
+        print(f"train: {training.member.title}{words}", flush=True)
         progress.warned = True
 
 

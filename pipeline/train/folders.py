@@ -51,11 +51,16 @@ def claimed(key: str) -> tuple[Path, IO[str]]:
 
 def remove_old_trainings() -> None:
     """Remove the checkpoints of all trainings but the latest few."""
-    folders = sorted((path for path in trainings().iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    folders = sorted((path for path in trainings().iterdir() if path.is_dir()), key=_touched)
     for path in folders[:-KEPT_TRAININGS]:
         with (path / LOCK).open("a") as lock, contextlib.suppress(BlockingIOError):  # another tree's, at work
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _touched(folder: Path) -> float:
+    """When a training last wrote a checkpoint, in seconds since 1970: a member of an ensemble writes it in a folder."""
+    return max(path.stat().st_mtime for path in (folder, *filter(Path.is_dir, folder.iterdir())))
 
 
 def remove(path: Path) -> None:

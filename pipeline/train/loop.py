@@ -14,6 +14,7 @@ from pipeline.contracts import MetricConfig, TaskConfig, Views
 from pipeline.dataset import Split
 from pipeline.telling import Held
 from pipeline.train.batches import Batch
+from pipeline.train.copies import fetched
 from pipeline.train.machine import Machine, Pace
 from pipeline.train.norms import EVERY, Norms, gradient_norms
 
@@ -44,7 +45,8 @@ def train_epoch(machine: Machine, batches: Iterable[Batch], paces: Sequence[Pace
     for index, batch in enumerate(batches, start=first):
         pace = paces[index]
         loss = machine.backward(batch, pace.seed)
-        norms = gradient_norms(machine.learner) if index % EVERY == 0 else None
+        measured = index % EVERY == 0 or index + 1 == len(paces)
+        norms = gradient_norms(machine.learner) if measured else None
         machine.move(pace)
         assert batch.views is not None
         yield Step(index, loss, pace.rate, batch.views, norms)
@@ -66,12 +68,20 @@ class Validation(NamedTuple):
     """Of several processes the first one has them."""
 
 
-def validate(machine: Machine, batches: Iterable[Batch], split: Split, seen: Views, score: Score) -> Validation:
+def _found(loss: Tensor, weight: Tensor | float, answers: Tensor) -> tuple[float, float, np.ndarray]:
+    """What a batch came to, on the processor, which waits for the device once."""
+    costs, outputs, *weights = fetched([loss, answers.float(), *([weight] if isinstance(weight, Tensor) else [])])
+    return costs.item(), float(weights[0] if weights else weight), outputs.numpy()
+
+
+def validate(
+    machine: Machine, batches: Iterable[tuple[Batch, bool]], split: Split, seen: Views, score: Score
+) -> Validation:
     """Score the network as it stands on the validation split; several processes answer it in turn.
 
     Args:
         machine: with the network.
-        batches: of every view of the split, in order.
+        batches: of the views of the split, those that this process has as `Ranks.dealt` deals them, in order.
         split: the truth.
         seen: the views.
         score: from answers to what they are worth.
@@ -81,11 +91,11 @@ def validate(machine: Machine, batches: Iterable[Batch], split: Split, seen: Vie
     machine.learner.eval()
     total, weights, outputs = 0.0, 0.0, Held(score.task, seen)
     with torch.inference_mode():
-        for batch, counts in ranks.dealt(batches):
+        for batch, counts in batches:
             with machine.arithmetic.autocast(machine.device):
-                pictures, targets = batch.pictures.to(machine.device), batch.targets.to(machine.device)
+                pictures, targets = batch.on(machine.device)
                 loss, answers = machine.feed.validate(pictures, targets)
-            found = loss.item(), float(machine.feed.weight(targets)), answers.float().cpu().numpy()
+            found = _found(loss, machine.feed.weight(targets), answers)
             for cost, weight, told in ranks.gathered(found if counts else None):
                 total += cost * weight
                 weights += weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -55,10 +56,9 @@ def losses_of_views(machine: Machine, batches: Iterable[Batch]) -> np.ndarray:
     with torch.inference_mode():
         for batch in batches:
             with machine.arithmetic.autocast(machine.device):
-                pictures, targets = batch.pictures.to(machine.device), batch.targets.to(machine.device)
-                losses.append(_each(machine.learner, pictures, targets).double().cpu())
+                losses.append(_each(machine.learner, *batch.on(machine.device)).double())
     machine.sharing.let_go(machine.learner)
-    measured: np.ndarray = torch.cat(losses).numpy()
+    measured: np.ndarray = torch.cat(losses).cpu().numpy()  # the one wait for the device
     return measured
 
 
@@ -69,7 +69,9 @@ def _each(learner: Learner, pictures: Tensor, targets: Tensor) -> Tensor:
     # Losses are means over a batch, each in its own way, so every view is a batch by itself. What detectors learn from
     # cannot be taken apart, and goes through the network view by view.
     if isinstance(learnt, Tensor):
-        wide = learnt.float()
-        return torch.stack([learner.loss(wide[row : row + 1], targets[row : row + 1]) for row in range(len(wide))])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "There is a performance drop")  # of what vmap takes one by one after all
+            costs: Tensor = torch.vmap(learner.loss)(learnt.float()[:, None], targets[:, None])
+        return costs
     parts = ((seen[row : row + 1], [(targets[row : row + 1], 1.0)]) for row in range(len(seen)))
     return torch.stack([learner(*part)[0] for part in parts])

@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from pipeline.params import TrainParams, part_name
 from pipeline.train.batch_norms import unnoted
 from pipeline.train.batches import Batch
-from pipeline.train.compilation import Compiled
+from pipeline.train.compilation import Compiled, step_begins
 from pipeline.train.layers import Freezer, shares
 from pipeline.train.learner import Compared, Learner, counted, parameter_groups
 from pipeline.train.processes.ranks import Ranks
@@ -76,7 +76,7 @@ class Machine:
     arithmetic: Arithmetic
     scaler: torch.amp.GradScaler
     accumulation: int
-    """Parts in which a batch is computed."""
+    """Parts in which a batch is computed: as params say at first, more where memory has run out."""
     clip_norm: float
     """Of the gradient over all weights, at most; 0: any."""
     sharing: Sharing
@@ -86,6 +86,7 @@ class Machine:
         # Asked once: whether an object keeps a protocol takes 50 microseconds to find out.
         self._ascend = self.optimizer.ascend if isinstance(self.optimizer, Ascending) else None
         self._called = self.module
+        self._graphed = self.arithmetic.execution == "compiled" and self.device.type == "cuda"
         self._moved: list[nn.Parameter] = [each for group in self.optimizer.param_groups for each in group["params"]]
 
     @classmethod
@@ -102,7 +103,7 @@ class Machine:
 
         Args:
             params: of the training.
-            learner: on the device.
+            learner: which goes to the device.
             device: to compute on.
             arithmetic: how.
             steps: of the training.
@@ -152,7 +153,13 @@ class Machine:
         self.feed, self.module = self.learner, self._called
 
     def go_on_with(self, learner: Learner) -> None:
-        """Have another learner, on the same device, in place of this one; it is asked, and learns no more."""
+        """Have a learner, this one or another on the same device, that is asked, and learns no more.
+
+        What only learning needs is let go of: gradients, what the optimizer remembers, the average, a compiled program.
+        """
+        self.learner.zero_grad()
+        self.optimizer.state.clear()
+        self.average = None
         self.learner = self.feed = self.module = self._called = learner
 
     def parameters(self) -> int:
@@ -161,13 +168,16 @@ class Machine:
         return sum(weights.numel() for weights in self.learner.network.parameters() if weights in moved)
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on, but for the position."""
-        return {
-            "learner": self.sharing.whole(self.learner.state_dict()),
-            "optimizer": self.sharing.whole(self.optimizer.state_dict()),
-            "scaler": self.scaler.state_dict(),
-            "average": self.sharing.whole(self.average.state_dict()) if self.average else {},
-        }
+        """Everything that the next step depends on, but for the position; see `Sharing.whole`."""
+        return self.sharing.whole(
+            {
+                "learner": self.learner.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "accumulation": self.accumulation,
+                "average": self.average.state_dict() if self.average else {},
+            }
+        )
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a state."""
@@ -182,6 +192,7 @@ class Machine:
         # A new one: the old one may have been left in the middle of a step.
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.scaler.is_enabled())
         self.scaler.load_state_dict(state["scaler"])
+        self.accumulation = state["accumulation"]
         if self.average:
             self.average.load_state_dict(share_out(state["average"], self.average.state_dict()))
 
@@ -194,12 +205,9 @@ class Machine:
                     state[name] = torch.empty_like(weights, dtype=value.dtype).copy_(value)
 
     def weights(self) -> dict[str, Tensor]:
-        """The network's state that is validated and kept: averaged, where there is an average."""
+        """The network's state that is validated and kept: averaged, where there is an average; see `Sharing.whole`."""
         averaged = self.average.weights() if self.average else None
-        kept: dict[str, Tensor] = self.sharing.whole(
-            self.learner.network.state_dict() if averaged is None else averaged
-        )
-        return kept
+        return self.sharing.whole(self.learner.network.state_dict() if averaged is None else averaged)
 
     def take(self, weights: dict[str, Tensor]) -> None:
         """Let the network have such weights."""
@@ -243,8 +251,7 @@ class Machine:
             batch: what to learn from.
             seed: see `Pace.seed`.
         """
-        # The copies are waited for: the input path fills this batch's memory again a few steps later.
-        pictures, targets = batch.pictures.to(self.device), batch.targets.to(self.device)
+        pictures, targets = batch.on(self.device)
         loss = self.gradient(pictures, targets, seed)
         if self._ascend:
             self._ascend()
@@ -263,7 +270,7 @@ class Machine:
                 else:
                     group["momentum"] = pace.momentum
         if self.clip_norm:
-            nn.utils.clip_grad_norm_(self.learner.parameters(), self.clip_norm)
+            nn.utils.clip_grad_norm_(self._moved, self.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
@@ -311,6 +318,8 @@ class Machine:
         reseed(self.device, counted(seed, "process", rank) if rank else seed)  # dropout differs between the processes
         for weights in self._moved:
             weights.grad = None  # what `zero_grad` does too, 20 us later
+        if self._graphed:
+            step_begins()
         losses = []
         for number, part in enumerate(self.parts(pictures, targets, seed), start=1):
             with self.sharing.part(self.module, number == count):

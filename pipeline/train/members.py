@@ -17,14 +17,9 @@ from torch import Tensor
 
 from pipeline.dataset import Dataset, Split
 from pipeline.errors import UserError
-from pipeline.journal import ROLLBACK
 from pipeline.params import TrainParams
 from pipeline.train.counts import counts_of
 from pipeline.train.learner import counted
-
-ROLLBACKS = 3
-"""Times that a training that diverges goes back at most: an eighth of a learning rate that does not learn is not what
-is wrong."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +27,7 @@ class Member:
     """One training: what it learns from, and the seeds of all that is random in it."""
 
     number: int
-    """0-based."""
+    """1-based; 0: it is the only one."""
     of: int
     seed: int
     """Of order, augmentation, dropout and blends."""
@@ -55,7 +50,7 @@ class Member:
     @property
     def title(self) -> str:
         """In words, empty if it is the only one: `member 2 of 5: `."""
-        return f"member {self.number + 1} of {self.of}: " if self.of > 1 else ""
+        return f"member {self.number} of {self.of}: " if self.number else ""
 
 
 def members_of(params: TrainParams, dataset: Dataset) -> list[Member]:
@@ -68,22 +63,11 @@ def members_of(params: TrainParams, dataset: Dataset) -> list[Member]:
     by_folds = options.by == "folds" and options.members > 1
     parts = folded(train, val, options.members) if by_folds else [(train, val)] * options.members
     seeds = [params.seed, *(counted(params.seed, "member", number) % 2**32 for number in range(1, options.members))]
+    first = 1 if options.members > 1 else 0
     return [
         Member(number, options.members, seed, params.seed if options.join == "soup" else seed, *part, by_folds)
-        for number, (seed, part) in enumerate(zip(seeds, parts, strict=True))
+        for number, (seed, part) in enumerate(zip(seeds, parts, strict=True), start=first)
     ]
-
-
-def begins_of(earlier: Sequence[int], epochs: int) -> dict[str, int]:
-    """Where the rows of a member begin in the journal of all, by series: they follow each other.
-
-    Args:
-        earlier: the steps of an epoch of each member before it; of folds they may differ.
-        epochs: of a training.
-    """
-    first = sum(earlier) * epochs
-    rollbacks = len(earlier) * ROLLBACKS  # and not by epochs: a training of one of them may go back three times
-    return {"step": first, "gradient": first, "epoch": len(earlier) * epochs, ROLLBACK: rollbacks}
 
 
 def folded(train: Split, val: Split, count: int) -> list[tuple[Split, Split]]:

@@ -11,7 +11,7 @@ import torch
 from pipeline.errors import UserError
 from pipeline.train.assembly import Training
 from pipeline.train.batch_norms import too_few
-from pipeline.train.shortage import enough_for, ran_out, room
+from pipeline.train.shortage import enough_for, ran_out, room, shortage
 from pipeline.train.steps import go_back, rest_of_epoch, retake
 
 TRIED = 2
@@ -38,18 +38,18 @@ def make_room(training: Training) -> None:
         fitting = _parts(training, size)
     progress = training.progress
     if fitting is None:
-        raise UserError(
+        raise shortage(
             f"train: out of memory: not even one picture at a time fits into {space}.\n"
             "Set train.recompute: true, or take a smaller model or augment.size."
         )
     some = -(-size // fitting)
     if options.when_out_of_memory == "stop":
-        raise UserError(
+        raise shortage(
             f"train: out of memory: {-(-size // machine.accumulation)} pictures at a time do not fit into {space}; "
             f"{some} do.\nSet train.batch_size: {some}, or train.accumulation: {fitting} for the same steps in less "
             "memory, or train.when_out_of_memory: halve."
         )
-    machine.accumulation = progress.accumulation = fitting
+    machine.accumulation = fitting
     training.checkpoints.save(machine, progress)
     print(
         f"train: out of memory in epoch {progress.epoch + 1}, step {progress.step + 1}; from here on each batch of "
@@ -66,7 +66,7 @@ def out_of_room(training: Training) -> UserError:
     if 2 * parts <= training.batch_size // count:
         smaller = f"train.accumulation: {2 * parts} for the same steps in less memory, which is a guess: untried"
     sharded = "" if training.params.compute.sharded else "compute.sharded: true, or "
-    return UserError(
+    return shortage(
         f"train: out of memory: in one of {count} processes {-(-share // parts)} pictures at a time do not fit into "
         f"{room()}.\nSet {sharded}{smaller}."
     )
@@ -87,16 +87,15 @@ def _stand_before(training: Training) -> None:
 
 def _parts(training: Training, size: int) -> int | None:
     """In how many parts the next steps fit: the fewest of twice, four times, ... as many as now; None: in none."""
-    machine, now = training.machine, training.machine.accumulation
-    fitting, parts = None, 2 * now
+    machine = training.machine
+    fitting, parts = None, 2 * machine.accumulation
     while fitting is None and parts < 2 * size:
         machine.accumulation = min(parts, size)
         if _fits(training):
             fitting = machine.accumulation
         _free(training)
-        go_back(training)
+        go_back(training)  # in as many parts as it was
         parts *= 2
-    machine.accumulation = now
     return fitting
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 EVERY = 50
-"""Steps of an epoch from one measurement to the next; the first step is always measured."""
+"""Steps of an epoch from one measurement to the next; its first and its last step are always measured."""
 MOST = 100
 """Layers that are told apart: of deeper networks those that lie together count as one."""
 ALL = "all"
@@ -75,7 +75,8 @@ def warning(first: dict[str, float], epoch: Sequence[dict[str, float]]) -> str:
 
     Args:
         first: the norms of the training's first step, by layer.
-        epoch: those of each step of the epoch that was measured.
+        epoch: those of each later step of the epoch that was measured. Branches whose last norm begins at 0, as timm
+            has them, let no gradient through in the very first one.
     """
     shares: dict[str, float] = {}
     for norms in epoch:
@@ -83,8 +84,7 @@ def warning(first: dict[str, float], epoch: Sequence[dict[str, float]]) -> str:
         for layer, norm in norms.items():
             if layer != ALL and largest:
                 shares[layer] = max(shares.get(layer, 0.0), norm / largest)
-    # Branches whose last norm begins at 0, as timm has them, let no gradient through in the very first step.
-    vanished = [layer for layer, share in shares.items() if share < VANISHING and len(epoch) > 1]
+    vanished = [layer for layer, share in shares.items() if share < VANISHING]
     if vanished:
         others = f" and {len(vanished) - 1} more" if len(vanished) > 1 else ""
         return (

@@ -15,7 +15,7 @@ from torch import nn
 from pipeline.bundle import BundleInfo, write
 from pipeline.dataset import Dataset
 from pipeline.files import replacing_folder, write_json, write_rows
-from pipeline.journal import Row, Turns, read, standing
+from pipeline.journal import Row, journals, read, standing
 from pipeline.params import TrainParams, described
 from pipeline.policy import Policy
 from pipeline.train.assembly import Training
@@ -58,34 +58,32 @@ def write_bundle(
     return info
 
 
-def write_notes(root: Path, journal: Path, score: str, facts: Mapping[str, Any]) -> None:
+def write_notes(root: Path, home: Path, score: str, facts: Mapping[str, Any]) -> None:
     """`steps.csv`, `gradients.csv` and `epochs.csv` for `dvc plots`, and `training.json` with the facts.
 
-    Of an ensemble the tables say whose each row is, 1-based; steps and epochs are counted as MLflow has them: those of
-    a member follow those of the one before it.
+    Of an ensemble the tables say whose each row is, 1-based; steps and epochs are those of that member alone.
 
     Args:
         root: of the notes.
-        journal: of the training.
+        home: of the training, with its journal or those of its members.
         score: the metric that decides.
         facts: see `facts_of`.
     """
-    noted = read(journal, 0)[0]
-    rows = standing(noted)
-    turns = _turns(noted, rows, facts)
-    sides = ["side"] if any("epoch/side" in row.values for row in rows) else []
+    rows = {member: standing(read(journal, 0)[0]) for member, journal in journals(home).items()}
+    metrics = dict.fromkeys(metric for mine in rows.values() for row in mine for metric in row.values)
+    sides = ["side"] if "epoch/side" in metrics else []
     columns = ["train_loss", "val_loss", f"val_{score}", *sides]
-    steps = _write(
-        root / "steps.csv", rows, "step", {"train/loss": "loss", "train/learning_rate": "learning_rate"}, turns
-    )
-    _write_gradients(root / "gradients.csv", rows, turns)
-    _write(root / "epochs.csv", rows, "epoch", {f"epoch/{name}": name for name in columns}, turns)
+    _write(root / "epochs.csv", rows, "epoch", {f"epoch/{name}": name for name in columns})
+    norms = [metric for metric in metrics if metric.startswith("gradient_norm/")]
+    _write(root / "gradients.csv", rows, "gradient", {metric: metric.partition("/")[2] for metric in norms})
+    noted = {"train/loss": "loss", "train/learning_rate": "learning_rate"}
+    steps = _write(root / "steps.csv", rows, "step", noted)
     write_json(root / "training.json", {**facts, "steps": steps})
 
 
 def facts_of(training: Training) -> dict[str, Any]:
     """What is to be known of one training: how it was computed, how long, which epoch was kept, what went otherwise."""
-    machine, progress = training.machine, training.progress
+    machine, progress, parts = training.machine, training.progress, training.machine.accumulation
     return {
         **machine.arithmetic._asdict(),
         "device": machine.device.type,
@@ -96,41 +94,29 @@ def facts_of(training: Training) -> dict[str, Any]:
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
         **({"moves": progress.moves} if progress.moves else {}),
-        **({"accumulation": progress.accumulation} if progress.accumulation else {}),
+        **({"accumulation": parts} if parts != training.params.train.accumulation else {}),
         **(_went_back(progress) if progress.rollbacks else {}),
     }
 
 
-def _write(path: Path, rows: Sequence[Row], series: str, columns: Mapping[str, str], turns: Turns | None) -> int:
-    """A table of a series, its columns named by the metrics; how many rows it has. Nothing where one is missing."""
-    mine = [row for row in rows if row.series == series]
-    whose = [[turns.member(series, row.step) + 1] if turns else [] for row in mine]
-    cells = [[row.values.get(metric, "") for metric in columns] for row in mine]
-    counter = "epoch" if series == "epoch" else "step"
-    write_rows(
-        path,
-        [counter, *(["member"] if turns else []), *columns.values()],
-        [(row.step, *member, *values) for row, member, values in zip(mine, whose, cells, strict=True)],
-    )
-    return len(mine)
+def _write(path: Path, rows: Mapping[int, Sequence[Row]], series: str, columns: Mapping[str, str]) -> int:
+    """A table of a series, its columns named by the metrics; how many rows it has. Nothing where one is missing.
 
-
-def _write_gradients(path: Path, rows: Sequence[Row], turns: Turns | None) -> None:
-    """The norm of each layer's gradient at the steps that were measured; nothing where a layer rested."""
-    metrics = dict.fromkeys(metric for row in rows if row.series == "gradient" for metric in row.values)
-    _write(path, rows, "gradient", {metric: metric.partition("/")[2] for metric in metrics}, turns)
-
-
-def _turns(noted: Sequence[Row], rows: Sequence[Row], facts: Mapping[str, Any]) -> Turns | None:
-    """Whose rows of an ensemble's journal are whose; None: there is one training."""
-    members = facts.get("members", [])
-    if len(members) < 2:
-        return None
-    epochs = [row.step for row in rows if row.series == "epoch"]
-    turns = Turns(epochs[members[0]["epochs"]])  # where the second one begins, as if the first had learnt all of them
-    for row in noted:
-        turns.take(row)
-    return turns
+    Args:
+        path: of the table.
+        rows: of each member, 1-based; or of the only training, as 0.
+        series: of the rows that the table holds.
+        columns: by metric.
+    """
+    counter, several = "epoch" if series == "epoch" else "step", 0 not in rows
+    lines = [
+        [*([member] if several else []), row.step, *(row.values.get(metric, "") for metric in columns)]
+        for member, mine in rows.items()
+        for row in mine
+        if row.series == series
+    ]
+    write_rows(path, [*(["member"] if several else []), counter, *columns.values()], lines)
+    return len(lines)
 
 
 def _size(network: nn.Module) -> int:

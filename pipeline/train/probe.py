@@ -29,10 +29,11 @@ from pipeline.params import TrainParams, described, part_name
 from pipeline.train.batches import Batch
 from pipeline.train.learner import Learner
 from pipeline.train.machine import Arithmetic, Machine, Pace
+from pipeline.train.shortage import ran_out
 from pipeline.train_options import ComputeOptions
 
 BUDGET = 10.0
-"""Seconds of trying, at most, but for compiling."""
+"""Seconds of trying, at most, but for compiling; where eight pictures take longer, each candidate sees them twice."""
 SHARE = 0.02
 """Of a run that may be spent on compiling, to see whether that is worth it."""
 COMPILING = 60.0
@@ -132,40 +133,63 @@ def _race(
 
     Where steps are slow, all take a part of the batch, and the seconds are those of a whole one, estimated.
     """
+    seconds, crowded = _side_by_side(params, learner, batch, device, candidates)
+    for arithmetic in crowded:
+        seconds |= _side_by_side(params, learner, batch, device, [arithmetic])[0]
+    return seconds
+
+
+def _side_by_side(
+    params: TrainParams, learner: Learner, batch: Batch, device: torch.device, candidates: list[Arithmetic]
+) -> tuple[Seconds, list[Arithmetic]]:
+    """See `_race`; and those for which there is no memory beside the others."""
     machines: dict[Arithmetic, Machine] = {}
     spent: dict[Arithmetic, list[float]] = {}
+    crowded: list[Arithmetic] = []
     part, began = batch, time.perf_counter()
     for arithmetic in candidates:
         try:
             machine = Machine.assemble(params, copy.deepcopy(learner).to(device), device, arithmetic, steps=1)
             machine.learn()
-            first = _timed(machine, part)  # allocates, picks kernels, compiles
             if not machines and arithmetic.execution == "eager":
-                part = _affordable(batch, first, len(candidates), params.train.accumulation)
+                part = _affordable(machine, batch, len(candidates))
+            _timed(machine, part)  # allocates, picks kernels, compiles
             machines[arithmetic], spent[arithmetic] = machine, [_timed(machine, part)]
         # No such kernel, no memory, too few pictures for batch normalisation, or an optimizer that objects.
-        except (RuntimeError, MemoryError, ValueError, UserError):
+        except (RuntimeError, MemoryError, ValueError, UserError) as error:
             spent[arithmetic] = [float("inf")]
+            if machines and ran_out(error):
+                crowded.append(arithmetic)
     ends = began + BUDGET if all(each.execution == "eager" for each in candidates) else time.perf_counter() + BUDGET
     for _ in range(ROUNDS - 1):  # in turn, so that a slow moment of the machine hits all alike
         for arithmetic, machine in machines.items():
             if time.perf_counter() < ends and spent[arithmetic][0] < 3 * min(map(min, spent.values())):
                 spent[arithmetic].append(_timed(machine, part))
     whole = len(batch.targets) / len(part.targets)
-    return {arithmetic: statistics.median(times) * whole for arithmetic, times in spent.items()}
+    return {arithmetic: statistics.median(times) * whole for arithmetic, times in spent.items()}, crowded
 
 
-def _affordable(batch: Batch, seconds: float, candidates: int, parts: int = 1) -> Batch:
+def _affordable(machine: Machine, batch: Batch, candidates: int) -> Batch:
     """As many pictures of a batch as can be tried three times with each candidate, and two for each part at least.
 
+    They are found by doubling: what a whole batch takes is not known, and a share of it tells little of a GPU.
+
     Args:
+        machine: of the first candidate.
         batch: a whole one.
-        seconds: that a step of all of it takes.
         candidates: how many.
-        parts: in which it is computed.
     """
-    share = min(1.0, BUDGET / (3 * candidates * seconds))
-    count = max(min(max(8, 2 * parts), len(batch.targets)), int(share * len(batch.targets)))
+    most, count = BUDGET / (3 * candidates), max(8, 2 * machine.accumulation)
+    part = _first(batch, count)
+    if count < len(batch.targets):
+        _timed(machine, part)  # allocates, picks kernels
+    while count < len(batch.targets) and 2 * _timed(machine, part) <= most:
+        count *= 2
+        part = _first(batch, count)
+    return part
+
+
+def _first(batch: Batch, count: int) -> Batch:
     return Batch(batch.pictures[:count], batch.targets[:count])
 
 

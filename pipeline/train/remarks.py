@@ -9,22 +9,39 @@ from pipeline.params import TrainParams, part_name
 from pipeline.train.processes.fitting import device_of
 from pipeline.train.processes.place import place
 
+ENOUGH = 0.8
+"""Of the pictures an epoch should see, in full batches."""
 
-def remarks(params: TrainParams) -> Iterator[str]:
+
+def remarks(params: TrainParams, pictures: int) -> Iterator[str]:
     """Each in a line.
+
+    Args:
+        params: of the training.
+        pictures: to learn from.
 
     Raises:
         UserError: there are fewer GPUs than processes.
     """
-    layers, model = params.layers, params.model
-    weights = getattr(model, "weights", None)  # an option of those models that can bring some along
-    if layers.frozen_epochs and not weights:
-        bring = "take a model that brings weights" if weights is None else "set model.weights to a file"
+    size = params.train.batch_size
+    if pictures < size:
+        yield f"train.batch_size is {size:,}, but there are {pictures:,} pictures to learn from: an epoch is one step"
+    elif (seen := pictures // size * size) < ENOUGH * pictures:
         yield (
-            f"layers.frozen_epochs is {layers.frozen_epochs}, but model {part_name(model)!r} starts from random "
-            f"weights, and its last layer learns from what those make of a picture; {bring}, or layers.frozen_epochs "
-            "to 0"
+            f"train.batch_size is {size:,}, of {pictures:,} pictures to learn from: batches are full ones, so an epoch "
+            f"passes over {pictures - seen:,} pictures, each over others"
         )
+    if params.order.by_class and getattr(params.loss, "class_weights", None) == "balanced":
+        yield (
+            f"order {part_name(params.order)!r} and loss.class_weights 'balanced' both make up for rare classes, which "
+            "count twice over"
+        )
+    if not getattr(params.model, "weights", ""):  # an option of those models that can begin with some
+        random = f"model {part_name(params.model)!r} starts from random weights"
+        if params.layers.rate_decay < 1:
+            yield f"layers.rate_decay is {params.layers.rate_decay}, but {random}: its first layers hardly learn"
+        if params.ensemble.join == "soup":
+            yield f"ensemble.join is 'soup', but {random}: means are for networks that begin with what they all share"
     here = place()
     if here and here.of > cores() and device_of(params.compute, here) == "cpu":
         yield (

@@ -5,13 +5,13 @@ Source: Jordan. 94% on CIFAR-10 in 3.29 Seconds on a Single GPU, 2024, section 3
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline import host
 from pipeline.errors import UserError
 from pipeline.params import TrainParams
 from pipeline.policy import Policy
@@ -100,7 +100,7 @@ def open_batches(
                 f"params.yaml: compute.pictures is 'device', but {obstacle}.\n"
                 "Set it to host or auto; the batches are the same, but for rounding."
             )
-    threads = params.compute.loader_threads or max(1, (os.cpu_count() or 1) // ranks.count)
+    threads = params.compute.loader_threads or max(1, host.cores() // ranks.count)
     mosaics = mosaic_epochs(params.train.epochs)
     return TrainingBatches(material, policy, params.seed, batch_size, threads, mosaics, ranks)
 
@@ -131,9 +131,12 @@ def _loaded(array: np.ndarray, device: torch.device) -> Tensor:
 
 
 def memory(device: torch.device) -> int:
-    """Bytes of a device, in use or free: what is free differs from run to run, and with it the last bits would."""
+    """Bytes of a device, or as many as this process may have, in use or free.
+
+    What is free differs from run to run, and with it the last bits would.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     if device.type == "mps":
         return torch.mps.recommended_max_memory()
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return host.memory()

@@ -13,13 +13,15 @@ from pathlib import Path
 
 from pipeline.errors import UserError
 from pipeline.failpoints import TrainingPoint, passing
-from pipeline.files import replacing_folder
+from pipeline.files import replacing_folder, sync_file
 from pipeline.journal import ROLLBACK
 from pipeline.train.assembly import Training
-from pipeline.train.checkpoint import CURRENT, Progress, opened
+from pipeline.train.checkpoint import CURRENT, OLD, Progress, opened
 from pipeline.train.divergence import Found, examined
-from pipeline.train.members import ROLLBACKS
 
+ROLLBACKS = 3
+"""Times that a training that diverges goes back at most: an eighth of a learning rate that does not learn is not what
+is wrong."""
 KEPT = 1 + sum(range(ROLLBACKS))
 """Epochs whose beginning is kept: it may go back to the latest one, then one epoch further and then two, each time
 from where the last one has led."""
@@ -30,11 +32,11 @@ BEST = "best-*.safetensors"
 
 def begin(training: Training) -> None:
     """Make sure that there is a checkpoint to go back to, and that all it says of earlier times is noted."""
-    machine, progress, checkpoints = training.machine, training.progress, training.checkpoints
-    machine.accumulation = progress.accumulation or training.params.train.accumulation
+    progress, checkpoints = training.progress, training.checkpoints
     unkept = _goes_back(training) and progress.step == 0 and not _kept(training, progress.epoch).exists()
-    if training.ranks.agreed(unkept or not (checkpoints.folder / CURRENT).exists()):
-        checkpoints.save(machine, progress)
+    alone = bool(progress.rollbacks)  # the older one may be from where it diverged: see `_go_back`
+    if training.ranks.agreed(unkept or alone or not (checkpoints.folder / CURRENT).exists()):
+        checkpoints.save(training.machine, progress)
     if unkept:
         keep_epoch(training)
     _take_back(training)
@@ -60,19 +62,19 @@ def recover(training: Training) -> None:
     Raises:
         UserError: params say to stop, or it did so too often.
     """
-    options, diverged = training.params.train, training.progress
+    options, diverged, whose = training.params.train, training.progress, f"train: {training.member.title}"
     if training.ranks.count > 1:
         raise UserError(
-            f"train: diverged in epoch {diverged.epoch + 1}, after step {diverged.step}: a loss or a weight is no "
+            f"{whose}diverged in epoch {diverged.epoch + 1}, after step {diverged.step}: a loss or a weight is no "
             f"number.\n{_advice(training)}. With compute.processes: 1 it finds out in which step and layer that begins."
         )
     found = examined(training)
     if found is None:
         raise UserError(
-            f"train: a loss in epoch {diverged.epoch + 1} was no number, but the same steps taken again gave numbers.\n"
+            f"{whose}a loss in epoch {diverged.epoch + 1} was no number, but the same steps taken again gave numbers.\n"
             "This machine computes differently from time to time: test its memory, then run again."
         )
-    words = found.words(training.batches.steps)
+    words = whose + found.words(training.batches.steps)
     if options.when_diverging == "stop":
         raise UserError(f"{words}\n{_advice(training, 'train.when_diverging: rollback')}.")
     if len(diverged.rollbacks) == ROLLBACKS:
@@ -82,24 +84,26 @@ def recover(training: Training) -> None:
     _go_back(training, diverged, found)
     begins, scale = training.progress.epoch + 1, training.progress.rate_scale
     print(
-        f"{words}\ntrain: goes back to where epoch {begins} began, and on with {scale:g} of the learning rate",
+        f"{words}\n{whose}goes back to where epoch {begins} began, and on with {scale:g} of the learning rate",
         flush=True,
     )
 
 
 def _go_back(training: Training, diverged: Progress, found: Found) -> None:
-    checkpoints, steps = training.checkpoints, training.batches.steps
-    epoch = max(0, found.epoch - len(diverged.rollbacks))
+    machine, checkpoints, steps = training.machine, training.checkpoints, training.batches.steps
+    epoch, parts = max(0, found.epoch - len(diverged.rollbacks)), machine.accumulation
     kept = _kept(training, epoch)
     saved = opened(kept / CURRENT)
     for path in kept.glob(BEST):
         _link(path, checkpoints.folder / path.name)
-    training.machine.restore(saved.state)
+    machine.restore(saved.state)
+    machine.accumulation = parts  # that memory runs out is known by now
     training.progress = progress = saved.progress
     progress.rollbacks = [*diverged.rollbacks, [found.epoch, found.step]]
-    progress.accumulation, progress.warned = diverged.accumulation, diverged.warned
-    checkpoints.save(training.machine, progress)
-    checkpoints.wait()  # before what was noted is taken back: it is what the older checkpoint cannot do without
+    progress.warned = diverged.warned
+    for _ in (CURRENT, OLD):  # one from where it diverged cannot do without what is taken back
+        checkpoints.save(machine, progress)
+    checkpoints.wait()
     passing(TrainingPoint.WENT_BACK)
     training.seen.cut(steps * epoch)
     _take_back(training)
@@ -138,9 +142,17 @@ def _kept(training: Training, epoch: int) -> Path:
 
 
 def _link(path: Path, name: Path) -> None:
-    """Give a file, which is only ever replaced and never changed, a second name; where names are single, copy it."""
-    name.unlink(missing_ok=True)
+    """Give a file, which is only ever replaced and never changed, a second name; where names are single, copy it.
+
+    At no time is there no file of that name, if there was one: checkpoints need it.
+    """
+    if name.exists() and name.samefile(path):
+        return
+    temporary = name.with_name(f".{name.name}.tmp")
+    temporary.unlink(missing_ok=True)
     try:
-        os.link(path, name)
+        os.link(path, temporary)
     except OSError:
-        shutil.copyfile(path, name)
+        shutil.copyfile(path, temporary)
+        sync_file(temporary)
+    temporary.replace(name)

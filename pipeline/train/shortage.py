@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import torch
 
-from pipeline.errors import UserError
+from pipeline.errors import TemporaryFailure, UserError
+from pipeline.host import limits, memory
 
 SIGNS = re.compile(
     r"DefaultCPUAllocator: can't allocate memory"
@@ -21,6 +22,8 @@ SIGNS = re.compile(
     r"|MPS backend out of memory"
 )
 """What other errors than those made for it say."""
+SHARED = "memory"
+"""Of the host, without a limit of this process."""
 
 
 def ran_out(error: BaseException) -> bool:
@@ -42,7 +45,12 @@ def enough_for(what: str, remedy: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not ran_out(error):
             raise
-        raise UserError(f"train: {what} does not fit into {room(error)}. {remedy}") from None
+        raise shortage(f"train: {what} does not fit into {room(error)}. {remedy}", error) from None
+
+
+def shortage(words: str, error: BaseException | None = None) -> UserError:
+    """A mistake where what was too small stays so; a passing failure where others hold memory that may come free."""
+    return TemporaryFailure(words) if room(error) == SHARED else UserError(words)
 
 
 def room(error: BaseException | None = None) -> str:
@@ -50,5 +58,7 @@ def room(error: BaseException | None = None) -> str:
     if torch.cuda.is_available() and not isinstance(error, MemoryError):
         found = torch.cuda.get_device_properties(torch.cuda.current_device())
         return f"the {found.total_memory / 2**30:.0f} GiB of {found.name}"
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return "memory" if limit == resource.RLIM_INFINITY else f"the {limit / 1e9:.1f} GB that are allowed (ulimit -v)"
+    limit, container = resource.getrlimit(resource.RLIMIT_AS)[0], limits().memory
+    if limit != resource.RLIM_INFINITY and limit <= container:
+        return f"the {limit / 1e9:.1f} GB that are allowed (ulimit -v)"
+    return f"the {container / 1e9:.1f} GB that this container may have" if container <= memory() else SHARED

@@ -30,9 +30,10 @@ def run(params: TrainParams, dataset: Dataset, policy: Policy, bundle: Path, not
         Interrupted: the run was asked to stop; a checkpoint holds all that is done.
     """
     interrupts.at_safe_points()
-    for remark in remarks(params):
+    members = members_of(params, dataset)
+    for remark in remarks(params, len(members[0].train)):
         print(f"train: {remark}", flush=True)
-    trained = [train(params, dataset, policy, member) for member in members_of(params, dataset)]
+    trained = [train(params, dataset, policy, member) for member in members]
     if not trained[0].training.ranks.first:
         return  # of several processes one writes
     passing(TrainingPoint.EPOCHS_DONE)
@@ -56,7 +57,9 @@ def train(params: TrainParams, dataset: Dataset, policy: Policy, member: Member)
         gc.unfreeze()
         training.close()
     if any(training.ranks.most(interrupts.asked())):
-        raise interrupts.Interrupted("train: stopped after the last epoch; the next run goes on from there.")
+        raise interrupts.Interrupted(
+            f"train: {member.title}stopped after the last epoch; the next run goes on from there."
+        )
     return kept(training)
 
 
@@ -75,7 +78,7 @@ def write(params: TrainParams, trained: list[Trained], bundle: Path, notes: Path
     params = params.model_copy(update={"task": task})
     info = write_bundle(bundle, params, first.dataset, first.policy, network, facts["learnt"])
     passing(TrainingPoint.MODEL_WRITTEN)
-    write_notes(notes, first.checkpoints.journal, params.task.score, facts)
+    write_notes(notes, first.checkpoints.home, params.task.score, facts)
     arithmetic = ", ".join(first.machine.arithmetic)
     shared = f", {facts['processes']} processes" if "processes" in facts else ""
     print(f"train: kept {_which(trained)}, {info.sized}, {arithmetic}{shared}", flush=True)

@@ -22,6 +22,7 @@ from pipeline.train.loop import Step, train_epoch
 from pipeline.train.losses_of_views import known_now
 from pipeline.train.machine import Pace
 from pipeline.train.orders import epoch_order
+from pipeline.train.shortage import enough_for
 from pipeline.train.sizes import side_of
 from pipeline.training import Course
 
@@ -35,12 +36,17 @@ class Way(NamedTuple):
 
 
 def entered(training: Training) -> Way:
-    """Make everything ready for the epoch where the training stands."""
+    """Make everything ready for the epoch where the training stands.
+
+    Raises:
+        UserError: what is learnt from is made by the network, and that does not fit into memory.
+    """
     params, progress = training.params, training.progress
     epoch, epochs = progress.epoch, params.train.epochs
     training.machine.enter(epoch)
-    feed(training)
-    training.known = known_now(training)
+    with enough_for(f"a look at every training picture before epoch {epoch + 1}", "Lower train.batch_size."):
+        feed(training)
+        training.known = known_now(training)
     training.machine.learner.side = side_of(params.train, training.policy.size, epoch)
     training.machine.learn()  # what went before may have asked the network
     return Way(

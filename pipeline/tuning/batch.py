@@ -52,15 +52,18 @@ class Found:
 
     trials: list[Trial] = field(default_factory=list)
     """Those that fit, the smallest batch first."""
-    too_large: int = 0
-    """The smallest batch that does not fit, by trial or by what it is expected to take; 0: none was met."""
     why: str = ""
-    """What ended the search, as a part of a sentence."""
+    """What ended the search, as the rest of a sentence."""
 
     @property
     def largest(self) -> Trial:
         """That fits, of those that were tried."""
         return self.trials[-1]
+
+    @property
+    def quickest(self) -> Trial:
+        """With the most images a second: the largest is not always that."""
+        return max(self.trials, key=lambda trial: trial.images_per_second)
 
     @property
     def fastest(self) -> Trial:
@@ -80,10 +83,7 @@ class Found:
         """Why none is proposed, as the rest of a sentence."""
         only = self.trials[0]
         if len(self.trials) == 1:
-            return (
-                f"only a batch of {only.size} was tried, and there is nothing to compare it with; the search ended at "
-                f"{self.why}"
-            )
+            return f"only a batch of {only.size} was tried, and there is nothing to compare it with: {self.why}"
         return (
             f"of {only.views:,} pictures even a batch of {only.size} makes {an_epoch(only.steps())}, and fewer than "
             f"{STEPS} teach little; take {max(1, only.views // STEPS):,} or fewer"
@@ -110,7 +110,7 @@ def find(subject: Subject, pictures: int, most: int, say: Callable[[str], None])
         UserError: the network cannot be trained at all, for other reasons than memory.
     """
     most = min(most, pictures)
-    found = Found(why=f"all {pictures:,} training pictures" if most == pictures else "the most that was asked for")
+    found = Found(why=f"there are {pictures:,} training pictures" if most == pictures else "no more was asked for")
     parts = subject.params.train.accumulation
     subject = replace(subject, arithmetic=_arithmetic(subject, most))
 
@@ -123,7 +123,7 @@ def find(subject: Subject, pictures: int, most: int, say: Callable[[str], None])
                 found.why = f"a step takes {outcome.seconds:.0f} s"
                 raise _Slow
             return True
-        found.too_large, found.why = min(size, found.too_large or size), outcome
+        found.why = f"a batch of {size} {outcome}"  # the next that does not fit is smaller
         say(f"batch {size:>5}: {outcome}")
         return False
 

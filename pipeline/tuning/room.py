@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +12,8 @@ import psutil
 import torch
 
 from pipeline.devices import pick
+from pipeline.host import limits
 
-CONTROL_GROUPS = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
-)
-"""Limits of the container that this runs in, of the second version and of the first, and what it uses."""
 FEWEST = 2
 """Sizes from which memory is extrapolated."""
 MULTIPLE = 8
@@ -94,13 +89,7 @@ def _between(low: int, high: int) -> int:
 
 def free_memory() -> int:
     """Bytes that can still be taken here without swapping; a container may leave less than its machine has."""
-    free: int = psutil.virtual_memory().available
-    for limit, used in CONTROL_GROUPS:
-        try:
-            free = min(free, int(limit.read_text()) - int(used.read_text()))
-        except (OSError, ValueError):  # no such file, or no limit: `max`
-            continue
-    return max(0, free)
+    return int(min(psutil.virtual_memory().available, limits().left))
 
 
 def resident_peak() -> int:

@@ -11,6 +11,7 @@ from pipeline.train.processes.sharing import Sharing
 def go_on_alone(training: Training) -> None:
     """Have a training ended by this process, with a network that it has whole, as if it had never been shared."""
     machine = training.machine
+    machine.sharing.free(machine.learner)
     learner = build_learner(training.params, training.dataset, training.policy).to(machine.device)
     learner.arrange(machine.learner.memory_format)
     machine.go_on_with(learner)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from pipeline.devices import set_up
@@ -9,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.host import cores
 from pipeline.params import TrainParams, part_name
 from pipeline.train.machine import Arithmetic
-from pipeline.train.processes.place import Place, place
+from pipeline.train.processes.place import Place, by_torchrun, place
 from pipeline.train.processes.ranks import Ranks
 from pipeline.train_options import ComputeOptions
 from pipeline.training import Average
@@ -19,11 +21,27 @@ def joined(params: TrainParams) -> tuple[Ranks, torch.device]:
     """The processes that this one trains with, and what it computes on.
 
     Raises:
-        UserError: the device is not there.
+        UserError: the device is not there, or torchrun has started other processes than params say.
     """
     here = place() or Place(0, 1)
+    if by_torchrun():
+        _check_started(params.compute.processes, here)
     device = set_up(device_of(params.compute, here), threads_of(params.compute, here))
     return Ranks.joined(device), device
+
+
+def _check_started(wanted: int, here: Place) -> None:
+    command = f"torchrun --nproc-per-node {wanted} -m pipeline train"
+    if here.of != wanted:
+        raise UserError(
+            f"params.yaml: compute.processes is {wanted}, but torchrun has started {here.of}.\n"
+            f"Start as many ({command}), or set compute.processes to {here.of}."
+        )
+    if (beside := int(os.environ["LOCAL_WORLD_SIZE"])) != wanted:
+        raise UserError(
+            f"train: torchrun has started {wanted} processes, but {beside} of them on this machine.\n"
+            f"They read and write the same folder: start all on one machine, by {command}."
+        )
 
 
 def device_of(compute: ComputeOptions, place: Place) -> str:

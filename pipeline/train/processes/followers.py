@@ -4,21 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from pipeline.journal import Journal
-from pipeline.train.checkpoint import Checkpoints, Progress
+from pipeline.train.checkpoint import CheckpointFolder, Checkpoints, Progress
 from pipeline.train.machine import Machine
 from pipeline.train.processes.ranks import Ranks
-from pipeline.train.seen import SeenLog
 
 
-class UnwrittenJournal(Journal):
-    """A journal that nothing is noted in."""
+class Notes(Protocol):
+    """Where a training notes what it measures: a `Journal`, or nowhere."""
 
-    def __init__(self) -> None: ...
+    def append(self, series: str, step: int, values: dict[str, float]) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class SeenNotes(Protocol):
+    """Where it notes what its steps have seen: a `SeenLog`, or nowhere."""
+
+    def append(self, step: int, views: np.ndarray) -> None: ...
+    def flush(self) -> None: ...
+    def cut(self, steps: int) -> None: ...
+    def close(self) -> None: ...
+
+
+class Unwritten:
+    """Where the others note what they measure: nowhere."""
 
     def append(self, series: str, step: int, values: dict[str, float]) -> None:
         """See `Journal.append`."""
@@ -30,10 +43,8 @@ class UnwrittenJournal(Journal):
         """See `Journal.close`."""
 
 
-class UnwrittenLog(SeenLog):
-    """A log of steps that nothing is noted in."""
-
-    def __init__(self) -> None: ...
+class UnwrittenSeen:
+    """Likewise of what their steps have seen."""
 
     def append(self, step: int, views: np.ndarray) -> None:
         """See `SeenLog.append`."""
@@ -49,27 +60,26 @@ class UnwrittenLog(SeenLog):
 
 
 class Paths(NamedTuple):
-    """Of checkpoints, as `Checkpoints` has them."""
+    """Of checkpoints, as `CheckpointFolder` has them."""
 
     home: Path
     folder: Path
     journal: Path
     seen: Path
-    first_step: int
 
 
-def followed(ranks: Ranks, take: Callable[[], Checkpoints], environment: dict[str, str]) -> Checkpoints:
+def followed(ranks: Ranks, take: Callable[[], Checkpoints], environment: dict[str, str]) -> CheckpointFolder:
     """The checkpoints of a training: one process takes them, the others follow it."""
     if ranks.first:
         taken = take()
-        ranks.agreed(Paths(taken.home, taken.folder, taken.journal, taken.seen, taken._first_step))
+        ranks.agreed(Paths(taken.home, taken.folder, taken.journal, taken.seen))
         return taken
     paths: Paths | None = ranks.agreed(None)
     assert paths is not None
     return FollowedCheckpoints(paths, environment)
 
 
-class FollowedCheckpoints(Checkpoints):
+class FollowedCheckpoints(CheckpointFolder):
     """The checkpoints of the first process as the others see them: read, and never changed.
 
     What they would hold is asked for all the same: where weights are shared out, each process has a part of it.
@@ -77,32 +87,29 @@ class FollowedCheckpoints(Checkpoints):
 
     def __init__(self, paths: Paths, environment: dict[str, str]) -> None:
         """Of the folder that the first process has taken."""
-        self.home, self.folder, self.journal, self.seen, self._first_step = paths
+        self.home, self.folder, self.journal, self.seen = paths
         self.environment = environment
 
     def save(self, machine: Machine, progress: Progress) -> None:
-        """See `Checkpoints.save`."""
+        """See `CheckpointFolder.save`."""
         machine.state()
 
     def keep_best(self, machine: Machine, epoch: int) -> None:
-        """See `Checkpoints.keep_best`."""
+        """See `CheckpointFolder.keep_best`."""
         machine.weights()
 
     def wait(self) -> None:
-        """See `Checkpoints.wait`."""
+        """See `CheckpointFolder.wait`."""
 
     def due(self, seconds: float) -> bool:
-        """See `Checkpoints.due`: the first process says when."""
+        """See `CheckpointFolder.due`: the first process says when."""
         return False
 
     def finish(self) -> None:
-        """See `Checkpoints.finish`."""
+        """See `CheckpointFolder.finish`."""
 
     def clear(self) -> None:
-        """See `Checkpoints.clear`."""
+        """See `CheckpointFolder.clear`."""
 
     def close(self) -> None:
-        """See `Checkpoints.close`."""
-
-    def _shift(self) -> None:
-        """The first process has done so."""
+        """See `CheckpointFolder.close`."""

@@ -24,7 +24,6 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 from pipeline import interrupts
 from pipeline.files import STATE
-from pipeline.progress import LOG
 from pipeline.train.processes.place import EXIT_LEFT_ALONE, MEETING, Ended
 
 FOLDER = STATE / "processes"
@@ -34,7 +33,7 @@ TAIL = 20
 """Lines of what a process said last."""
 TIMED_OUT = ("Timed out waiting", "collective operation timeout")
 """What gloo and NCCL say of a process that did not answer in time."""
-STATUSES = (1, 70)
+STATUSES = (1, 69, 70)
 """Of a process that knows what is wrong: see `pipeline.__main__`."""
 
 
@@ -79,18 +78,14 @@ def _started(stage: str, count: int) -> PContext:
 
 def _environment(rank: int, count: int) -> dict[str, str]:
     names = [name for _, name in socket.if_nameindex() if name in LOOPBACK]
-    found = {
+    return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(count),
         MEETING: str((FOLDER / "meeting").absolute()),
         interrupts.STAGE: str(os.getpid()),
-        "TORCH_CPP_LOG_LEVEL": "ERROR",  # a warning that no weight was left out of a step
         **{variable: names[0] for variable in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if names},
     }
-    if rank:
-        found[LOG] = ""  # the log of the run has the words of the first one
-    return found
 
 
 def _watched(processes: PContext) -> RunProcsResult:

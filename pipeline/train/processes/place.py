@@ -11,7 +11,9 @@ from typing import NamedTuple
 from pipeline import interrupts
 
 MEETING = "CONVOY_MEETING"
-"""Variable with the file by which the processes find each other; whoever has it is one of them."""
+"""Variable with the file by which the processes find each other that a stage has started."""
+TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""Variable that says that torchrun has started this process, and how it finds the others in variables beside it."""
 WORDS = "TORCHELASTIC_ERROR_FILE"
 """Variable with the file for what a process says as it ends; torch's own, as it reads that file."""
 EXIT_LEFT_ALONE = 75
@@ -39,10 +41,20 @@ class Place(NamedTuple):
 
 
 def place() -> Place | None:
-    """That of this process, or None: it was not started by others of its kind."""
-    if MEETING not in os.environ:
+    """That of this process, or None: it was started alone."""
+    if MEETING not in os.environ and not by_torchrun():
         return None
     return Place(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+
+
+def by_torchrun() -> bool:
+    """Whether torchrun has started this process, and not a stage."""
+    return MEETING not in os.environ and TORCHRUN in os.environ
+
+
+def meeting() -> str:
+    """Where the processes find each other, as torch takes it."""
+    return "env://" if by_torchrun() else f"file://{os.environ[MEETING]}"
 
 
 def left_alone() -> bool:

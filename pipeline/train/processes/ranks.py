@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import TypeVar
@@ -12,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
-from pipeline.train.processes.place import MEETING, place
+from pipeline.train.processes.place import meeting, place
 
 PATIENCE = timedelta(minutes=10)
 """That a process waits for the others, before it takes them to be stuck. Of one that has ended, all hear at once."""
@@ -34,11 +33,9 @@ class Ranks:
         if here is None:
             return cls()
         if not dist.is_initialized():
-            if device.type == "cuda":
-                torch.cuda.set_device(device)
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-                init_method=f"file://{os.environ[MEETING]}",
+                init_method=meeting(),
                 rank=here.rank,
                 world_size=here.of,
                 timeout=PATIENCE,

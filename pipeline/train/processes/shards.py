@@ -21,6 +21,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
+from pipeline.train.copies import mapped
 from pipeline.train.layers import layers_of
 from pipeline.train.learner import Learner
 from pipeline.train.processes.sharing import Sharing
@@ -41,9 +42,12 @@ class Shards(Sharing):
         return arithmetic._replace(precision=precision, execution="eager")
 
     def arrange(self, learner: Learner, memory_format: torch.memory_format, device: torch.device) -> None:
-        """See `Sharing.arrange`; weights, which parts leave no say in how they lie, stay contiguous."""
-        super().arrange(learner, torch.contiguous_format, device)
+        """See `Sharing.arrange`; weights, which parts leave no say in how they lie, stay contiguous.
+
+        The whole is on the processor, and comes to the device layer by layer, of which this process keeps its part.
+        """
         learner.memory_format = memory_format
+        self.synchronise(learner, device)
         mesh = init_device_mesh(device.type, (self.ranks.count,))
         enough = SMALLEST * sum(weights.numel() for weights in learner.parameters())
         for layer in layers_of(learner.network):
@@ -63,15 +67,15 @@ class Shards(Sharing):
         module.set_requires_gradient_sync(last)
         yield
 
-    def whole(self, state: Any) -> Any:
-        """See `Sharing.whole`."""
-        if isinstance(state, DTensor):
-            return state.full_tensor()
-        if isinstance(state, dict):
-            made = copy.copy(state)  # with what torch notes beside a state: the versions of its modules
-            made.update((key, self.whole(each)) for key, each in state.items())
-            return made
-        return type(state)(map(self.whole, state)) if isinstance(state, list | tuple) else state
+    def whole(self, state: dict[str, Any]) -> dict[str, Any]:
+        """See `Sharing.whole`; a device never has more than one tensor whole."""
+
+        def put_together(tensor: Tensor) -> Tensor | None:
+            whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            return whole.detach().to("cpu", copy=True) if self.ranks.first else None
+
+        made: dict[str, Any] = mapped(state, put_together)
+        return made if self.ranks.first else {}
 
     def shared_out(self, state: Any, like: Any) -> Any:
         """See `Sharing.shared_out`."""
@@ -94,6 +98,12 @@ class Shards(Sharing):
             for number, kept in state["state"].items()
         }
         return {**state, "state": parts}
+
+    def free(self, learner: Learner) -> None:
+        """See `Sharing.free`; an optimizer, and FSDP itself, go on to refer to the parts."""
+        for weights in learner.parameters():
+            assert isinstance(weights, DTensor)
+            weights.to_local().untyped_storage().resize_(0)
 
     def let_go(self, learner: Learner) -> None:
         """See `Sharing.let_go`."""

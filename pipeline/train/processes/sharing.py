@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from pipeline.train.copies import copied
 from pipeline.train.learner import Learner
 from pipeline.train.processes.ranks import Ranks
 from pipeline.train_options import ComputeOptions
@@ -46,10 +48,23 @@ class Sharing:
         return arithmetic
 
     def arrange(self, learner: Learner, memory_format: torch.memory_format, device: torch.device) -> None:
-        """Make a learner ready that is on its device, before an optimizer is built over its weights."""
+        """Bring a learner to the device and make it ready, before an optimizer is built over its weights."""
+        learner.to(device)
         learner.arrange(memory_format)
-        if self.ranks.count > 1 and device.type == "cuda":
-            nn.SyncBatchNorm.convert_sync_batchnorm(learner)  # type: ignore[no-untyped-call]
+        self.synchronise(learner, device)
+
+    def synchronise(self, learner: Learner, device: torch.device) -> None:
+        """Have batch normalisation see the whole batch, where torch can do so."""
+        if self.ranks.count == 1 or device.type != "cuda":
+            return
+        from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct  # half a second of imports
+
+        # Not by the converters of torch and timm: they build each norm anew. That of torch leaves out the activation
+        # that timm has in some, and both fail at one whose weight does not learn, as airbench has them.
+        for norm in learner.modules():
+            if isinstance(norm, _BatchNorm):
+                norm.process_group = None  # type: ignore[assignment]
+                norm.__class__ = SyncBatchNormAct if isinstance(norm, BatchNormAct2d) else nn.SyncBatchNorm
 
     def called(self, module: nn.Module, device: torch.device) -> nn.Module:
         """What a step calls in place of a module, so that gradients are averaged over the processes.
@@ -77,9 +92,12 @@ class Sharing:
             return nullcontext()
         return module.no_sync()
 
-    def whole(self, state: Any) -> Any:
-        """A state as one process alone would have it. All processes ask for it together."""
-        return state
+    def whole(self, state: dict[str, Any]) -> dict[str, Any]:
+        """A state as one process alone would have it, on the processor and in memory of its own.
+
+        All processes ask for it together, and the first one gets it; that of the others is empty.
+        """
+        return copied(state) if self.ranks.first else {}
 
     def shared_out(self, state: Any, like: Any) -> Any:
         """The reverse: of such a state what this process holds, as it holds `like`."""
@@ -88,6 +106,9 @@ class Sharing:
     def optimizer_shared_out(self, state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
         """The same of the state of an optimizer, which may have none yet."""
         return state
+
+    def free(self, learner: Learner) -> None:
+        """Give up the memory of weights that nobody needs any more, if a whole network may not fit in beside them."""
 
     def let_go(self, learner: Learner) -> None:
         """After the network was asked without learning: keep what this process has of it, and no more."""
