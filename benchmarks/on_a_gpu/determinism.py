@@ -11,18 +11,16 @@ from turns import ratios, taking_turns
 
 from pipeline.train.machine import Arithmetic
 
-CLASSIFIER, STEPS = "task={name: classification, score: accuracy}", 10
-FINDER = ("task={name: object_detection, score: map}", "loss={name: detection}")
+STEPS = 10
+LOCATED = ("data={name: coco, path: none}", "augment.frame=pad")
+MASKS = (*LOCATED, "task={name: semantic_segmentation, score: mean_iou}")
+BOXES = (*LOCATED, "task={name: object_detection, score: map}", "loss={name: detection}")
 CASES: dict[str, tuple[tuple[int, int], tuple[int, int], tuple[str, ...]]] = {
-    "resnet18": ((256, 128), (4, 32), (CLASSIFIER, "model={name: torchvision, architecture: resnet18}")),
-    "resnet50": ((128, 224), (2, 32), (CLASSIFIER, "model={name: torchvision, architecture: resnet50}")),
-    "unet": (
-        (32, 256),
-        (2, 32),
-        ("task={name: semantic_segmentation, score: mean_iou}", "model={name: unet, width: 32}"),
-    ),
-    "fcos": ((16, 320), (2, 64), (*FINDER, "model={name: fcos}")),
-    "yolo": ((32, 320), (2, 64), (*FINDER, "model={name: yolo}")),
+    "resnet18": ((256, 128), (4, 32), ("model={name: torchvision, architecture: resnet18}",)),
+    "resnet50": ((128, 224), (2, 32), ("model={name: torchvision, architecture: resnet50}",)),
+    "unet": ((32, 256), (2, 32), (*MASKS, "model={name: unet, width: 32}")),
+    "fcos": ((16, 320), (2, 64), (*BOXES, "model={name: fcos}")),
+    "yolo": ((32, 320), (2, 64), (*BOXES, "model={name: yolo}")),
 }
 """Pictures in a batch and their side, the same for a rehearsal, and what learns."""
 CLASSES = 10
