@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from around_a_step import STEPS, Ready, convoy, lightning
+from around_a_step import Ready, convoy, lightning
 from bench import Bench, Found
 from made_up import prepared
 from turns import ratios, taking_turns
@@ -19,24 +19,24 @@ from pipeline.train.compilation import step_begins
 
 def around(bench: Bench) -> Iterator[Found]:
     """Microseconds of a step of a tiny network: eager, then compiled and launched as graphs."""
-    device = bench.device.type
+    device, steps = bench.device.type, bench.size(1600, 100)
     for compiled in ("never", "always"):
         training = prepared(
-            STEPS,
+            steps,
             8,
             "model={name: convnet, width: 1, depth: 0}",
             "train.batch_size=1",
             f"compute={{device: {device}, precision: float32, memory_format: contiguous, compile: {compiled}}}",
             "compute.pictures=device",
         )
-        order = np.arange(STEPS)
+        order = np.arange(steps)
         batches = [Batch(each[0].clone(), each[1].clone(), each.views) for each in training.batches.epoch(0, 0, order)]
         training.batches = Ready(batches)  # type: ignore[assignment]
         works: dict[str, Callable[[], object]] = {"bare": lambda: _bare_loop(training, batches)}  # noqa: B023
         works["convoy"] = convoy(training, batches)
         if compiled == "never":
             works["lightning"] = lightning(training, batches)
-        sides = {name: _per_step(bench, work) for name, work in works.items()}
+        sides = {name: _per_step(bench, work, steps) for name, work in works.items()}
         for turn in sides.values():
             turn()
         found = taking_turns(sides, bench.pairs)
@@ -65,12 +65,12 @@ def _bare_loop(training: Training, batches: list[Batch]) -> None:
         machine.optimizer.step()
 
 
-def _per_step(bench: Bench, work: Callable[[], object]) -> Callable[[], float]:
+def _per_step(bench: Bench, work: Callable[[], object], steps: int) -> Callable[[], float]:
     def turn() -> float:
         bench.wait()
         start = time.perf_counter()
         work()
         bench.wait()
-        return (time.perf_counter() - start) / STEPS * 1e6
+        return (time.perf_counter() - start) / steps * 1e6
 
     return turn
