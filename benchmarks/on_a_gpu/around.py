@@ -19,14 +19,15 @@ from pipeline.train.compilation import step_begins
 
 def around(bench: Bench) -> Iterator[Found]:
     """Microseconds of a step of a tiny network: eager, then compiled and launched as graphs."""
-    device, steps = bench.device.type, bench.size(1600, 100)
+    steps = bench.size(1600, 100)
     for compiled in ("never", "always"):
         training = prepared(
             steps,
             8,
             "model={name: convnet, width: 1, depth: 0}",
             "train.batch_size=1",
-            f"compute={{device: {device}, precision: float32, memory_format: contiguous, compile: {compiled}}}",
+            f"compute={{precision: float32, memory_format: contiguous, compile: {compiled}}}",
+            *bench.where,
             "compute.pictures=device",
         )
         order = np.arange(steps)

@@ -37,9 +37,9 @@ class Bench(NamedTuple):
         return self.size(5, 1)
 
     @property
-    def compute(self) -> str:
-        """The section of params that says where."""
-        return f"compute.device={'cuda' if self.device.type == 'cuda' else 'cpu'}"
+    def where(self) -> tuple[str, ...]:
+        """Changes of params that say so."""
+        return (f"compute.device={self.device.type}", f"compute.threads={self.size(0, 1)}")
 
     def wait(self) -> None:
         """Until the device has done all that it was asked for."""

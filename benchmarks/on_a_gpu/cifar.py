@@ -31,7 +31,7 @@ def described(bench: Bench, ready: str, *always: str) -> Described:
     text = merged(file.read_text(), SHIPPED, str(file))
     where = bench.data or _made_up(Path("cifar"))
     source = f"data={{name: auto, path: {where}}}"
-    return lambda *changes: parse(Params, edited(text, [source, bench.compute, *always, *changes]))
+    return lambda *changes: parse(Params, edited(text, [source, *bench.where, *always, *changes]))
 
 
 def prepare(params: Params) -> None:

@@ -46,8 +46,8 @@ def fed(bench: Bench) -> Iterator[Found]:
             f"model={{name: torchvision, architecture: {architecture}}}",
             f"train.batch_size={batch}",
             "train.epochs=1000",
-            bench.compute,
             "compute={precision: bfloat16, memory_format: channels_last, compile: never}",
+            *bench.where,
             f"compute.pictures={pictures}",
             f"compute.loader_threads={CORES}",
         )

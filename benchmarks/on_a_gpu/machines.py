@@ -43,7 +43,7 @@ def work(bench: Bench, batch: tuple[int, int], classes: int, *changes: str) -> W
         changes: of the shipped params.
     """
     count, side = batch
-    params = parse(Params, edited(SHIPPED, [bench.compute, *changes]))
+    params = parse(Params, edited(SHIPPED, [*bench.where, *changes]))
     torch.manual_seed(0)
     network = params.model.build(3, classes, side)
     loss, mixing = params.loss.build([1] * classes, classes), params.mixing
