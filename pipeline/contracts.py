@@ -133,20 +133,26 @@ class Options(BaseModel):
         field = cls.model_fields[about.field_name or ""]
         if any(isinstance(check, BeforeValidator) for check in field.metadata):  # which words what it refuses
             return given
-        for value in _within(given):
-            if isinstance(value, bool) and _is_of_numbers(field.annotation):
+        for value in _within(given, set()) if _is_of_numbers(field.annotation) else ():
+            if isinstance(value, bool):
                 found, words = ("true", "yes and on") if value else ("false", "no and off")
                 raise ValueError(f"expected a number; found {found}, which YAML also makes of {words}")
         return given
 
 
-def _within(given: Any) -> Iterator[Any]:
-    """A value, or all that a list or mapping holds of them."""
-    if isinstance(given, dict | list | tuple):
-        for value in given.values() if isinstance(given, dict) else given:
-            yield from _within(value)
-    else:
+def _within(given: Any, entered: set[int]) -> Iterator[Any]:
+    """A value, or all that a list or mapping holds of them.
+
+    Args:
+        given: as YAML has it: by aliases a file of a few lines holds one list a billion times.
+        entered: ids of lists and mappings that were looked into, and are not again.
+    """
+    if not isinstance(given, dict | list | tuple):
         yield given
+    elif id(given) not in entered:
+        entered.add(id(given))
+        for value in given.values() if isinstance(given, dict) else given:
+            yield from _within(value, entered)
 
 
 def _is_of_numbers(annotation: Any) -> bool:
