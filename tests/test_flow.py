@@ -26,6 +26,8 @@ from pipeline.params import Params
 from pipeline.plugin import names
 from pipeline.registry import ledger
 
+pytestmark = pytest.mark.slow  # real runs and servers
+
 ROOT = Path(__file__).parents[1]
 SMALL = (
     ("name: convnet ", "name: lenet5 "),

@@ -24,6 +24,8 @@ from flows.remote.access import opened
 from flows.remote.moving import Moved
 from pipeline.errors import UserError
 
+pytestmark = pytest.mark.slow  # real runs and servers
+
 FILES = {"out/data/a.txt": b"a" * 1000, "out/data/b.txt": b"b" * 2000, "out/model.bin": b"m" * 4000}
 SECRET = "hunter2-of-the-remote"
 STAGE = """

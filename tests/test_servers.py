@@ -33,6 +33,8 @@ from flows.servers.databases import prepare
 from flows.servers.processes import Server, listen
 from pipeline.errors import UserError
 
+pytestmark = pytest.mark.slow  # real runs and servers
+
 REPOSITORY = Path(__file__).parents[1]
 FLOW = """
     import os, signal, sys
