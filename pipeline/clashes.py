@@ -142,7 +142,7 @@ def _of_precision(params: TrainParams) -> Iterator[str]:
 def _of_rest(params: TrainParams) -> Iterator[str]:
     """Where layers are to rest on weights that nothing has taught them: what learns above them learns from noise."""
     layers, model = params.layers, params.model
-    if getattr(model, "weights", ""):  # an option of those models that can begin with some
+    if not model.begins_random:
         return
     asked = {f"layers.{name}": getattr(layers, name) for name in ("frozen_epochs", "thawing_epochs")}
     asked = {name: epochs for name, epochs in asked.items() if epochs}

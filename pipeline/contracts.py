@@ -484,6 +484,11 @@ class ModelConfig(Options):
 
     gives: ClassVar[Output]
 
+    @property
+    def begins_random(self) -> bool:
+        """Whether training begins with random weights: those of a file are an option of some models."""
+        return not getattr(self, "weights", "")
+
     @abstractmethod
     def build(self, channels: int, outputs: int, size: int) -> nn.Module:
         """A fresh network, initialised from torch's global generator.

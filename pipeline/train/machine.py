@@ -209,11 +209,6 @@ class Machine:
         averaged = self.average.weights() if self.average else None
         return self.sharing.whole(self.learner.network.state_dict() if averaged is None else averaged)
 
-    def take(self, weights: dict[str, Tensor]) -> None:
-        """Let the network have such weights."""
-        network = self.learner.network
-        network.load_state_dict(self.sharing.shared_out(weights, network.state_dict()))
-
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Let the network have the weights that are kept, for as long as this lasts."""

@@ -36,7 +36,7 @@ def remarks(params: TrainParams, pictures: int) -> Iterator[str]:
             f"order {part_name(params.order)!r} and loss.class_weights 'balanced' both make up for rare classes, which "
             "count twice over"
         )
-    if not getattr(params.model, "weights", ""):  # an option of those models that can begin with some
+    if params.model.begins_random:
         random = f"model {part_name(params.model)!r} starts from random weights"
         if params.layers.rate_decay < 1:
             yield f"layers.rate_decay is {params.layers.rate_decay}, but {random}: its first layers hardly learn"
