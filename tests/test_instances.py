@@ -52,7 +52,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def project(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """With one decoding process: a second takes longer to start than these pictures take."""
-    monkeypatch.setattr("pipeline.ingest.decoding._cores", lambda: 1)
+    monkeypatch.setattr("pipeline.ingest.decoding.cores", lambda: 1)
     return place
 
 
