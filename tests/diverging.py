@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from pipeline.models.convnet import Config
 from pipeline.train.assembly import Training
 from pipeline.train.batches import Batch
-from pipeline.train.checkpoint import Progress
 from pipeline.train.learner import counted
+from pipeline.train.saved import Progress
 
 RATE = 0.01
 LIMIT = 16.25 * RATE

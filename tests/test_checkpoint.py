@@ -12,8 +12,8 @@ from engine_project import params_of, prepared, project, training, training_of
 from pipeline.failpoints import TrainingPoint
 from pipeline.train import checkpoint
 from pipeline.train.assembly import Training
-from pipeline.train.checkpoint import CURRENT
 from pipeline.train.epochs import finish_epochs
+from pipeline.train.generations import CURRENT
 
 __all__ = ["prepared", "project", "training"]
 

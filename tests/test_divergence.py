@@ -36,7 +36,6 @@ from pipeline.policy import Policy
 from pipeline.train import epochs, seen, stage
 from pipeline.train.assembly import Training, assemble
 from pipeline.train.batches import Batch
-from pipeline.train.checkpoint import Progress
 from pipeline.train.divergence import Diverged, check_epoch, check_losses, check_weights
 from pipeline.train.epochs import finish_epochs
 from pipeline.train.learner import Learner, counted
@@ -45,6 +44,7 @@ from pipeline.train.machine import Arithmetic, Machine, Pace
 from pipeline.train.members import members_of
 from pipeline.train.norms import MOST, gradient_norms, layer_names, warning
 from pipeline.train.outputs import facts_of, write_notes
+from pipeline.train.saved import Progress
 from pipeline.train.steps import entered, rest_of_epoch
 
 __all__ = ["prepared", "project", "training"]

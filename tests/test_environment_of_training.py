@@ -16,8 +16,8 @@ from flows.schedule.request import Request
 from pipeline.errors import UserError
 from pipeline.failpoints import TrainingPoint
 from pipeline.host import RESUME
-from pipeline.train.checkpoint import CURRENT
 from pipeline.train.environment import differences, environment, way
+from pipeline.train.generations import CURRENT
 from pipeline.train_options import ComputeOptions
 
 PLACE = "epoch 2, step 5 of 18"

@@ -28,7 +28,8 @@ def modules(nodes) -> set[Path]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        paths = (ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in names if name.startswith("pipeline."))
+        places = [ROOT.joinpath(*name.split(".")) for name in names if name.startswith("pipeline.")]
+        paths = [path for place in places for path in (place.with_suffix(".py"), place / "__init__.py")]
         found |= {path for path in paths if path.exists()} | modules(ast.iter_child_nodes(node))
     return found
 

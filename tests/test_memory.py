@@ -28,12 +28,12 @@ from pipeline.models.convnet import Config
 from pipeline.policy import Policy
 from pipeline.train import seen, stage
 from pipeline.train.assembly import Training
-from pipeline.train.checkpoint import Progress
 from pipeline.train.epochs import finish_epochs
 from pipeline.train.memory import out_of_room
 from pipeline.train.outputs import facts_of
 from pipeline.train.probe import choose
 from pipeline.train.processes.ranks import Ranks
+from pipeline.train.saved import Progress
 from pipeline.train.shortage import enough_for, ran_out
 from pipeline.train.steps import entered, rest_of_epoch
 

@@ -39,8 +39,8 @@ from pipeline.files import sha256_of
 from pipeline.journal import read
 from pipeline.plugin import config_class
 from pipeline.train import seen
-from pipeline.train.checkpoint import CURRENT, FINISHED, OLD
 from pipeline.train.folders import LOCK
+from pipeline.train.generations import CURRENT, FINISHED, OLD
 
 LONGEST = 2.0
 """Seconds of life before a kill, about what the whole training takes."""

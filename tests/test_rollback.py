@@ -20,12 +20,13 @@ from engine_project import params_of, prepared, project, training, training_of
 from pipeline.failpoints import TrainingPoint
 from pipeline.journal import ROLLBACK, read, standing
 from pipeline.params import Params
-from pipeline.train import checkpoint, rollback, seen
+from pipeline.train import checkpoint, rollback, saved, seen
 from pipeline.train.assembly import Training
-from pipeline.train.checkpoint import CURRENT, OLD, opened
 from pipeline.train.epochs import finish_epochs
+from pipeline.train.generations import CURRENT, OLD
 from pipeline.train.loop import Validation
 from pipeline.train.outputs import facts_of
+from pipeline.train.saved import opened
 
 __all__ = ["prepared", "project", "training"]
 
@@ -47,7 +48,7 @@ def score_by_epoch(training: Training, scores: list[float]) -> None:
 def diverge(training: Training, plan: list[int]) -> None:
     """Let it diverge in these epochs, one after the other; after that it is killed in its next step."""
 
-    def bad(progress: checkpoint.Progress, _: int) -> bool:
+    def bad(progress: saved.Progress, _: int) -> bool:
         done = len(progress.rollbacks)
         if done == len(plan):
             raise KeyboardInterrupt
@@ -189,7 +190,7 @@ def test_it_stays_at_as_many_parts(project: Path, capsys: pytest.CaptureFixture[
     changes = ("train.batch_size=8", "train.when_out_of_memory=halve")
     with training_of(params_that_go_back(project, *changes)) as training:
 
-        def bad(progress: checkpoint.Progress, seed: int) -> bool:
+        def bad(progress: saved.Progress, seed: int) -> bool:
             if progress.epoch == 1 and training.machine.accumulation == 1:
                 torch.empty(ENDLESS)
             return not progress.rollbacks and seed == seed_of(training, 1, 3)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from engine_project import inside, params_of, prepare, training_of
 
-from pipeline.train.checkpoint import Progress
+from pipeline.train.saved import Progress
 
 __all__ = ["inside"]
 

@@ -17,7 +17,7 @@ from pipeline.failpoints import VARIABLE, TrainingPoint
 from pipeline.files import sha256_of
 from pipeline.params import Params
 from pipeline.train import seen
-from pipeline.train.checkpoint import CURRENT
+from pipeline.train.generations import CURRENT
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 3

@@ -15,10 +15,11 @@ from pipeline.plugin import metric_named
 from pipeline.policy import Policy
 from pipeline.train.allocation import keep_memory
 from pipeline.train.batches import Material, TrainingBatches, plain_batch, slices
-from pipeline.train.checkpoint import CheckpointFolder, Checkpoints, Progress, Saved
+from pipeline.train.checkpoint import Checkpoints
 from pipeline.train.environment import WHERE, differences, environment, way
 from pipeline.train.folders import training_key
 from pipeline.train.frozen import FeatureBatches, Features
+from pipeline.train.generations import CheckpointFolder
 from pipeline.train.informing import inform
 from pipeline.train.learner import Learner, build_learner
 from pipeline.train.loop import Score, Validation, validate
@@ -31,6 +32,7 @@ from pipeline.train.processes.followers import Notes, SeenNotes, Unwritten, Unwr
 from pipeline.train.processes.ranks import Ranks
 from pipeline.train.processes.sharing import sharing_of
 from pipeline.train.resident import ResidentBatches, open_batches
+from pipeline.train.saved import Progress, Saved
 from pipeline.train.seen import SeenLog
 from pipeline.train.sizes import check_sides
 from pipeline.training import Known

@@ -8,185 +8,24 @@ generator's state is stored.
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from pipeline.failpoints import TrainingPoint, passing
 from pipeline.files import replacing, sync_file, sync_folder, write_bytes, write_text
-from pipeline.journal import JOURNAL, folder_of, read, standing
+from pipeline.journal import JOURNAL, folder_of
 from pipeline.train import seen
 from pipeline.train.copies import bytes_of
 from pipeline.train.folders import LOCK, claimed, remove
-from pipeline.train.machine import Arithmetic, Machine
-from pipeline.train.shortage import ran_out
-
-NEW = "checkpoint.new.pt"
-"""Written whole, and not yet given its name."""
-CURRENT, OLD = "checkpoint.pt", "checkpoint.old.pt"
-FINISHED = "finished"
-"""Says that the model has been written."""
-
-
-@dataclass
-class Progress:
-    """How far a training is, and what it knows so far."""
-
-    epoch: int = 0
-    step: int = 0
-    """Steps done within the epoch."""
-    best_epoch: int = -1
-    best_score: float = float("-inf")
-    """Larger is better, whatever the metric."""
-    best_loss: float = float("inf")
-    """Validation loss; decides between equal scores."""
-    losses: list[float] = field(default_factory=list)
-    """Of this epoch's steps so far."""
-    worths: list[float] = field(default_factory=list)
-    """The validation score after each epoch, turned so that larger is better."""
-    first_norms: dict[str, float] = field(default_factory=dict)
-    """Of the gradient of the training's first step, by layer: see `pipeline.train.norms`. Steps whose gradient is no
-    number, which float16 skips, do not count."""
-    norms: list[dict[str, float]] = field(default_factory=list)
-    """Of this epoch's steps so far that were measured, but for that one."""
-    warned: bool = False
-    """Whether it was said that the gradient vanishes or explodes."""
-    rollbacks: list[list[int]] = field(default_factory=list)
-    """Epoch and step, 0-based, of each time that it diverged and went back."""
-    view_losses: torch.Tensor | None = None
-    """What each training view last cost, float64 [V]; None: no order has asked for it."""
-    moves: list[str] = field(default_factory=list)
-    """Where it was taken up elsewhere than it was begun, and what differs there."""
-
-    @property
-    def rate_scale(self) -> float:
-        """What the learning rate is multiplied by: halved each time that it went back."""
-        return float(0.5 ** len(self.rollbacks))
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint, read."""
-
-    state: dict[str, Any]
-    progress: Progress
-    arithmetic: Arithmetic
-    environment: dict[str, str]
-    """See `pipeline.train.environment`."""
-
-
-class CheckpointFolder(ABC):
-    """The checkpoints of one training, as each of its processes sees them: all read them, and the first one writes."""
-
-    home: Path
-    """Of the training, named by the digest of everything that it learns from."""
-    folder: Path
-    """Of its checkpoints: the members of an ensemble have one each."""
-    journal: Path
-    seen: Path
-    environment: dict[str, str]
-    """That checkpoints are marked with."""
-
-    @abstractmethod
-    def save(self, machine: Machine, progress: Progress) -> None:
-        """Keep the state after the last step; the checkpoint before it becomes the older one.
-
-        It is on disk once `wait` has returned.
-
-        Raises:
-            UserError: the disk is full; the checkpoints that were there still are.
-        """
-
-    @abstractmethod
-    def keep_best(self, machine: Machine, epoch: int) -> None:
-        """Keep the weights of the best epoch so far; they are written with the next checkpoint."""
-
-    @abstractmethod
-    def wait(self) -> None:
-        """Until everything that was saved is on disk.
-
-        Raises:
-            UserError: the disk is full; the checkpoints that were there still are.
-        """
-
-    @abstractmethod
-    def due(self, seconds: float) -> bool:
-        """Whether another one has to be begun, so that a kill costs no more than these seconds of work.
-
-        Raises:
-            UserError: the last one could not be written: the disk is full.
-        """
-
-    @abstractmethod
-    def finish(self) -> None:
-        """Note that the model has been written."""
-
-    @abstractmethod
-    def clear(self) -> None:
-        """Start over: nothing of this training is worth keeping."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let the folder go, once what was saved is on disk."""
-
-    def latest(self, steps: int) -> Saved | None:
-        """The newest checkpoint that can be read whole, and of whose way all is noted.
-
-        One that is too large for the memory there is now is not taken for damaged: that error goes on.
-
-        Args:
-            steps: of an epoch.
-        """
-        found = self._newest(steps)
-        return found[1] if found else None
-
-    def best(self, epoch: int) -> dict[str, Tensor]:
-        """The network's weights after `epoch`, kept by `keep_best`."""
-        weights: dict[str, Tensor] = load_file(self._weights_of(epoch))
-        return weights
-
-    @property
-    def finished(self) -> bool:
-        """Whether the model has been written."""
-        return (self.home / FINISHED).exists()
-
-    def _newest(self, steps: int) -> tuple[str, Saved] | None:
-        """See `latest`; with the name of its file."""
-        for name in (NEW, CURRENT, OLD):
-            try:
-                found = opened(self.folder / name)
-                progress = found.progress
-            except FileNotFoundError:
-                continue
-            except Exception as error:  # noqa: BLE001 (torch raises several kinds on a damaged file)
-                if ran_out(error):
-                    raise
-                print(f"train: {name} cannot be read ({type(error).__name__}); trying the one before it")
-                continue
-            if missing := self._missing(progress, steps):
-                print(f"train: {name} cannot be used without {missing}; trying the one before it")
-                continue
-            return name, found
-        return None
-
-    def _missing(self, progress: Progress, steps: int) -> str:
-        """What a checkpoint cannot do without and is not there; nothing: all is."""
-        done = steps * progress.epoch + progress.step
-        if sum(row.series == "step" for row in standing(read(self.journal, 0)[0])) < done:
-            return "the journal of its steps"
-        if seen.steps_in(self.seen) < done:
-            return "the log of what its steps have seen"
-        weights = self._weights_of(progress.best_epoch)
-        return "" if progress.best_epoch < 0 or weights.exists() else weights.name
-
-    def _weights_of(self, epoch: int) -> Path:
-        return self.folder / f"best-{epoch:05d}.safetensors"
+from pipeline.train.generations import CURRENT, FINISHED, NEW, OLD, CheckpointFolder
+from pipeline.train.machine import Machine
+from pipeline.train.saved import Progress, Saved
 
 
 class Checkpoints(CheckpointFolder):
@@ -338,10 +177,3 @@ def _encoded(weights: dict[str, Tensor]) -> bytes:
         if type(error).__name__ == "PanicException":  # of a module that cannot be imported, and no `Exception`
             raise MemoryError(str(error)) from error
         raise
-
-
-def opened(path: Path) -> Saved:
-    """The checkpoint in a file; torch raises several kinds of errors where it is damaged."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    progress, arithmetic = Progress(**content["progress"]), Arithmetic(**content["arithmetic"])
-    return Saved(content["state"], progress, arithmetic, dict(content["environment"]))

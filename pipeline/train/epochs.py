@@ -16,7 +16,6 @@ from pipeline.failpoints import TrainingPoint, passing
 from pipeline.plugin import metric_named
 from pipeline.train.assembly import Training
 from pipeline.train.batch_norms import too_few, too_few_values
-from pipeline.train.checkpoint import Progress
 from pipeline.train.divergence import Diverged, check_epoch, check_losses, check_weights
 from pipeline.train.loop import Step
 from pipeline.train.memory import make_room, out_of_room
@@ -24,6 +23,7 @@ from pipeline.train.norms import ALL, warning
 from pipeline.train.processes.pauses import Pauses
 from pipeline.train.refreshing import refresh_average
 from pipeline.train.rollback import begin, keep_epoch, recover
+from pipeline.train.saved import Progress
 from pipeline.train.shortage import enough_for, ran_out
 from pipeline.train.sizes import side_of
 from pipeline.train.steps import rest_of_epoch

@@ -19,7 +19,7 @@ from pipeline.journal import Row, journals, read, standing
 from pipeline.params import TrainParams, described
 from pipeline.policy import Policy
 from pipeline.train.assembly import Training
-from pipeline.train.checkpoint import Progress
+from pipeline.train.saved import Progress
 
 NOTES = Path("out/training")
 

@@ -16,8 +16,9 @@ from pipeline.failpoints import TrainingPoint, passing
 from pipeline.files import replacing_folder, sync_file
 from pipeline.journal import ROLLBACK
 from pipeline.train.assembly import Training
-from pipeline.train.checkpoint import CURRENT, OLD, Progress, opened
 from pipeline.train.divergence import Found, examined
+from pipeline.train.generations import CURRENT, OLD
+from pipeline.train.saved import Progress, opened
 
 ROLLBACKS = 3
 """Times that a training that diverges goes back at most: an eighth of a learning rate that does not learn is not what

@@ -15,13 +15,13 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.params import TrainParams
 from pipeline.train.assembly import Training
-from pipeline.train.checkpoint import Progress
 from pipeline.train.feeding import feed
 from pipeline.train.learner import counted
 from pipeline.train.loop import Step, train_epoch
 from pipeline.train.losses_of_views import known_now
 from pipeline.train.machine import Pace
 from pipeline.train.orders import epoch_order
+from pipeline.train.saved import Progress
 from pipeline.train.shortage import enough_for
 from pipeline.train.sizes import side_of
 from pipeline.training import Course

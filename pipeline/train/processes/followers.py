@@ -8,9 +8,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from pipeline.train.checkpoint import CheckpointFolder, Checkpoints, Progress
+from pipeline.train.checkpoint import Checkpoints
+from pipeline.train.generations import CheckpointFolder
 from pipeline.train.machine import Machine
 from pipeline.train.processes.ranks import Ranks
+from pipeline.train.saved import Progress
 
 
 class Notes(Protocol):
