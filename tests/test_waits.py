@@ -56,8 +56,8 @@ WAITS = {
 """Of our own code in a step, and in the answer that a step does without."""
 
 
-COMPILED = ("faster_rcnn", "mask_rcnn", "rf_detr")
-"""Of these libraries compile parts, or import much."""
+SLOW = ("rf_detr",)
+"""It imports much."""
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def theirs(waits: dict[str, int]) -> int:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in COMPILED else []) for name in SMALL]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in SMALL]
 )
 def test_a_step_of_a_detector_waits_a_few_times_however_many_pictures_it_has(name: str, gpu: Watch) -> None:
     if name == "rf_detr" and not find_spec("transformers"):

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pipeline.models._detection.repeatable import aligned
+
 BINS = 7
 SAMPLES = 2
 CANONICAL_SIDE, CANONICAL_LEVEL = 224, 4
@@ -64,6 +66,9 @@ def features_of(maps: Sequence[Tensor], strides: Sequence[int], regions: Regions
     rows = torch.cat([regions.pictures[:, None].to(regions.boxes.dtype), regions.boxes], dim=1)
     found = maps[0].new_zeros(rows.shape[0], maps[0].shape[1], bins, bins)
     for each, stride, here in zip(maps, strides, regions.on_maps, strict=True):
-        part = roi_align(each, rows[here], bins, spatial_scale=1 / stride, sampling_ratio=SAMPLES)
+        if each.is_cuda and torch.are_deterministic_algorithms_enabled():
+            part = aligned(each, rows[here], bins, 1 / stride, SAMPLES)
+        else:
+            part = roi_align(each, rows[here], bins, spatial_scale=1 / stride, sampling_ratio=SAMPLES)
         found = found.index_copy(0, here, part)
     return found
