@@ -1,8 +1,8 @@
 """RoIAlign whose gradient is repeatable on a GPU.
 
-The kernel there adds up gradients in any order, and deterministic mode raises, or has torchvision compile another way at
-the first step and at other numbers of regions again. Here what one place adds to the gradient is one row, and rows are
-added in an order of their own.
+The kernel there adds up gradients in any order: in deterministic mode it raises, or torchvision compiles another way at
+the first step, and again for other numbers of regions. Here what one place adds to the gradient is one row, and rows
+are added in an order of their own.
 
 Source: He et al. Mask R-CNN, 2017, section 3; at the edges as torchvision's `roi_align` with `aligned=False`.
 """
