@@ -11,9 +11,12 @@ UNITS = ((1e12, math.inf, ""), (1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")
 """From which value on an axis is written in which unit, and its sign; beyond them by powers of ten."""
 SMALL, LARGE = 1e-4, 1e15
 """Sizes below and from which a number is written by its power of ten."""
+SHORT = 1e6
+"""Size from which a number of which few digits count is written by its power of ten."""
 MOST = 12
 """Decimals."""
 ALIKE = "no interval: every resample of these images gives the same"
+TOO_FEW = "no interval: these images are too few for one"
 LONGEST_TICK = 7
 """Characters of a value on an axis, if there is a way to write it so."""
 LEAST_TICK = 1e-3
@@ -39,6 +42,14 @@ def by_power(value: float, digits: int = 3, sign: str = "") -> str:
     """With so many digits that count, and the power of ten of what is very large or small: `1e30`, `3.21e-7`."""
     number, e, power = f"{value:{sign}.{digits - 1}e}".partition("e")
     return f"{number.rstrip('0').rstrip('.') if '.' in number else number}e{int(power)}" if e else number
+
+
+def short(value: float, digits: int = 4) -> str:
+    """A number that is no score, with so many digits that count: `0.01`, `0.03455`, `52,310`, `1.053e29`, `2e-5`."""
+    said = f"{value:.{digits}g}"
+    if "e" not in said:
+        return said
+    return f"{value:,.0f}" if 1 <= abs(value) < SHORT else by_power(value, digits)
 
 
 def between(low: float | None, high: float | None, digits: int = 4, sign: str = "") -> str:
@@ -96,7 +107,9 @@ def difference_said(value: float, low: float, high: float, confidence: float) ->
 def interval_said(
     low: float | None, high: float | None, confidence: float = 0.95, digits: int = 4, sign: str = ""
 ) -> str:
-    """`95 % interval 0.9651 to 0.9812`, or that there is none."""
+    """`95 % interval 0.9651 to 0.9812`, or why there is none."""
+    if low is not None and math.isnan(low):
+        return TOO_FEW
     ends = between(low, high, digits, sign)
     return f"{100 * confidence:g} % interval {ends}" if ends else ALIKE
 

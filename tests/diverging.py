@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.bundle import digest_of
+from pipeline.failpoints import VARIABLE
 from pipeline.models.convnet import Config
 from pipeline.train.assembly import Training
 from pipeline.train.batches import Batch
@@ -38,7 +42,7 @@ class Odometer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.way = nn.Parameter(torch.zeros(()))
+        self.way = nn.Parameter(torch.zeros(1))
 
     def forward(self, logits: Tensor) -> Tensor:
         far = self.way.detach().abs() > LIMIT
@@ -53,12 +57,31 @@ def wild(config: Config, channels: int, outputs: int, size: int) -> nn.Module:
     return nn.Sequential(*built(config, channels, outputs, size), Odometer())
 
 
-def stage_train() -> int:
-    """`python -m pipeline train` of such a network."""
+def apart(config: Config, channels: int, outputs: int, size: int) -> nn.Module:
+    """Likewise, of a network in which no picture sees the others of its batch."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * size * size, outputs), Odometer())
+
+
+def stage_train(build: Callable[..., nn.Module] = wild, point: str = "", rank: int = 0) -> int:
+    """`python -m pipeline train` of such a network.
+
+    Args:
+        build: in place of `Config.build`.
+        point: where this process dies, see `failpoints`; empty: nowhere.
+        rank: of the process that does so, where several train together.
+    """
     from pipeline.__main__ import main
 
-    Config.build = wild  # type: ignore[method-assign]
+    if point and int(os.environ.get("RANK", 0)) == rank:
+        os.environ[VARIABLE] = point
+    Config.build = build  # type: ignore[method-assign]
     return main(["train"])
+
+
+def left(project: Path) -> dict[str, str]:
+    """What a training has left: its notes, and the digest of its model."""
+    notes = {path.name: path.read_text() for path in sorted((project / "out/training").iterdir())}
+    return notes | {"model": digest_of(project / "out/model")}
 
 
 class Faulty(nn.Module):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from diverging import RATE, WILD, Faulty, seed_of, stage_train, wild
+from diverging import RATE, WILD, Faulty, left, seed_of, stage_train, wild
 from engine_project import params_of, prepared, project, training, training_of
 from forked import Ended, Forked
 from PIL import Image
@@ -25,7 +25,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flows.curves import Course
-from pipeline.bundle import digest_of
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.failpoints import VARIABLE, TrainingPoint
@@ -46,6 +45,7 @@ from pipeline.train.norms import MOST, gradient_norms, layer_names, warning
 from pipeline.train.outputs import facts_of, write_notes
 from pipeline.train.saved import Progress
 from pipeline.train.steps import entered, rest_of_epoch
+from pipeline.wording import short
 
 __all__ = ["prepared", "project", "training"]
 
@@ -111,10 +111,10 @@ def test_layers_that_lie_together_count_as_one_where_there_are_many() -> None:
 def test_what_is_said_of_a_gradient_that_vanishes_or_explodes() -> None:
     first = {"all": 2.0, "a": 1e-9, "b": 2.0}
     assert warning(first, [first, {"all": 2.0, "a": 1.0, "b": 2.0}]) == ""  # once is no sign, if there is more
-    assert warning(first, [first]).startswith("the gradient vanishes in layer a: all epoch it is under 1e-07 of")
+    assert warning(first, [first]).startswith("the gradient vanishes in layer a: all epoch it is under 1e-7 of")
     large = {"all": 3000.0, "a": 1.0, "b": 3000.0}
     words = (
-        "the gradient explodes: its norm has grown from 2 to 3e+03. A lower optimizer.lr or train.clip_norm holds it."
+        "the gradient explodes: its norm has grown from 2 to 3,000. A lower optimizer.lr or train.clip_norm holds it."
     )
     assert warning(first, [large]) == words
     assert warning(first, [large, first | {"a": 1.0}]) == ""
@@ -397,7 +397,7 @@ def test_an_epoch_of_which_float16_skips_every_step_is_told(project: Path) -> No
         words, folder, step = diverged(training)
         assert len(training.progress.worths) == 1
     assert (step["epoch"], step["step"], step["loss"]) == (2, 5, "nan")
-    rate = f"{step['learning_rate']:g}"
+    rate = short(step["learning_rate"])
     assert words.splitlines() == [
         f"train: diverged in epoch 2, step 5 of 5, at a learning rate of {rate}: as in every step of this epoch, the "
         "loss is nan, and the first layer that gives no numbers is 12.",
@@ -472,8 +472,9 @@ def test_it_goes_back_three_times_and_stops(project: Path) -> None:
     with training_of(params_of(project, *changes)) as training:
         words, _, step = diverged(training)
     assert step["learning_rate"] == 1.25e29
+    assert "at a learning rate of 1.25e29: " in words
     assert words.splitlines()[2] == (
-        "It went back 3 times, to an eighth of the learning rate. Lower optimizer.lr (it is 1e+30) to what "
+        "It went back 3 times, to an eighth of the learning rate. Lower optimizer.lr (it is 1e30) to what "
         "`convoy tune lr` proposes, or set train.clip_norm: 1."
     )
 
@@ -536,11 +537,6 @@ def test_a_member_of_an_ensemble_goes_back_alone(project: Path, capsys: pytest.C
 
 def trained(project: Path, **variables: str) -> Ended:
     return Forked(project, stage_train, **variables).ended()
-
-
-def left(project: Path) -> dict[str, str]:
-    notes = {path.name: path.read_text() for path in sorted((project / "out/training").iterdir())}
-    return notes | {"model": digest_of(project / "out/model")}
 
 
 @pytest.mark.slow

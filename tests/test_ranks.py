@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from engine_project import params_of, prepared, project, training_of
 from together import together
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from pipeline.errors import UserError
 from pipeline.packed import views
 from pipeline.plugin import config_class, metric_named
 from pipeline.train import assembly
@@ -102,6 +107,52 @@ def ordered_alike() -> int:
 
 def test_all_order_pictures_by_what_they_cost_the_first(project: Path) -> None:
     together(project, ordered_alike)
+
+
+def taken_up_beside_another_device() -> int:
+    """What the second process computes on is not what the first one does."""
+    plain, rank = assembly.environment, os.environ["RANK"]
+    assembly.environment = lambda *about: plain(*about) | {"device": f"device {rank}"}  # type: ignore[attr-defined]
+    for done in (0, 1):
+        with shared("train.epochs=1") as training:
+            assert of_all(training, training.progress.epoch) == [done, done]
+            finish_epochs(training)
+    return 0
+
+
+def test_a_training_goes_on_where_the_first_one_began_it(project: Path) -> None:
+    together(project, taken_up_beside_another_device)
+
+
+def read_other_params() -> int:
+    with (
+        pytest.raises(UserError, match="not about to learn the same, for params.yaml"),
+        shared(f"seed={os.environ['RANK']}"),
+    ):
+        pass
+    return 0
+
+
+def test_processes_that_have_read_different_params_say_so(project: Path) -> None:
+    together(project, read_other_params)
+
+
+def works_by_itself() -> int:
+    """For longer than a process waits for one that takes part in a step."""
+    ranks = Ranks.joined(torch.device("cpu"))
+    dist.distributed_c10d._set_pg_timeout(timedelta(seconds=0.1))
+
+    def work() -> str:
+        time.sleep(0.4)
+        return f"of {ranks.rank}"
+
+    assert ranks.found(work) == "of 0"
+    assert ranks.in_turn(work) == f"of {ranks.rank}"
+    return 0
+
+
+def test_one_that_works_by_itself_is_waited_for(project: Path) -> None:
+    together(project, works_by_itself)
 
 
 def test_dropout_differs_between_processes(project: Path) -> None:

@@ -17,6 +17,7 @@ import torch
 from diverging import Faulty, seed_of
 from engine_project import params_of, prepared, project, training, training_of
 
+from pipeline.errors import UserError
 from pipeline.failpoints import TrainingPoint
 from pipeline.journal import ROLLBACK, read, standing
 from pipeline.params import Params
@@ -184,6 +185,41 @@ def test_nothing_is_taken_back_before_both_are_written(project: Path, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             finish_epochs(training)
         assert held == [[[1, 0]], [[1, 0]]]
+
+
+def test_what_it_would_go_back_to_cannot_be_read(project: Path) -> None:
+    with training_of(params_that_go_back(project)) as training:
+        home = training.checkpoints.home
+        kept = home / rollback.FOLDER / "00001" / CURRENT
+
+        def bad(progress: saved.Progress, _: int) -> bool:
+            if progress.epoch == 1:
+                kept.unlink()  # it has another name, by which the step is looked for
+                kept.write_bytes(b"")
+            return progress.epoch == 1
+
+        Faulty(training, bad)
+        with pytest.raises(UserError) as error:
+            finish_epochs(training)
+        words, remedy = str(error.value).splitlines()
+        assert words.startswith(f"train: {kept} cannot be read any more (")
+        assert remedy == f"Test this machine's disk, then remove {home} and run again: it starts over."
+
+
+def test_that_it_was_taken_up_elsewhere_is_not_forgotten(project: Path) -> None:
+    """Not even where that was after the place that it goes back to."""
+    with training_of(params_that_go_back(project)) as training:
+
+        def bad(progress: saved.Progress, seed: int) -> bool:
+            if progress.rollbacks or seed != seed_of(training, 2, 1):
+                return False
+            progress.moves = ["after epoch 3, step 1 of 2: threads: 1 then, 2 now"]
+            return True
+
+        Faulty(training, bad)
+        finish_epochs(training)
+        assert training.progress.rollbacks == [[2, 1]]
+        assert facts_of(training)["moves"] == ["after epoch 3, step 1 of 2: threads: 1 then, 2 now"]
 
 
 def test_it_stays_at_as_many_parts(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from pipeline.wording import (
     difference_said,
     interval_said,
     scored,
+    short,
     spread_said,
     stepped,
     written,
@@ -42,6 +43,27 @@ from pipeline.wording import (
 )
 def test_the_ends_of_an_interval_can_be_told_apart(low: float | None, high: float | None, words: str) -> None:
     assert between(low, high) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "words"),
+    [
+        (0.01, 4, "0.01"),
+        (0.034549150, 4, "0.03455"),
+        (0.0001, 4, "0.0001"),
+        (0.00002, 4, "2e-5"),
+        (1e-7, 4, "1e-7"),
+        (9999.7, 4, "10,000"),
+        (3000.0, 3, "3,000"),
+        (-52_310.4, 4, "-52,310"),
+        (1.052631e29, 4, "1.053e29"),
+        (1e30, 6, "1e30"),
+        (math.nan, 4, "nan"),
+        (-math.inf, 4, "-inf"),
+    ],
+)
+def test_few_digits_of_a_number_of_any_size(value: float, digits: int, words: str) -> None:
+    assert short(value, digits) == words
 
 
 def test_a_score_has_its_interval_and_no_interval_that_is_a_point() -> None:

@@ -1,73 +1,39 @@
 """A training whose loss is no number any more: the very step at which that began, and the pictures that it saw.
 
 Losses are read some steps late, when the weights are gone. But every step is a function of what it starts from, so the
-steps since the last checkpoint are taken once more, and each is looked at before it moves a weight.
+steps since the last checkpoint are taken once more, and each is looked at before it moves a weight. Several processes
+take them together and go by what all of them see, so that each comes to the same decision at the same step.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from pipeline.files import replacing_folder, write_json, write_rows
 from pipeline.train.assembly import Training
 from pipeline.train.batches import Batch
 from pipeline.train.copies import tensors_in
+from pipeline.train.evidence import FOLDER, Found, keep
+from pipeline.train.learner import Compared, Learner
 from pipeline.train.losses_of_views import losses_of_views
 from pipeline.train.machine import Machine, Pace
 from pipeline.train.norms import ALL, gradient_norms
 from pipeline.train.steps import entered, go_back
+from pipeline.wording import short
 
-FOLDER = "diverged"
-"""In the folder of the training, until that starts over."""
 LEAST_SCALE = 2.0**-4
 """Of the loss: float16 begins with 65536 and halves it at each gradient that overflows, so 20 of them did so."""
 
 
 class Diverged(Exception):
     """A loss or a weight is no number."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """Where a training diverged."""
-
-    epoch: int
-    """0-based."""
-    step: int
-    """Within the epoch, 0-based."""
-    rate: float
-    """The learning rate of that step."""
-    loss: float
-    what: str
-    """What of the step was the first that is no number, in words."""
-    norms: dict[str, float]
-    """Of its gradient, by layer."""
-    norms_before: dict[str, float]
-    """Those of the last step before it that were measured; empty: there are none."""
-    losses: np.ndarray
-    """Of each picture by itself, with the weights before the step, float64 [B]."""
-    folder: Path
-    """Where its pictures are."""
-
-    def words(self, steps: int) -> str:
-        """Two lines, after whose they are; `steps` has an epoch."""
-        bad = int((~np.isfinite(self.losses)).sum())
-        alone = f"; by themselves {bad} of them have a loss that is no number" if 0 < bad < len(self.losses) else ""
-        return (
-            f"diverged in epoch {self.epoch + 1}, step {self.step + 1} of {steps}, at a learning rate of "
-            f"{self.rate:g}: {self.what}.\nIts pictures, with the loss of each, and the norm of the gradient in each "
-            f"layer are in {self.folder}{alone}."
-        )
 
 
 def check_losses(machine: Machine, losses: Sequence[float]) -> None:
@@ -94,12 +60,15 @@ def check_epoch(losses: Iterable[float]) -> None:
 
 
 def check_weights(machine: Machine) -> None:
-    """Make sure that every weight is a number.
+    """Make sure that every weight is a number; several processes ask together, and hear of each other's.
 
     Raises:
-        Diverged: one is none.
+        Diverged: one is none, in any process.
     """
-    if not _finite(weights.detach() for weights in machine.learner.parameters() if weights.requires_grad):
+    weights = (each.detach() for each in machine.learner.parameters() if each.requires_grad)
+    # Of weights that processes share out, what this one has of them.
+    own = (each.to_local() if hasattr(each, "to_local") else each for each in weights)
+    if any(machine.sharing.ranks.most(not _finite(own))):
         raise Diverged
 
 
@@ -111,7 +80,6 @@ def examined(training: Training) -> Found | None:
     go_back(training)
     machine, progress, way = training.machine, training.progress, entered(training)
     epoch = progress.epoch
-    folder = training.checkpoints.folder / FOLDER
     losses, before = list(progress.losses), (progress.norms or [progress.first_norms])[-1]
     with closing(training.source.epoch(epoch, progress.step, way.order)) as batches:  # type: ignore[type-var]
         for index, batch in enumerate(batches, start=progress.step):
@@ -120,9 +88,9 @@ def examined(training: Training) -> Found | None:
             loss, norms, what = _taken(machine, batch, pace, skipped)
             losses.append(loss)
             if what:
-                costs = losses_of_views(machine, [batch]) if batch.pictures.dtype == torch.uint8 else np.empty(0)
+                costs, folder = _costs(machine, batch), training.checkpoints.folder / FOLDER
                 found = Found(epoch, index, pace.rate, loss, what, norms, before, costs, folder)
-                _write(found, training, batch)
+                keep(found, training, batch)
                 return found
             before = norms
     return None
@@ -133,16 +101,17 @@ def _taken(machine: Machine, batch: Batch, pace: Pace, skipped: bool) -> tuple[f
 
     Args:
         machine: in training mode.
-        batch: to learn from.
+        batch: to learn from; of several processes each has its part.
         pace: of the step.
         skipped: whether it is the last one of its epoch, and float16 has skipped all others.
 
     Returns:
-        Its loss, the norms of its gradient by layer, and what of it is no number, in words; empty: all is one.
+        Its loss, the mean over the processes; the norms of its gradient by layer; and what of it is no number, in
+        words; empty: all is one.
     """
     weights, buffers = list(machine.learner.parameters()), list(machine.learner.buffers())
     before, statistics = _copies(weights), _copies(buffers)
-    loss = machine.backward(batch, pace.seed).item()
+    loss = machine.sharing.ranks.mean(machine.backward(batch, pace.seed).float()).item()
     _put_back(weights, before)  # some optimizers climb for their gradient
     norms = gradient_norms(machine.learner)
     by_layer = norms.by_layer(norms.values.tolist())
@@ -177,7 +146,7 @@ def _what(machine: Machine, batch: Batch, seed: int, loss: float, norms: dict[st
     if not math.isfinite(norms[ALL]):
         # It comes from the loss, so it goes wrong first where it is furthest from the pictures.
         layer = next(layer for layer, norm in reversed(norms.items()) if not math.isfinite(norm))
-        return f"the loss is {loss:g}, but its gradient is no number from layer {layer} on, back to the pictures"
+        return f"the loss is {short(loss)}, but its gradient is no number from layer {layer} on, back to the pictures"
     return ""
 
 
@@ -195,29 +164,50 @@ def _overflow(machine: Machine) -> str:
 
 
 def _first_layer(machine: Machine, batch: Batch, seed: int) -> str:
-    """The first layer whose output is no number, as the network calls it; empty: all outputs are numbers."""
-    learner, found = machine.feed, list[str]()
+    """The first layer whose output is no number, as the network calls it; empty: all outputs are numbers.
+
+    The parts of a batch, in this process and the others, are looked at beside each other: first is what is called
+    first, whichever part it is in.
+    """
+    pictures, targets = batch.pictures.to(machine.device), batch.targets.to(machine.device)
+    machine.reseed(seed)
+    with torch.no_grad(), machine.arithmetic.autocast(machine.device):
+        mine = [_first_call(machine.feed, *part) for part in machine.parts(pictures, targets, seed)]
+    machine.sharing.let_go(machine.learner)
+    calls = [call for theirs in machine.sharing.ranks.all_of(mine) for call in theirs if call]
+    return min(calls)[1] if calls else ""
+
+
+def _first_call(learner: Learner, seen: Tensor, compared: Compared) -> tuple[int, str] | None:
+    """Which call of a layer is the first whose output is no number, 0-based, and the layer; None: there is none."""
+    places, found = itertools.count(), list[tuple[int, str]]()
 
     def look(name: str) -> Any:
         def hook(module: nn.Module, given: Any, output: Any) -> None:
+            place = next(places)
             if not found and not _finite(tensors_in(output)):
-                found.append(name)
+                found.append((place, name))
 
         return hook
 
     handles = [
         module.register_forward_hook(look(name)) for name, module in learner.network.named_modules(prefix="") if name
     ]
-    pictures, targets = batch.pictures.to(machine.device), batch.targets.to(machine.device)
-    torch.manual_seed(seed)
     try:
-        with torch.no_grad(), machine.arithmetic.autocast(machine.device):
-            for part in machine.parts(pictures, targets, seed):
-                learner(*part)
+        learner(seen, compared)
     finally:
         for handle in handles:
             handle.remove()
-    return found[0] if found else ""
+    return found[0] if found else None
+
+
+def _costs(machine: Machine, batch: Batch) -> np.ndarray:
+    """The loss of each picture of a batch by itself, those of all processes in order, float64 [B]; none of features."""
+    if batch.pictures.dtype != torch.uint8:
+        return np.empty(0)
+    ranks = machine.sharing.ranks
+    ranks.give_buffers(machine.learner)  # one network answers for all, as in validation
+    return np.concatenate(ranks.all_of(losses_of_views(machine, [batch])))
 
 
 def _finite(tensors: Iterable[Tensor]) -> bool:
@@ -225,36 +215,3 @@ def _finite(tensors: Iterable[Tensor]) -> bool:
     if not held or torch.stack([norm.float() for norm in torch._foreach_norm(held)]).isfinite().all():
         return True
     return all(bool(tensor.isfinite().all()) for tensor in held)  # squares overflow before numbers do
-
-
-def _write(found: Found, training: Training, batch: Batch) -> None:
-    """Keep a step's pictures, as they were varied and before any were blended, and what is known of it."""
-    train, views = training.train, [] if batch.views is None else batch.views.tolist()
-    sources = training.member.train.samples.column("source")
-    rows: list[Sequence[object]] = []
-    with replacing_folder(found.folder) as folder:
-        if len(found.losses):
-            for row, (picture, view, loss) in enumerate(
-                zip(batch.pictures.cpu().numpy(), views, found.losses, strict=True)
-            ):
-                file = f"{row:04d}.png"
-                Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture).save(folder / file)
-                rows.append([file, train.ids[view], f"{loss:g}", sources[int(train.images[view])].as_py()])
-        write_rows(folder / "pictures.csv", ["file", "id", "loss", "source"], rows)
-        norms = [[layer, _said(norm), found.norms_before.get(layer, "")] for layer, norm in found.norms.items()]
-        write_rows(folder / "norms.csv", ["layer", "norm", "norm_before"], norms)
-        write_json(
-            folder / "step.json",
-            {
-                "epoch": found.epoch + 1,
-                "step": found.step + 1,
-                "learning_rate": found.rate,
-                "loss": _said(found.loss),
-                "what": found.what,
-                "gradient_norms": {layer: _said(norm) for layer, norm in found.norms.items()},
-            },
-        )
-
-
-def _said(number: float) -> float | str:
-    return number if math.isfinite(number) else str(number)

@@ -101,8 +101,11 @@ def validate(
                 weights += weight
                 outputs.add(told)
     machine.sharing.let_go(machine.learner)
-    if not ranks.first:
-        return Validation(*ranks.agreed((0.0, 0.0)), answers=None)
-    answered = score.task.answers(split, outputs.told)
-    worth = score.metric.score(answered, np.ones((1, len(split))))[0]
-    return Validation(*ranks.agreed((total / (weights or 1.0), float(worth))), answers=answered)
+    answered: list[Answers] = []
+
+    def scored() -> tuple[float, float]:
+        answered.append(score.task.answers(split, outputs.told))
+        return total / (weights or 1.0), float(score.metric.score(answered[0], np.ones((1, len(split))))[0])
+
+    mean, worth = ranks.found(scored)
+    return Validation(mean, worth, answered[0] if answered else None)

@@ -271,6 +271,11 @@ class Machine:
         if self.average:
             self.average.update(self.learner.network, pace.step)
 
+    def reseed(self, seed: int) -> None:
+        """Seed what the network draws in a step, see `Pace.seed`; dropout differs between the processes."""
+        rank = self.sharing.ranks.rank
+        reseed(self.device, counted(seed, "process", rank) if rank else seed)
+
     def parts(self, pictures: Tensor, targets: Tensor, seed: int) -> Iterator[tuple[Tensor, Compared]]:
         """The parts in which a batch is computed, each as `module` takes it, with its share of the loss of the whole.
 
@@ -309,8 +314,8 @@ class Machine:
             targets: of each.
             seed: see `Pace.seed`.
         """
-        rank, count = self.sharing.ranks.rank, self.parts_of(pictures)
-        reseed(self.device, counted(seed, "process", rank) if rank else seed)  # dropout differs between the processes
+        count = self.parts_of(pictures)
+        self.reseed(seed)
         for weights in self._moved:
             weights.grad = None  # what `zero_grad` does too, 20 us later
         if self._graphed:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pipeline.wording import short
+
 EVERY = 50
 """Steps of an epoch from one measurement to the next; its first and its last step are always measured."""
 MOST = 100
@@ -88,13 +90,13 @@ def warning(first: dict[str, float], epoch: Sequence[dict[str, float]]) -> str:
     if vanished:
         others = f" and {len(vanished) - 1} more" if len(vanished) > 1 else ""
         return (
-            f"the gradient vanishes in layer {vanished[0]}{others}: all epoch it is under {VANISHING:g} of the largest "
-            "one, so next to nothing is learnt there. Normalisation or shorter ways through the network help."
+            f"the gradient vanishes in layer {vanished[0]}{others}: all epoch it is under {short(VANISHING)} of the "
+            "largest one, so next to nothing is learnt there. Normalisation or shorter ways through the network help."
         )
     least = min((norms[ALL] for norms in epoch), default=0.0)
     if least > EXPLODING * first.get(ALL, math.inf):
         return (
-            f"the gradient explodes: its norm has grown from {first[ALL]:.3g} to {least:.3g}. "
+            f"the gradient explodes: its norm has grown from {short(first[ALL], 3)} to {short(least, 3)}. "
             "A lower optimizer.lr or train.clip_norm holds it."
         )
     return ""

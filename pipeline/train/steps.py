@@ -79,10 +79,12 @@ def rest_of_epoch(training: Training) -> Generator[Step]:
 def go_back(training: Training) -> None:
     """Stand where the latest checkpoint was made; there is one from the first step on.
 
+    The process that writes them reads first, once the last one has its name, and so the others find the same one.
+
     Raises:
         UserError: none of them can be read any more.
     """
-    saved = training.checkpoints.latest(training.batches.steps)
+    saved = training.ranks.in_turn(lambda: training.checkpoints.latest(training.batches.steps))
     if saved is None:
         raise UserError(
             "train: no checkpoint can be read any more, so there is nothing to go back to.\n"

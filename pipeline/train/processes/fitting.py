@@ -44,6 +44,19 @@ def _check_started(wanted: int, here: Place) -> None:
         )
 
 
+def check_alike(ranks: Ranks, about: str) -> None:
+    """Make sure that the processes are about to do the same: each has read params, data and code for itself.
+
+    Raises:
+        UserError: one of them has found others, as they were changed in between.
+    """
+    if len(set(ranks.all_of(about))) > 1:
+        raise UserError(
+            "train: the processes are not about to learn the same, for params.yaml, the data set or the code was "
+            "changed while they started.\nLeave them alone until the first epoch has begun, and run again."
+        )
+
+
 def device_of(compute: ComputeOptions, place: Place) -> str:
     """What to compute on, as `devices.pick` takes it: each process on a GPU of its own, or all on the processor.
 

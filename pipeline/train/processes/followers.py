@@ -61,24 +61,28 @@ class UnwrittenSeen:
         """See `SeenLog.close`."""
 
 
-class Paths(NamedTuple):
-    """Of checkpoints, as `CheckpointFolder` has them."""
+class Taken(NamedTuple):
+    """What the others are told of checkpoints, as `CheckpointFolder` has it."""
 
     home: Path
     folder: Path
     journal: Path
     seen: Path
+    environment: dict[str, str]
 
 
-def followed(ranks: Ranks, take: Callable[[], Checkpoints], environment: dict[str, str]) -> CheckpointFolder:
-    """The checkpoints of a training: one process takes them, the others follow it."""
+def followed(ranks: Ranks, take: Callable[[], Checkpoints]) -> CheckpointFolder:
+    """The checkpoints of a training: one process takes them, the others follow it.
+
+    Whether a training was begun elsewhere goes by what the first one computes on: GPUs beside each other may differ.
+    """
     if ranks.first:
-        taken = take()
-        ranks.agreed(Paths(taken.home, taken.folder, taken.journal, taken.seen))
-        return taken
-    paths: Paths | None = ranks.agreed(None)
-    assert paths is not None
-    return FollowedCheckpoints(paths, environment)
+        mine = take()
+        ranks.agreed(Taken(mine.home, mine.folder, mine.journal, mine.seen, mine.environment))
+        return mine
+    taken: Taken | None = ranks.agreed(None)
+    assert taken is not None
+    return FollowedCheckpoints(taken)
 
 
 class FollowedCheckpoints(CheckpointFolder):
@@ -87,10 +91,9 @@ class FollowedCheckpoints(CheckpointFolder):
     What they would hold is asked for all the same: where weights are shared out, each process has a part of it.
     """
 
-    def __init__(self, paths: Paths, environment: dict[str, str]) -> None:
+    def __init__(self, taken: Taken) -> None:
         """Of the folder that the first process has taken."""
-        self.home, self.folder, self.journal, self.seen = paths
-        self.environment = environment
+        self.home, self.folder, self.journal, self.seen, self.environment = taken
 
     def save(self, machine: Machine, progress: Progress) -> None:
         """See `CheckpointFolder.save`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -15,6 +16,8 @@ from pipeline.train.processes.place import meeting, place
 
 PATIENCE = timedelta(minutes=10)
 """That a process waits for the others, before it takes them to be stuck. Of one that has ended, all hear at once."""
+ALONE = timedelta(days=30)
+"""That it waits for one that has work to do before the others go on: to pack millions of pictures takes hours."""
 
 T = TypeVar("T")
 
@@ -40,6 +43,7 @@ class Ranks:
                 world_size=here.of,
                 timeout=PATIENCE,
             )
+            _patient()
         return cls(*here)
 
     @property
@@ -70,11 +74,11 @@ class Ranks:
     def in_turn(self, act: Callable[[], T]) -> T:
         """What an act of each process comes to; the others begin theirs when the first has ended its own."""
         if not self.first:
-            self.wait()
+            self._attend()
         done = act()
         if self.first:
-            self.wait()
-        self.wait()
+            self._attend()
+        self._attend()
         return done
 
     def agreed(self, value: T) -> T:
@@ -87,13 +91,20 @@ class Ranks:
 
     def found(self, act: Callable[[], T]) -> T:
         """What an act of the first one comes to, for which the others wait."""
-        return self.agreed(act() if self.first else None)  # type: ignore[return-value]
+        done = act() if self.first else None
+        self._attend()
+        return self.agreed(done)  # type: ignore[return-value]
+
+    def _attend(self) -> None:
+        """As `wait`, however long one of them works by itself."""
+        if self.count > 1:
+            dist.all_reduce(torch.zeros(1), group=_patient())
 
     def most(self, *numbers: int) -> list[int]:
         """The largest that any process has, of each of these."""
         if self.count == 1:
             return list(numbers)
-        largest = torch.tensor(numbers)
+        largest = torch.tensor(numbers, dtype=torch.int64)
         dist.all_reduce(largest, dist.ReduceOp.MAX)
         return largest.tolist()
 
@@ -142,9 +153,21 @@ class Ranks:
             dist.gather_object(value, found if self.first else None, dst=0)
         return [each for each in found if each is not None]
 
+    def all_of(self, value: T) -> list[T]:
+        """What each process has, in their order."""
+        return self.agreed(self.gathered(value))
+
     def give_buffers(self, module: nn.Module) -> None:
         """Let the others have the buffers of the first one: the statistics of batch normalisation, which each measures
         on its own pictures."""
         if self.count > 1:
             for buffer in module.buffers():
                 dist.broadcast(buffer, src=0)
+
+
+@cache
+def _patient() -> dist.ProcessGroup:
+    """The same processes, as they wait for one that works alone; made once, by all of them together."""
+    group = dist.new_group(backend="gloo", timeout=ALONE)
+    assert isinstance(group, dist.ProcessGroup)  # else this process would be none of them
+    return group
