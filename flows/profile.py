@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +31,7 @@ def profile(
     """Say where the time of a training step goes: input, copying, the network, the optimizer, notes, and what to do.
 
     The loop is the one that trains, for some seconds, with the params of params.yaml; nothing of it is kept but the
-    numbers, in out/tuning/profile.json.
+    numbers, in out/tuning/profile.json. On a processor it is also tried with fewer and with more threads.
     """
     trace = trace and trace.absolute()  # typed relative to where the user stands
     if trace:
@@ -86,6 +87,9 @@ def show(facts: Facts) -> None:
     out.print(
         _timed("operator of torch", "share of operators", [*listed, ("others", others), ("all", facts.operating)])
     )
+    if facts.threads:
+        told = [f"{1000 * median(turns):.3f} ms with {count}" for count, turns in facts.threads.items()]
+        out.print(f"a step of the loop, by threads: {', '.join(told)}", soft_wrap=True)
     out.print(verdict(facts), soft_wrap=True)
     for one in advice(facts):
         out.print(f"  - {one}", soft_wrap=True)

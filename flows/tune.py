@@ -128,21 +128,24 @@ def propose_batch(params: Params, found: Found, one: Trial, apply: bool) -> None
         gives = f"gives {fastest.images_per_second:,.0f} images/s"
         but = f"A batch of {fastest.size} {gives}, but makes {an_epoch(fastest.steps())}."
     speed = f"{one.images_per_second:,.0f} images/s"
-    print(f"Proposed: train.batch_size {one.size}, the smallest that is {as_fast} ({speed}); it is {old} now.")
+    count = params.compute.processes
+    size = max(count, one.size - one.size % count)  # what the door lets in
+    parts = f", of which {size} have {count} equal parts, one for each process" if size != one.size else ""
+    print(f"Proposed: train.batch_size {one.size}, the smallest that is {as_fast} ({speed}){parts}; it is {old} now.")
     if but:
         print(but)
-    if one.size == old:
-        print(f"It stays as it is, with {an_epoch(one.steps())}.")
+    if size == old:
+        print(f"It stays as it is, with {an_epoch(one.steps(size))}.")
         return
-    print(f"It makes {an_epoch(one.steps())}; {old} makes {one.steps(old):,}.")
-    rate = rate_for(params.optimizer, min(old, one.views), one.size)
+    print(f"It makes {an_epoch(one.steps(size))}; {old} makes {one.steps(old):,}.")
+    rate = rate_for(params.optimizer, min(old, one.views), size)
     rule = "the linear rule, as for SGD"
     if steady(params.optimizer):
         rule = "the square root, as for Adam: its steps are as long whatever the gradient is"
     print(
         f"With it optimizer.lr changes from {params.optimizer.lr:g} to {rate:g}, by {rule}. `convoy tune lr` finds out."
     )
-    _conclude([f"train.batch_size={one.size}", *_rates(params, rate)], apply)
+    _conclude([f"train.batch_size={size}", *_rates(params, rate)], apply)
 
 
 def _rates(params: Params, rate: float) -> list[str]:

@@ -17,7 +17,6 @@ from PIL import Image
 
 from pipeline.boxes import VISIBLE, area, clip
 from pipeline.contracts import Target
-from pipeline.errors import UserError
 from pipeline.masks import CROWD, VOID
 
 COUNT = 4
@@ -47,20 +46,6 @@ class Corner(NamedTuple):
         down = self.window[1] + (np.arange(y2 - y1) + 0.5) / self.scale
         right = self.window[0] + (np.arange(x2 - x1) + 0.5) / self.scale
         return np.clip(down.astype(np.int64), 0, side - 1), np.clip(right.astype(np.int64), 0, side - 1)
-
-
-def check_joined(share: float, learns: Target, task: str) -> None:
-    """Refuse mosaics of what cannot be put together.
-
-    Raises:
-        UserError: what is learnt is of a picture as a whole, or of places of which each picture has one.
-    """
-    if share and not learns.joins:
-        learnt = "where each of its points is" if learns.located else "of a picture as a whole"
-        raise UserError(
-            f"params.yaml: augment: mosaics of four pictures are for objects and masks, but task {task!r} learns "
-            f"{'what is true ' if not learns.located else ''}{learnt}: take another policy, such as standard."
-        )
 
 
 def rows(count: int, share: float, learns: Target) -> int:

@@ -95,8 +95,8 @@ class GateOptions(Options):
 
     promote: Literal["auto", "ask", "never"] = "auto"
     """`auto` moves the champion when the test says so; `ask` waits for a person; `never` only reports."""
-    decide_within_hours: float = Field(72, gt=0, allow_inf_nan=False)
-    """How long `ask` waits; silence is a no."""
+    decide_within_hours: float = Field(72, gt=0, le=87_600, allow_inf_nan=False)
+    """How long `ask` waits, ten years at most; silence is a no."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Of the paired test on the same test images."""
     baseline: Literal["class_means", "largest_class"] = "class_means"
@@ -114,6 +114,15 @@ class GateOptions(Options):
     """Median time from one encoded picture to its answer, on the compute device; 0 is no limit."""
     size_mb: float = Field(0, ge=0, allow_inf_nan=False)
     """Of the model's files; 0 is no limit."""
+
+    @model_validator(mode="after")
+    def _has_slices_to_hold(self) -> GateOptions:
+        if self.slice_floor and not self.slices:
+            raise ValueError(
+                f"slice_floor is {self.slice_floor:g}, and slices names no column, so that nothing is held to it; name "
+                "some in slices, as in [group], or set slice_floor to 0"
+            )
+        return self
 
     @field_validator("slices")
     @classmethod

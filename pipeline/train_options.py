@@ -44,7 +44,7 @@ class TrainOptions(Options):
     """Of a loss that is no number: stop, or go back to where the epoch began, and on with half the learning rate;
     further back each time, three times at most."""
     when_out_of_memory: Literal["stop", "halve"] = "stop"
-    """Stop, or compute each batch in twice as many parts from there on."""
+    """Stop, or compute each batch in more parts from there on: in the fewest of those tried that fit."""
 
     @field_validator("accumulation")
     @classmethod

@@ -57,6 +57,20 @@ class Course(NamedTuple):
 class ScheduleConfig(Options):
     """How the learning rate moves: `pipeline/schedules/<name>.py`."""
 
+    @property
+    def falls_at(self) -> float:
+        """The share of the training after which the rate falls, in 0..1: half of that is the longest warm-up."""
+        return 1.0
+
+    def idle(self, epochs: int, patience: int) -> str:
+        """Why it never moves the rate after the warm-up, and what to set, in words after its name; empty: it does.
+
+        Args:
+            epochs: that there will be.
+            patience: those without a better score after which the training ends; 0: it does not.
+        """
+        return ""
+
     @abstractmethod
     def factor(self, at: Course) -> float:
         """What the base learning rate is multiplied by for this step."""
@@ -91,6 +105,11 @@ class OrderConfig(Options):
     def by_class(self) -> bool:
         """Whether it goes by the class of each picture, and needs that each has one."""
         return False
+
+    @property
+    def in_a_row(self) -> int:
+        """How many pictures of one class follow each other, as far as there are so many."""
+        return 1
 
     def idle(self, epochs: int) -> str:
         """Why it changes nothing in a training of so many epochs, and what to set, in words after its name; empty: it
@@ -167,6 +186,11 @@ class AverageConfig(Options):
     def begins(self) -> float:
         """The share of the training after which there is an average, in 0..1."""
         return 0.0
+
+    def idle(self, steps: int) -> str:
+        """Why it changes nothing in a training of so many steps, and what to set, in words after its name; empty: it
+        does."""
+        return ""
 
     @abstractmethod
     def build(self, network: nn.Module, steps: int) -> Average | None:

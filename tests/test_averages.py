@@ -217,6 +217,14 @@ def test_swa_takes_weights_at_equal_distances_up_to_the_last(
     assert part("swa", **options).taken(steps) == taken
 
 
+def test_an_average_of_one_is_none() -> None:
+    for name, option in (("swa", {"models": 1}), ("lookahead", {"share": 1.0})):
+        with pytest.raises(ValueError, match="greater than or equal to 2" if name == "swa" else "less than 1"):
+            part(name, **option)
+    assert part("swa").idle(5) and not part("swa").idle(6)
+    assert part("lookahead", every=8).idle(7) and not part("lookahead", every=8).idle(8)
+
+
 # --- lookahead
 
 
@@ -345,7 +353,7 @@ def test_momentum_comes_back_where_looking_fails() -> None:
 # --- at the door
 
 
-@pytest.mark.parametrize("models", [1, 2, 7, 20, 500])
+@pytest.mark.parametrize("models", [2, 7, 20, 500])
 @pytest.mark.parametrize(("epochs", "start"), [(4, 0.75), (10, 0.75), (10, 0.0), (7, 0.5)])
 def test_swa_begins_where_the_door_takes_it_to(models: int, epochs: int, start: float) -> None:
     config, steps = config_class("averages", "swa")(start=start, models=models), 100 * epochs

@@ -56,6 +56,23 @@ def test_the_best_epoch_is_kept_and_patience_counts_from_it(
         assert (training.progress.best_score, training.progress.best_loss) == worth[best]
 
 
+def test_a_loss_that_is_no_number_is_told_once_also_after_a_restart(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = params_of(project, "train.batch_size=40", "train.epochs=4")
+    worth = [(0.5, 1.0), (0.9, math.nan), (0.9, math.inf), (0.6, 1.0)]
+    with training_of(params) as training:
+        finish_epochs(scored(training, *worth))
+        assert training.progress.best_epoch == 3
+        restarted = training.checkpoints.latest(training.batches.steps)
+    assert restarted is not None and restarted.progress.doubted
+    said = [line for line in capsys.readouterr().out.splitlines() if "no number" in line]
+    assert said == [
+        "train: a validation loss that is no number counts as the worst of all, whatever the score beside it; lower "
+        "optimizer.lr or set train.clip_norm"
+    ]
+
+
 def test_a_plateau_is_told_the_scores(project: Path) -> None:
     plateau = "schedule={name: plateau, warmup_epochs: 0, patience: 1, leaves: 0.5}"
     with training_of(params_of(project, plateau, "train.epochs=5", "optimizer={name: sgd, lr: 0.01}")) as training:

@@ -29,7 +29,7 @@ from pipeline.policy import Policy
 from pipeline.train import seen, stage
 from pipeline.train.assembly import Training
 from pipeline.train.epochs import finish_epochs
-from pipeline.train.memory import out_of_room
+from pipeline.train.memory import _more, out_of_room
 from pipeline.train.outputs import facts_of
 from pipeline.train.probe import choose
 from pipeline.train.processes.ranks import Ranks
@@ -134,6 +134,68 @@ def test_it_says_when_nothing_fits(project: Path, monkeypatch: pytest.MonkeyPatc
     ]
 
 
+@pytest.mark.parametrize(
+    ("changes", "most", "advice"),
+    [
+        # of 4 in 2 parts 2 pictures are computed at a time, and so are they in 4 parts of a batch of 8
+        (("train.accumulation=2",), 2, "Set train.batch_size: 4, or train.accumulation: 4 for the same steps in less "),
+        (("train.accumulation=4", "train.recompute=true"), 1, "Set train.batch_size: 4, or train.accumulation: 8 for "),
+        (("mixing.name=mixup",), 1, "Set train.accumulation: 8 for the same steps in less memory, or train.when_out_"),
+        (("train.recompute=true",), 0, "Take a smaller model or augment.size."),
+    ],
+)
+def test_what_it_says_to_set_is_let_in_and_fits(
+    project: Path, monkeypatch: pytest.MonkeyPatch, changes: tuple[str], most: int, advice: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        trained(monkeypatch, project, *changes, most=most)
+    told = str(error.value).splitlines()[1]
+    assert told.startswith(advice)
+    for assignment in re.findall(r"(train[.]\w+): (\d+)", told):
+        trained(monkeypatch, project, *changes, "=".join(assignment), "train.epochs=1", most=most)
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (
+            8,
+            "train: out of memory: 2 pictures at a time do not fit into memory, and batch normalisation has too little "
+            "to go by in one.\nSet train.recompute: true, or take a smaller model or augment.size, or a model without "
+            "batch normalisation.",
+        ),
+        (
+            3,
+            "train: out of memory: 3 pictures at a time do not fit into memory, and batch normalisation has too little "
+            "to go by in one.\nSet train.batch_size: 2, which is a guess: untried, or train.recompute: true, or take "
+            "a smaller model or augment.size, or a model without batch normalisation.",
+        ),
+    ],
+)
+def test_one_picture_is_not_said_to_fit_where_it_is_too_few(
+    project: Path, monkeypatch: pytest.MonkeyPatch, images: int, words: str
+) -> None:
+    def build(config: Config, channels: int, outputs: int, size: int) -> nn.Module:
+        return nn.Sequential(*built(config, channels, outputs, size), nn.BatchNorm1d(outputs), Hungry(1, 0))
+
+    monkeypatch.setattr(Config, "build", build)
+    with training_of(params_of(project, f"train.batch_size={images}")) as training, pytest.raises(UserError) as error:
+        finish_epochs(training)
+    assert str(error.value) == words
+
+
+def test_no_part_is_of_one_picture_as_long_as_possible() -> None:
+    assert [list(_more(1, size)) for size in (1, 2, 3, 5, 8, 40)] == [
+        [],
+        [2],
+        [3],
+        [2, 5],
+        [2, 4, 8],
+        [2, 4, 8, 16, 20, 40],
+    ]
+    assert [list(_more(3, size)) for size in (3, 5, 8)] == [[], [5], [4, 8]]
+
+
 def test_halved_from_the_first_step_it_is_as_if_params_had_said_so(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,16 +259,26 @@ def test_what_an_optimizer_has_climbed_when_a_step_fails_is_put_right(project: P
 
 def test_what_several_processes_are_told_is_said_to_be_a_guess(training: Training) -> None:
     training.machine.sharing.ranks = Ranks(0, 2)
-    training.machine.accumulation = 2
     assert str(out_of_room(training)).splitlines() == [
-        "train: out of memory: in one of 2 processes 2 pictures at a time do not fit into memory.",
-        "Set compute.sharded: true, or train.accumulation: 4 for the same steps in less memory, which is a guess: "
+        "train: out of memory: in one of 2 processes 4 pictures at a time do not fit into memory.",
+        "Set compute.sharded: true, or train.accumulation: 2 for the same steps in less memory, which is a guess: "
         "untried.",
     ]
-    training.machine.accumulation = 4  # pictures one at a time
+    training.machine.accumulation = 2  # twice as many are of one picture, and the network has batch normalisation
     assert str(out_of_room(training)).splitlines()[1] == (
-        "Set compute.sharded: true, or train.recompute: true, or take a smaller model."
+        "Set compute.sharded: true, or train.recompute: true, or take a smaller model or augment.size."
     )
+    training.machine.learner.network = nn.Linear(2, 2)
+    assert "train.accumulation: 4 for" in str(out_of_room(training))
+
+
+def test_several_processes_are_not_told_to_set_what_the_door_refuses(training: Training) -> None:
+    training.machine.sharing.ranks = Ranks(0, 2)
+    compute = training.params.compute.model_copy(update={"processes": 2, "precision": "float16"})
+    train = training.params.train.model_copy(update={"recompute": True})
+    training.params = training.params.model_copy(update={"compute": compute, "train": train})
+    training.machine.accumulation = 4
+    assert str(out_of_room(training)).splitlines()[1] == "Take a smaller model or augment.size."
 
 
 @pytest.mark.slow
@@ -377,7 +449,7 @@ def test_in_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     some, parts = map(int, told.groups())
     assert 1 <= some <= 20
     assert some == -(-40 // parts)
-    assert re.search(r"\nparts (2|4|8|16|32|40)\n", ended.words), ended.words
+    assert re.search(r"\nparts (2|4|8|16|20|40)\n", ended.words), ended.words
     halved = re.findall(r"out of memory in epoch (\d+), step (\d+)", ended.words)
     # Steps that were taken before memory ran out, or ran out again, have other bits.
     assert halved != [("1", "1")] or "\nthe same True\n" in ended.words, ended.words

@@ -17,7 +17,7 @@ from pipeline.boxes import VISIBLE
 from pipeline.contracts import Frame, Target
 from pipeline.errors import UserError
 from pipeline.masks import CROWD, VOID
-from pipeline.mosaics import COUNT, JOINED, Corner, Mosaics, check_joined, drawn, instances, objects, painted, rows
+from pipeline.mosaics import COUNT, JOINED, Corner, Mosaics, drawn, instances, objects, painted, rows
 from pipeline.params import AugmentParams
 from pipeline.plugin import config_class
 from pipeline.policy import Policy
@@ -204,17 +204,8 @@ def test_the_last_tenth_of_the_epochs_by_hand() -> None:
     assert [mosaic_epochs(epochs) for epochs in (1, 5, 10, 11, 30, 300)] == [0, 4, 9, 9, 27, 270]
 
 
-@pytest.mark.parametrize("learns", [kind for kind in Target if kind not in KINDS], ids=lambda learns: learns.name)
-def test_what_cannot_be_put_together_is_refused(learns: Target) -> None:
-    assert not learns.joins and set(JOINED) == {kind for kind in Target if kind.joins}
-    check_joined(0.0, learns, "some_task")
-    about = "where each of its points is" if learns is Target.POINTS else "what is true of a picture as a whole"
-    with pytest.raises(UserError) as refused:
-        check_joined(0.5, learns, "some_task")
-    assert str(refused.value) == (
-        "params.yaml: augment: mosaics of four pictures are for objects and masks, but task 'some_task' learns "
-        f"{about}: take another policy, such as standard."
-    )
+def test_all_that_can_be_put_together_is() -> None:
+    assert set(JOINED) == {kind for kind in Target if kind.joins} == set(KINDS)
 
 
 def test_the_stage_shows_mosaics_and_refuses_them_where_they_cannot_be(tmp_path: Path) -> None:
@@ -224,8 +215,19 @@ def test_the_stage_shows_mosaics_and_refuses_them_where_they_cannot_be(tmp_path:
     assert made.mosaic == Policy.open(tmp_path / "policy/policy.json").mosaic == 1.0
     assert (tmp_path / "policy/preview.png").exists()
     whole_pictures = replace(dataset, info=dataset.info.model_copy(update={"learns": "COUNTS"}))
-    with pytest.raises(UserError, match="mosaics of four pictures are for objects and masks, but task"):
+    with pytest.raises(UserError) as refused:
         stage.run(AugmentParams(augment=options), whole_pictures, tmp_path / "policy")
+    assert str(refused.value) == (
+        "params.yaml: augment 'mosaic' joins four pictures, with their objects or masks, but task 'object_detection' "
+        "learns how many of each class per image; set augment to another policy, such as standard."
+    )
+    middle = config_class("policies", "mosaic").model_validate({"size": 32, "frame": "crop"})
+    with pytest.raises(UserError) as refused:
+        stage.run(AugmentParams(augment=middle), dataset, tmp_path / "policy")
+    assert str(refused.value) == (
+        "params.yaml: task 'object_detection' learns where things are in all of a picture, but augment.frame 'crop' "
+        "shows its middle; set pad, stretch or tiles."
+    )
 
 
 def test_the_door_refuses_mosaics_of_what_has_none() -> None:

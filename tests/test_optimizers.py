@@ -304,6 +304,12 @@ def test_the_iteration_of_muon_moves_singular_values_alone(shape: tuple[int, ...
     assert values.min() > 0.6 and values.max() < 1.3
 
 
+def test_muon_looks_ahead_along_momentum() -> None:
+    with pytest.raises(ValueError, match="nesterov needs momentum > 0; set nesterov to false or momentum to 0.95"):
+        optimizer("muon", momentum=0.0)
+    assert optimizer("muon", momentum=0.0, nesterov=False)
+
+
 @pytest.mark.parametrize("nesterov", [True, False])
 def test_muon_walks_where_that_of_torch_does(nesterov: bool) -> None:
     # theirs computes in bfloat16, which has two digits and a half; 20 steps are 0.02 long each

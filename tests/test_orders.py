@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from ready_files import clashes
 
 from pipeline.bundle import normaliser
+from pipeline.dataset import Split
 from pipeline.door import parse
 from pipeline.errors import UserError
 from pipeline.orders.balanced import rounds
@@ -21,7 +23,7 @@ from pipeline.train.batches import Batch
 from pipeline.train.learner import Learner
 from pipeline.train.losses_of_views import losses_of_views
 from pipeline.train.machine import Arithmetic, Machine
-from pipeline.train.orders import epoch_order
+from pipeline.train.orders import check_column, epoch_order
 from pipeline.training import Known, OrderConfig
 
 NONE = config_class("mixings", "none")()
@@ -171,6 +173,33 @@ def test_a_column_that_holds_no_weights_is_refused() -> None:
     )
     with pytest.raises(UserError, match="order.column 'zero' is 0 for all 30 training pictures, so that none would"):
         order(part("weighted", column="zero"))
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("blurr", "the data set has no such column. Did you mean 'blur'? Set it to a column that holds a number"),
+        ("camera", "it holds values of type string. Set it to a column that holds a number"),
+        ("gap", "2 of 4 training images have no value there. Set it to a column that holds a number"),
+    ],
+)
+def test_a_column_that_cannot_be_gone_by_is_told_with_those_that_can(name: str, found: str) -> None:
+    gap, camera = pa.array([1.0, None, None, 2.0]), pa.array(["a", "b", "a", "b"])
+    table = pa.table({"camera": camera, "row": range(4), "width": [1, 2, 3, 4], "blur": [0.5, 1, 2, 3], "gap": gap})
+    split = Split(None, table)  # type: ignore[arg-type]
+    check_column(part("shuffled"), split)
+    check_column(part("weighted", column="blur"), split)
+    with pytest.raises(UserError) as refused:
+        check_column(part("weighted", column=name), split)
+    assert str(refused.value) == (
+        f"params.yaml: order.column is {name!r}, but {found} for each training image (width, blur), or order to "
+        "shuffled."
+    )
+
+
+def test_weights_are_of_classes_or_in_a_column() -> None:
+    with pytest.raises(ValueError, match="power is 1, which is of classes, and the column 'blur' is named; leave one"):
+        part("weighted", column="blur", power=1)
 
 
 # --- curriculum

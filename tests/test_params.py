@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from ready_files import clashes
 
 from pipeline.door import parse
 from pipeline.errors import ParamsError
@@ -212,6 +213,69 @@ def test_what_is_too_long_for_a_training_is_refused_by_its_stage_too(wanted):
     lines = problems(text, wanted)
     assert lines[0] == "params.yaml: 2 problems"
     assert [line.split()[3] for line in lines[1:]] == ["order", "layers.frozen_epochs"]
+
+
+FITTING = {
+    "task": ("classification-folder", "task.score=map50", "task.score is 'map50', but no metric of that name scores"),
+    "loss": ("classification-folder", "loss={name: dice}", "which loss 'dice' does not take."),
+    "model": (
+        "classification-folder",
+        "model={name: unet}",
+        "needs one vector per image [B, K], but model 'unet' gives",
+    ),
+    "order": ("segmentation-lists", "order={name: runs}", "order 'runs' goes by the class of each picture, but task"),
+    "mixing": ("detection-yolo", "mixing={name: mixup}", "mixing 'mixup' does not blend boxes with classes per image"),
+    "first_size": ("segmentation-lists", "train.first_size=16", "learns where things are, and those places do not"),
+    "ensemble": ("detection-yolo", "ensemble.members=2", "ensemble.join is 'average', but answers of task"),
+}
+
+
+@pytest.mark.parametrize("wanted", [Params, TrainParams])
+@pytest.mark.parametrize(("ready", "change", "words"), FITTING.values(), ids=FITTING)
+def test_the_stage_hears_what_does_not_fit_as_the_door_does(ready, change, words, wanted):
+    (said,) = clashes(ready, change, wanted=wanted)
+    assert words in said
+    assert not clashes(ready, wanted=wanted)
+
+
+@pytest.mark.parametrize("wanted", [Params, TrainParams])
+def test_a_loss_that_compares_has_something_to_compare(wanted):
+    def said(size, *changes):
+        loss = "loss={name: triplet}", f"train.batch_size={size}"
+        return clashes("faces-folder", *loss, *changes, wanted=wanted)
+
+    runs = "order={name: runs, images_per_class: 8}"
+    assert said(1) == [
+        "  the parts together: loss 'triplet' compares pictures of several classes, but train.batch_size 1 makes "
+        "batches of a single picture, from which nothing is learnt; set train.batch_size to 4 or more."
+    ]
+    assert said(4, runs) == [
+        "  the parts together: loss 'triplet' compares pictures of several classes, but train.batch_size 4 makes "
+        "batches of 4 pictures of one class (order 'runs'), from which nothing is learnt; set train.batch_size to 16 "
+        "or more."
+    ]
+    assert said(8, runs) and not said(16, runs) and not said(2)
+    assert "train.accumulation: 2 would let it see parts of a batch" in said(16, runs, "train.accumulation=2")[0]
+
+
+def test_blends_need_another_picture():
+    changes = "mixing.name=cutmix", "train.batch_size=2"
+    assert not clashes("classification-folder", *changes)
+    assert clashes("classification-folder", *changes, "compute.processes=2") == [
+        "  the parts together: mixing 'cutmix' blends a picture with another of its batch, but train.batch_size 2 "
+        "leaves none beside it in each of 2 processes; set train.batch_size to 4 or more, or mixing to none."
+    ]
+    (one,) = clashes("classification-folder", "mixing.name=cutmix", "train.batch_size=1")
+    assert "train.batch_size 1 leaves none beside it; set train.batch_size to 2 or more, or mixing to none." in one
+
+
+def test_a_floor_without_slices_is_refused():
+    text = SHIPPED.replace("slice_floor: 0 ", "slice_floor: 0.5 ")
+    assert problems(text)[1] == (
+        "  gate: slice_floor is 0.5, and slices names no column, so that nothing is held to it; name some in slices, "
+        "as in [group], or set slice_floor to 0."
+    )
+    assert parse(Params, text.replace("slices: []", "slices: [group]")).gate.slice_floor == 0.5
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])

@@ -12,19 +12,23 @@ from engine_project import inside, params_of, prepare
 from flows.profile import refuse_unwritable, show
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
+from pipeline.host import cores
 from pipeline.params import Params
 from pipeline.policy import Policy
 from pipeline.tuning.apart import apart
 from pipeline.tuning.laps import AVERAGE, BACKWARD, COPY, FORWARD, INPUT, NOTING, OPTIMIZER, PHASES, Laps
 from pipeline.tuning.profile import profile
 from pipeline.tuning.report import write_profile, write_timeline
+from pipeline.tuning.threads import TURNS, Turns, faster, in_turn, numbers
 from pipeline.tuning.verdict import Bound, Facts, Operator, advice, verdict
 
 __all__ = ["inside"]
 CPU = torch.device("cpu")
 
 
-def facts(params: Params, *, device: str = "cpu", **seconds: float) -> Facts:
+def facts(
+    params: Params, *, device: str = "cpu", smaller: int = 24, threads: Turns | None = None, **seconds: float
+) -> Facts:
     """Of a step of 10 pictures; what is not said takes 1 ms, or nothing."""
     phases = dict.fromkeys(PHASES, 0.0) | {FORWARD: 0.001, BACKWARD: 0.001}
     alone = {"input_alone": 0.001, "network_alone": 0.002, "fixed": 0.0, "checkpoint": 0.0}
@@ -37,10 +41,12 @@ def facts(params: Params, *, device: str = "cpu", **seconds: float) -> Facts:
         images=10,
         available=1000,
         size=32,
+        smaller=smaller,
         steps=5,
         phases=phases,
         operators=[Operator("aten::mm", 2, 0.001)],
         operating=0.004,
+        threads=threads or {},
         params=params,
         arithmetic={"precision": "float32"},
         **alone,
@@ -83,6 +89,8 @@ def test_computing_is_to_blame_where_the_network_is_slower(params):
     assert (
         "24 instead of 32 is 56% of the pixels; forward and backward pass take 100% of a step" in list(advice(slow))[3]
     )
+    fixed = [line.partition(":")[0] for line in advice(facts(params, smaller=0, network_alone=0.002))]
+    assert fixed == [name for name in named if name != "augment.size"]
     again = params.train.model_copy(update={"recompute": True})
     words = next(advice(facts(params.model_copy(update={"train": again}), network_alone=0.002)))
     assert words.startswith("train.recompute: false, if memory allows") and "takes 1 ms of 2 ms" in words
@@ -109,6 +117,9 @@ def test_notes_and_checkpoints_are_overhead(params):
         "train.checkpoint_seconds: 30 or more; it is 0, and notes and checkpoints take 90% of a step, one checkpoint "
         "17 ms."
     )
+    rare = params.train.model_copy(update={"checkpoint_seconds": 40})
+    slow = facts(params.model_copy(update={"train": rare}), noting=0.018, checkpoint=0.017)
+    assert next(advice(slow)).startswith("train.checkpoint_seconds: 80 or more; it is 40, and notes")
 
 
 def test_what_is_worth_changing_besides(params):
@@ -122,13 +133,15 @@ def test_what_is_worth_changing_besides(params):
 
 
 def test_each_table_says_of_what_its_shares_are(params, capsys):
-    show(facts(params))
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    show(facts(params, threads={2: [0.003, 0.004, 0.004], 1: [0.002, 0.002, 0.005]}))
+    said = capsys.readouterr().out
+    rows = [line.split() for line in said.splitlines()]
     assert ["phase", "ms", "a", "step", "share", "of", "a", "step"] in rows
     assert ["forward", "1.000", "50.0%"] in rows and ["all", "2.000", "100.0%"] in rows
     assert ["operator", "of", "torch", "ms", "a", "step", "share", "of", "operators"] in rows
     assert ["aten::mm", "1.000", "25.0%"] in rows and ["others", "3.000", "75.0%"] in rows
     assert ["all", "4.000", "100.0%"] in rows
+    assert "a step of the loop, by threads: 4.000 ms with 2, 2.000 ms with 1\n" in said
 
 
 def refused(trace: Path) -> str:
@@ -149,6 +162,43 @@ def test_a_place_where_no_timeline_can_be_written_is_refused(tmp_path):
     refuse_unwritable(tmp_path / "new/trace.json")
     refuse_unwritable(tmp_path / "file")
     assert not list((tmp_path / "new").iterdir()) and len(list(tmp_path.iterdir())) == 2
+
+
+def test_fewer_threads_are_proposed_where_they_are_faster_in_every_turn_and_by_much(params):
+    # 10 pictures take 10 ms with 4 threads, and 8 with two: 1,250 images/s
+    sure = {4: [0.010, 0.011, 0.010], 2: [0.008, 0.009, 0.008], 1: [0.009, 0.012, 0.009]}
+    assert faster(sure) == 2
+    assert next(advice(facts(params, threads=sure))) == (
+        "compute.threads: 2 makes 1,250 images/s in place of 1,000 images/s, in each of 3 turns of 2 and 4 threads; "
+        "weights get other last bits."
+    )
+    assert faster({4: [0.010, 0.011, 0.010], 2: [0.008, 0.012, 0.008]}) is None  # not in every turn
+    assert faster({4: [0.0101, 0.0101, 0.0101], 2: [0.010, 0.010, 0.010]}) is None  # by a hundredth
+    assert faster({}) is None and faster({4: [0.010]}) is None
+    more = {1: [0.010, 0.010], 4: [0.005, 0.005]}
+    assert next(advice(facts(params, threads=more))).startswith("compute.threads: 0 makes 2,000 images/s in place of")
+
+
+def test_the_numbers_of_threads_that_are_tried():
+    assert numbers(8, 8) == [8, 4, 2, 1]
+    assert numbers(1, 6) == [1, 6, 3]
+    assert numbers(3, 8) == [3, 8, 4, 2, 1]
+    assert numbers(64, 2) == [64, 32, 16, 8, 4, 2, 1]
+    assert numbers(1, 1) == [1]
+
+
+@pytest.mark.slow
+def test_steps_are_taken_with_other_numbers_of_threads(inside, monkeypatch):
+    monkeypatch.setattr("pipeline.tuning.threads.TURN", 0.0)
+    if cores() < 2:
+        pytest.skip("one core")
+    with apart(prepare(inside), Dataset.open(), Policy.open()) as training:
+        turns = in_turn(training, lambda count: None)
+        assert torch.get_num_threads() == 1
+        training.machine.arithmetic = training.machine.arithmetic._replace(execution="compiled")
+        assert in_turn(training, lambda count: None) == {}
+    assert next(iter(turns)) == 1 and cores() in turns
+    assert {len(seconds) for seconds in turns.values()} == {TURNS} and all(min(each) > 0 for each in turns.values())
 
 
 class Watch:
@@ -183,7 +233,8 @@ def test_a_stopwatch_is_always_in_one_phase(monkeypatch):
     assert laps.seconds()[COPY] == 5 and sum(laps.seconds().values()) == 5
 
 
-def test_every_phase_of_a_real_step_is_heard_and_nothing_is_left(inside):
+def test_every_phase_of_a_real_step_is_heard_and_nothing_is_left(inside, monkeypatch):
+    monkeypatch.setattr("pipeline.tuning.threads.TURN", 0.0)
     params = prepare(inside, "average.name=ema", "train.accumulation=2")
     with apart(params, Dataset.open(), Policy.open()) as training:
         found = profile(training, 3, None, lambda count: None)

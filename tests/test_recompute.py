@@ -173,3 +173,18 @@ def test_a_training_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pyte
             ends.append(training.machine.learner.state_dict())
         shutil.rmtree(training.checkpoints.home)
     assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
+
+
+def test_a_network_that_has_no_blocks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    params = prepare(tmp_path, "augment.size=32", "model={name: lenet5}", "train.recompute=true", "ensemble.members=2")
+    capsys.readouterr()
+    with training_of(params):
+        assert capsys.readouterr().out == (
+            "train: train.recompute is true, but model 'lenet5' has no block of several layers that could forget: it "
+            "changes nothing\n"
+        )
+    with training_of(params_of(tmp_path, "augment.size=32", "train.recompute=true")):
+        assert not capsys.readouterr().out

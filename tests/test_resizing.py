@@ -161,6 +161,15 @@ def test_pictures_grow_from_something_smaller(first: int) -> None:
     ]
 
 
+def test_the_stage_refuses_pictures_that_would_shrink() -> None:
+    with pytest.raises(UserError) as refused:
+        check_sides(nn.Identity(), 1, 32, TrainOptions(first_size=32), "convnet")
+    assert str(refused.value) == (
+        "params.yaml: train.first_size is 32, but pictures grow to augment.size, which is 32; set less, or 0 to have "
+        "all epochs see that size."
+    )
+
+
 def test_one_epoch_is_too_few_to_grow_in() -> None:
     assert clashes("ordinal", "train.epochs=1", "train.first_size=16") == [
         "  train.first_size: is 16, but the last epoch is at full size, and there is one; set train.epochs to 2 or "

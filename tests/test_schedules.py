@@ -227,7 +227,11 @@ def test_no_rate_is_cut_because_a_score_is_undefined() -> None:
 
 @pytest.mark.parametrize(
     "optimizer",
-    ["{name: sgd, momentum: 0, nesterov: false}", "{name: muon, momentum: 0}", "{name: lion, betas: [0, 0.9]}"],
+    [
+        "{name: sgd, momentum: 0, nesterov: false}",
+        "{name: muon, momentum: 0, nesterov: false}",
+        "{name: lion, betas: [0, 0.9]}",
+    ],
 )
 def test_a_momentum_that_is_not_there_is_not_moved(optimizer: str) -> None:
     name = optimizer[len("{name: ") :].partition(",")[0]

@@ -127,7 +127,7 @@ def test_a_class_of_pixels_and_a_column_by_hand() -> None:
     assert challenger.quality == pytest.approx([1, 1, (1 / 2 + 2 / 3) / 2])
     assert champion.quality == pytest.approx([1 / 2, (3 / 4 + 0) / 2, 1])
     cut = slices.by_column("camera", text("b", "a", "a"))
-    asked = GateOptions(slice_floor=0.9, smallest_slice=1)
+    asked = GateOptions(slices=("camera",), slice_floor=0.9, smallest_slice=1)
     first, second = slices.rows(cut, challenger.quality, champion.quality, asked)
     assert (first.value, first.images, first.challenger) == ("a", 2, pytest.approx((1 + 7 / 12) / 2))
     assert (first.champion, first.fixed, first.broken, first.held) == (pytest.approx((3 / 8 + 1) / 2), 1, 1, False)
@@ -136,7 +136,7 @@ def test_a_class_of_pixels_and_a_column_by_hand() -> None:
 
 def test_floors_of_classes_and_slices_are_their_own() -> None:
     right, champion_right = (np.arange(20) % 4 > 0).astype(float), np.ones(20)
-    asked = GateOptions(class_floor=0.75, slice_floor=0.76)
+    asked = GateOptions(slices=("width",), class_floor=0.75, slice_floor=0.76)
     (of_class,) = slices.rows(Cut("class", ["cat"], np.zeros(20, np.int64)), right, champion_right, asked)
     (of_slice,) = slices.rows(Cut("width", ["64"], np.zeros(20, np.int64)), right, champion_right, asked)
     assert (of_class.held, of_slice.held) == (True, False)

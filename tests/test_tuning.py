@@ -320,6 +320,17 @@ def test_a_batch_that_stays_changes_nothing(inside, capsys):
     assert not Path("params.yaml").exists()
 
 
+def test_a_batch_for_several_processes_has_equal_parts(inside, capsys):
+    changes = "compute.processes=3", "train.batch_size=15"
+    Path("params.yaml").write_text(edited(SHIPPED, changes))
+    found = of_digits(views=1_177)
+    assert found.proposed is not None
+    propose_batch(params_of(inside, *changes), found, found.proposed, apply=True)
+    said = capsys.readouterr().out
+    assert "(2,000 images/s), of which 63 have 3 equal parts, one for each process; it is 15 now." in said
+    assert yaml.safe_load(Path("params.yaml").read_text())["train"]["batch_size"] == 63
+
+
 class Fake(Options):
     """As much of params as the search looks at."""
 

@@ -9,12 +9,13 @@ import numpy as np
 from PIL import Image
 
 from pipeline import drawing
+from pipeline.clashes import of_policy
 from pipeline.contracts import PolicyConfig, Target, Transform
 from pipeline.dataset import Dataset, DatasetInfo, Split
 from pipeline.errors import UserError
 from pipeline.files import replacing_folder, write_bytes, write_json
 from pipeline.images import center_crop, encode_png
-from pipeline.mosaics import Mosaics, check_joined
+from pipeline.mosaics import Mosaics
 from pipeline.packed import TARGETS, packed, views
 from pipeline.params import AugmentParams
 from pipeline.policy import Policy
@@ -33,8 +34,7 @@ def run(params: AugmentParams, dataset: Dataset, out: Path) -> Policy:
         UserError: a transform does not exist, refuses its arguments, or gives pictures of another size.
     """
     options, channels, learns = params.augment, dataset.info.channels, Target[dataset.info.learns]
-    check_frame(options, learns, dataset.info.task)
-    check_joined(options.mosaic, learns, dataset.info.task)
+    check_shown(options, learns, dataset.info.task)
     transforms = options.transforms(learns.located)
     check_mirror(transforms, learns, dataset.info)
     spec = resolve(transforms, options.packed, options.size, channels, learns)
@@ -84,17 +84,14 @@ def moments(pictures: np.ndarray) -> tuple[list[float], list[float]]:
     return [round(float(m), 6) for m in mean], [round(float(d), 6) or 1.0 for d in deviation]
 
 
-def check_frame(options: PolicyConfig, learns: Target, task: str) -> None:
-    """Refuse a frame that does not show what is to be learnt.
+def check_shown(options: PolicyConfig, learns: Target, task: str) -> None:
+    """Refuse pictures that do not show what is to be learnt: `dvc repro` asks this stage alone.
 
     Raises:
-        UserError: the task learns where things are, and the frame leaves out a part of the picture.
+        UserError: in the words of the door.
     """
-    if learns.located and options.frame.name == "crop":
-        raise UserError(
-            f"params.yaml: augment.frame is 'crop', which shows the middle of a picture, but task {task!r} learns "
-            "where things are in all of it: set pad, stretch or tiles."
-        )
+    for words in of_policy(options, learns, task):
+        raise UserError(f"params.yaml: {words}")
 
 
 def check_mirror(transforms: Sequence[Transform], learns: Target, info: DatasetInfo) -> None:

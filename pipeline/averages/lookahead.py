@@ -21,11 +21,17 @@ class Config(AverageConfig):
 
     every: int = Field(5, ge=1)
     """Steps after which the network comes back."""
-    share: float = Field(0.5, gt=0, le=1)
-    """Of the way to the network that slow weights go."""
+    share: float = Field(0.5, gt=0, lt=1)
+    """Of the way to the network that slow weights go: all of it would be no average."""
     rising: bool = False
     """What they stay behind grows with the cube of the steps done, from nothing to 1 - share at the last one; airbench
     has a share of 0.226."""
+
+    def idle(self, steps: int) -> str:
+        """See `AverageConfig.idle`."""
+        if self.every <= steps:
+            return ""
+        return f"comes back every {self.every:,} steps, and there are {steps:,}; set average.every to less"
 
     def build(self, network: nn.Module, steps: int) -> Average | None:
         """See `AverageConfig.build`."""

@@ -23,13 +23,19 @@ class Config(AverageConfig):
 
     start: float = Field(0.75, ge=0, lt=1)
     """Share of the training after which it begins."""
-    models: int = Field(20, ge=1)
+    models: int = Field(20, ge=2)
     """Of how many weights it is the mean, at equal distances up to the last step; of every step, if there are fewer."""
 
     @property
     def begins(self) -> float:
         """See `AverageConfig.begins`."""
         return 1 - (1 - self.start) * (self.models - 1) / self.models
+
+    def idle(self, steps: int) -> str:
+        """See `AverageConfig.idle`."""
+        if len(self.taken(steps)) > 1:
+            return ""
+        return f"begins after {self.start:g} of {steps:,} steps, which leaves no two for a mean; lower average.start"
 
     def build(self, network: nn.Module, steps: int) -> Average | None:
         """See `AverageConfig.build`."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -37,7 +37,7 @@ class Config(OptimizerConfig):
     momentum: float = Field(0.95, ge=0, lt=1)
     """Share of the last mean gradient that is carried into the next."""
     nesterov: bool = True
-    """Look ahead along the mean gradient."""
+    """Look ahead along the mean gradient; needs momentum."""
     steps: int = Field(5, ge=1, le=20)
     """Of the iteration that makes singular values alike."""
     weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
@@ -55,6 +55,12 @@ class Config(OptimizerConfig):
     """Learning rate of matrices that do not learn as filters do, such as the last layer."""
     vectors_lr: float = Field(0.003, gt=0, allow_inf_nan=False)
     """Learning rate of norms and biases, and of whatever else there is."""
+
+    @model_validator(mode="after")
+    def _looks_ahead_along_something(self) -> Config:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs momentum > 0; set nesterov to false or momentum to 0.95")
+        return self
 
     def build(self, groups: list[dict[str, Any]]) -> Optimizer:
         """See `OptimizerConfig.build`."""

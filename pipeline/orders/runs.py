@@ -22,6 +22,11 @@ class Config(OrderConfig):
         """See `OrderConfig.by_class`."""
         return True
 
+    @property
+    def in_a_row(self) -> int:
+        """See `OrderConfig.in_a_row`."""
+        return self.images_per_class
+
     def order(self, random: np.random.Generator, epoch: int, epochs: int, known: Known) -> np.ndarray:
         """See `OrderConfig.order`: a permutation."""
         assert known.classes is not None

@@ -7,7 +7,7 @@ inverse frequency of a class.
 from __future__ import annotations
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.errors import UserError
 from pipeline.training import Known, OrderConfig
@@ -21,6 +21,15 @@ class Config(OrderConfig):
     every class equally often."""
     column: str = ""
     """The column of `samples.parquet` that holds the weights, in place of the classes; none may be below 0."""
+
+    @model_validator(mode="after")
+    def _goes_by_one_thing(self) -> Config:
+        if self.column and self.power != type(self).model_fields["power"].default:
+            raise ValueError(
+                f"power is {self.power:g}, which is of classes, and the column {self.column!r} is named; leave one of "
+                "them out"
+            )
+        return self
 
     @property
     def by_class(self) -> bool:

@@ -19,7 +19,7 @@ class Config(ScheduleConfig):
     """A function of the scores so far, without a memory: a training that goes on has the rates that it would have had.
 
     An epoch whose score is undefined, as that of no objects, counts for nothing. `train.patience`, which ends a
-    training, should be longer than the patience here.
+    training, must be longer than the patience here by two epochs or more, or no drop comes in time.
     """
 
     warmup_epochs: float = Field(1.0, ge=0, allow_inf_nan=False)
@@ -34,6 +34,21 @@ class Config(ScheduleConfig):
     """What each drop leaves of the rate, as a share of what it was."""
     final: float = Field(0.001, ge=0, le=1)
     """What is left of the rate at least, as a share of the base rate."""
+
+    def idle(self, epochs: int, patience: int) -> str:
+        """See `ScheduleConfig.idle`."""
+        bad = self.patience + 1  # epochs without a better score before the rate drops, for the one after them
+        if epochs < bad + 2:
+            return (
+                f"would drop the rate in epoch {bad + 2} at the earliest, as schedule.patience is {self.patience}, and "
+                f"there are {epochs}; set train.epochs to more, or take another schedule"
+            )
+        if 0 < patience <= bad:
+            return (
+                f"would drop the rate after {bad} epochs without a better score, but train.patience, {patience}, ends "
+                f"the training by then; set that to {bad + 1} or more, or to 0"
+            )
+        return ""
 
     def factor(self, at: Course) -> float:
         """See `ScheduleConfig.factor`."""

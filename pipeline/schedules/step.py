@@ -25,6 +25,11 @@ class Config(ScheduleConfig):
     leaves: float = Field(0.1, gt=0, lt=1)
     """What each drop leaves of the rate, as a share of what it was."""
 
+    @property
+    def falls_at(self) -> float:
+        """See `ScheduleConfig.falls_at`: the first drop."""
+        return min(self.drops, default=1.0)
+
     def factor(self, at: Course) -> float:
         """See `ScheduleConfig.factor`."""
         drops = [max(1, round(share * at.steps_per_epoch * at.epochs)) for share in self.drops]

@@ -25,12 +25,13 @@ from pipeline.train.learner import Learner, build_learner
 from pipeline.train.loop import Score, Validation, validate
 from pipeline.train.machine import Arithmetic, Machine
 from pipeline.train.members import Member, members_of
-from pipeline.train.orders import epoch_order, known_of
+from pipeline.train.orders import check_column, epoch_order, known_of
 from pipeline.train.probe import choose
-from pipeline.train.processes.fitting import check_average, joined, unmeasured
+from pipeline.train.processes.fitting import check_alike, check_average, joined, unmeasured
 from pipeline.train.processes.followers import Notes, SeenNotes, Unwritten, UnwrittenSeen, followed
 from pipeline.train.processes.ranks import Ranks
 from pipeline.train.processes.sharing import sharing_of
+from pipeline.train.recompute import blocks_of
 from pipeline.train.resident import ResidentBatches, open_batches
 from pipeline.train.saved import Progress, Saved
 from pipeline.train.seen import SeenLog
@@ -118,18 +119,26 @@ def assemble(params: TrainParams, dataset: Dataset, policy: Policy, member: Memb
     """
     member = member or members_of(params, dataset)[0]
     key = _key(params, dataset, policy)
+    check_column(params.order, member.train)
     ranks, device = joined(params)
+    check_alike(ranks, f"{key} {params.train.checkpoint_seconds} {params.compute}")
     keep_memory(device)
     learner = build_learner(params.model_copy(update={"seed": member.weights_seed}), member.dataset, policy)
     params = params.model_copy(update={"seed": member.seed})
     check_sides(learner.network, policy.channels, policy.size, params.train, part_name(params.model))
+    if params.train.recompute and not blocks_of(learner.network) and member.number < 2:
+        print(
+            f"train: train.recompute is true, but model {part_name(params.model)!r} has no block of several layers "
+            "that could forget: it changes nothing",
+            flush=True,
+        )
     # What is packed for the first time is packed by one process, and read by the others.
     train = ranks.in_turn(lambda: Material.of(member.train, policy.frame, policy.packed))
     known = known_of(member.train, train)
     val = ranks.in_turn(lambda: Material.of(member.val, policy.frame, policy.plain))
     batches = open_batches(params, train, policy, device, ranks)
     where = environment(device, params.compute)
-    checkpoints = followed(ranks, lambda: Checkpoints(key, where, member.number), where)
+    checkpoints = followed(ranks, lambda: Checkpoints(key, where, member.number))
     saved = ranks.in_turn(lambda: _taken_up(checkpoints, batches.steps))
     if saved is None:
         inform(learner, train, policy)

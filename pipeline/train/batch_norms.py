@@ -19,6 +19,11 @@ def too_few(error: Exception) -> bool:
     return SIGN in str(error)
 
 
+def normalises(network: nn.Module) -> bool:
+    """Whether it has batch normalisation."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+
+
 def too_few_values(batch_size: int, images: int, parts: int, processes: int) -> UserError:
     """What there is to say then.
 

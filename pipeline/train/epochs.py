@@ -196,6 +196,13 @@ def _close_epoch(training: Training, images_per_second: float) -> None:
         flush=True,
     )
     _warn(training)
+    if not sound and not progress.doubted:
+        print(
+            f"train: {training.member.title}a validation loss that is no number counts as the worst of all, whatever "
+            "the score beside it; lower optimizer.lr or set train.clip_norm",
+            flush=True,
+        )
+        progress.doubted = True
     progress.worths.append(worth)
     progress.epoch, progress.step, progress.losses, progress.norms = progress.epoch + 1, 0, [], []
     with enough_for("a copy of the weights, for a checkpoint,", "Take a smaller model."):

@@ -13,6 +13,9 @@ from pipeline.train.batches import Material
 from pipeline.train.learner import counted
 from pipeline.training import Known, OrderConfig
 
+PLACES = ("shard", "row", "mask_shard", "mask_row")
+"""Columns that say where an image lies: they are not proposed."""
+
 
 def known_of(split: Split, material: Material) -> Known:
     """What an order may go by.
@@ -36,17 +39,40 @@ def column_of(split: Split, images: np.ndarray, name: str) -> np.ndarray:
     Raises:
         UserError: there is no such column, or it holds something else, or nothing somewhere.
     """
-    if name not in split.samples.column_names:
+    samples = split.samples
+    able = [each for each in samples.column_names if _is_of_numbers(samples.column(each))]
+    if name not in able:
+        found = "the data set has no such column"
+        if name in samples.column_names:
+            column = samples.column(name)
+            found = f"it holds values of type {column.type}"
+            if column.null_count:
+                found = f"{column.null_count:,} of {len(column):,} training images have no value there"
+        proposed = ", ".join(each for each in able if each not in PLACES)
         raise UserError(
-            f"params.yaml: order.column is {name!r}, but the data set has no such column."
-            f"{did_you_mean(name, split.samples.column_names)} It has: {', '.join(split.samples.column_names)}."
+            f"params.yaml: order.column is {name!r}, but {found}.{did_you_mean(name, able)} Set it to a column that "
+            f"holds a number for each training image ({proposed}), or order to shuffled."
         )
-    column = split.samples.column(name)
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) or column.null_count:
-        found = f"{column.null_count} empty places" if column.null_count else f"values of type {column.type}"
-        raise UserError(f"params.yaml: order.column {name!r} must hold a number for each image; found {found}.")
-    values: np.ndarray = column.to_numpy().astype(np.float64)[images]
+    values: np.ndarray = samples.column(name).to_numpy().astype(np.float64)[images]
     return values
+
+
+def check_column(order: OrderConfig, split: Split) -> None:
+    """Refuse a column that an order cannot go by, before any picture is packed for it.
+
+    Args:
+        order: with its options.
+        split: the training split.
+
+    Raises:
+        UserError: see `column_of`.
+    """
+    if name := getattr(order, "column", ""):
+        column_of(split, np.arange(len(split)), name)
+
+
+def _is_of_numbers(column: pa.ChunkedArray) -> bool:
+    return (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) and not column.null_count
 
 
 def epoch_order(config: OrderConfig, seed: int, epoch: int, epochs: int, known: Known) -> np.ndarray:

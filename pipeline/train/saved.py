@@ -34,6 +34,8 @@ class Progress:
     """Of this epoch's steps so far that were measured, but for that one."""
     warned: bool = False
     """Whether it was said that the gradient vanishes or explodes."""
+    doubted: bool = False
+    """Whether it was said that a validation loss is no number."""
     rollbacks: list[list[int]] = field(default_factory=list)
     """Epoch and step, 0-based, of each time that it diverged and went back."""
     view_losses: torch.Tensor | None = None

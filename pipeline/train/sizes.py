@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.clashes import of_growth
 from pipeline.errors import UserError
 from pipeline.networks import answered, learnt_from
 from pipeline.train_options import TrainOptions
@@ -58,8 +59,10 @@ def check_sides(network: nn.Module, channels: int, size: int, options: TrainOpti
         model: what params call the network.
 
     Raises:
-        UserError: it cannot take one of them.
+        UserError: it cannot take one of them, or they do not grow.
     """
+    for words in of_growth(options, size):
+        raise UserError(f"params.yaml: {words}")
     sides = sorted({side_of(options, size, epoch) for epoch in range(options.epochs)} - {size})
     training = {module: module.training for module in network.modules()}
     device = next(network.parameters()).device

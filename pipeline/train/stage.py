@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline import interrupts
 from pipeline.dataset import Dataset
 from pipeline.failpoints import TrainingPoint, passing
+from pipeline.packed import views
 from pipeline.params import TrainParams
 from pipeline.policy import Policy
 from pipeline.train.assembly import assemble
@@ -31,7 +32,7 @@ def run(params: TrainParams, dataset: Dataset, policy: Policy, bundle: Path, not
     """
     interrupts.at_safe_points()
     members = members_of(params, dataset)
-    for remark in remarks(params, len(members[0].train)):
+    for remark in remarks(params, policy, len(views(members[0].train, policy.frame, policy.packed).images)):
         print(f"train: {remark}", flush=True)
     trained = [train(params, dataset, policy, member) for member in members]
     if not trained[0].training.ranks.first:

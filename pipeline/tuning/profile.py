@@ -15,15 +15,19 @@ from pathlib import Path
 from torch.profiler import ProfilerActivity
 from torch.profiler import profile as watched
 
+from pipeline.contracts import SMALLEST
+from pipeline.errors import UserError
 from pipeline.host import cores
 from pipeline.train.assembly import Training
 from pipeline.train.batches import AHEAD, Batch
 from pipeline.train.epochs import keep_track
+from pipeline.train.learner import build_learner
 from pipeline.train.loop import Step, train_epoch
 from pipeline.train.steps import entered, paces_of
 from pipeline.tuning.apart import batches_of, endless
 from pipeline.tuning.laps import Laps
 from pipeline.tuning.report import write_timeline
+from pipeline.tuning.threads import in_turn
 from pipeline.tuning.verdict import Facts, Operator
 
 WARM_UP = AHEAD + 3
@@ -62,6 +66,7 @@ def profile(training: Training, steps: int, trace: Path | None, advance: Callabl
     size, fewer = len(batch.targets), len(small.targets)
     each = (alone - of_small) / (size - fewer) if size > fewer else 0.0
     operators = _operators(training, batch, trace)
+    turns = in_turn(training, advance)
     return Facts(
         device=machine.device.type,
         cores=cores(),
@@ -73,12 +78,26 @@ def profile(training: Training, steps: int, trace: Path | None, advance: Callabl
         network_alone=alone,
         fixed=min(alone, max(0.0, alone - each * size)),
         checkpoint=save,
+        threads=turns,
         operators=operators[:LISTED],
         operating=sum(one.seconds for one in operators),
         params=options,
         arithmetic=machine.arithmetic._asdict(),
         size=training.policy.size,
+        smaller=_smaller(training),
     )
+
+
+def _smaller(training: Training) -> int:
+    """Three quarters of the side of the pictures, if the network can be built for it; else 0."""
+    side = training.policy.size * 3 // 4
+    if side < SMALLEST:
+        return 0
+    try:
+        build_learner(training.params, training.member.dataset, training.policy.model_copy(update={"size": side}))
+    except UserError:
+        return 0
+    return side
 
 
 def _of_loop(training: Training, steps: int, advance: Callable[[int], None]) -> tuple[dict[str, float], int]:

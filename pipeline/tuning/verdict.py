@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from pipeline.params import TrainParams
+from pipeline.train_options import TrainOptions
 from pipeline.tuning.laps import BACKWARD, COPY, FORWARD, INPUT, NOTING, OPTIMIZER
+from pipeline.tuning.threads import Turns, faster
 
 MUCH = 0.2
 """Share of a step from which something is worth changing."""
+USUAL: float = TrainOptions.model_fields["checkpoint_seconds"].default
+"""Seconds between checkpoints."""
 
 
 class Bound(StrEnum):
@@ -44,6 +49,8 @@ class Facts:
     """Views of the training split."""
     size: int
     """Side of the pictures."""
+    smaller: int
+    """Another one that the network can be built for; 0: none was found."""
     steps: int
     """Behind `phases`."""
     phases: dict[str, float]
@@ -61,6 +68,8 @@ class Facts:
     operating: float
     """Of all operators, also of those that are not listed: in steps with a batch that lies ready, which torch's own
     profiler watches, and slows."""
+    threads: Turns
+    """What a step of the real loop takes with other numbers of threads."""
     params: TrainParams
     arithmetic: dict[str, str]
     """How steps were computed."""
@@ -119,8 +128,20 @@ def verdict(facts: Facts) -> str:
 def advice(facts: Facts) -> Iterator[str]:
     """What to change, the most promising first."""
     kinds = {Bound.INPUT: _input, Bound.COMPUTING: _computing, Bound.OVERHEAD: _overhead}
+    yield from _threads(facts)
     yield from kinds[facts.bound](facts)
     yield from _besides(facts)
+
+
+def _threads(facts: Facts) -> Iterator[str]:
+    if (count := faster(facts.threads)) is None:
+        return
+    own = next(iter(facts.threads))
+    now, then = (facts.rate(statistics.median(facts.threads[each])) for each in (own, count))
+    yield (
+        f"compute.threads: {0 if count == facts.cores else count} makes {then} in place of {now}, in each of "
+        f"{len(facts.threads[own])} turns of {count} and {own} threads; weights get other last bits."
+    )
 
 
 def _input(facts: Facts) -> Iterator[str]:
@@ -136,7 +157,7 @@ def _input(facts: Facts) -> Iterator[str]:
         f"augment: fewer or cheaper transforms; a picture takes {1000 * facts.input_alone / facts.images:.2f} ms until "
         f"it is ready, and the network {1000 * facts.network_alone / facts.images:.2f} ms to learn from it."
     )
-    yield f"A larger network, or larger pictures, would cost little: a step waits for input {_wait(facts)}."
+    yield f"A larger network would cost little: a step waits for input {_wait(facts)}."
 
 
 def _computing(facts: Facts) -> Iterator[str]:
@@ -150,18 +171,18 @@ def _computing(facts: Facts) -> Iterator[str]:
     for name in ("precision", "memory_format", "compile"):
         if (chosen := getattr(compute, name)) != "auto":
             yield f"compute.{name}: auto measures what is fastest; it is {chosen}, and {passes}."
-    smaller = facts.size * 3 // 4
-    yield (
-        f"augment.size: {smaller} instead of {facts.size} is {(smaller / facts.size) ** 2:.0%} of the pixels; {passes}."
-    )
+    if smaller := facts.smaller:
+        pixels = f"{(smaller / facts.size) ** 2:.0%} of the pixels"
+        yield f"augment.size: {smaller} instead of {facts.size} is {pixels}; {passes}."
     yield f"A smaller network: nothing else holds this training up ({_ms(facts.phases[INPUT])} of waiting for input)."
 
 
 def _overhead(facts: Facts) -> Iterator[str]:
     train, compute = facts.params.train, facts.params.compute
     if facts.share(NOTING) > MUCH:
+        more = f"{max(USUAL, 2 * train.checkpoint_seconds):g} or more"
         yield (
-            f"train.checkpoint_seconds: 30 or more; it is {train.checkpoint_seconds:g}, and notes and checkpoints take "
+            f"train.checkpoint_seconds: {more}; it is {train.checkpoint_seconds:g}, and notes and checkpoints take "
             f"{facts.share(NOTING):.0%} of a step, one checkpoint {_ms(facts.checkpoint)}."
         )
     if facts.fixed > MUCH * facts.network_alone and 2 * facts.images <= facts.available:
