@@ -6,12 +6,13 @@ import base64
 import itertools
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flows.records.terminal import safe
 from pipeline.answering import Marks
-from pipeline.bundle import Bundle
+from pipeline.bundle import Bundle, Prepared
 from pipeline.door import load
 from pipeline.errors import UserError
 from pipeline.images import ImageError
@@ -19,9 +20,10 @@ from pipeline.params import Named
 from pipeline.registry import champion
 
 BATCH = 32
+"""Squares that are answered together."""
 NAMED = 3
 """Probabilities in a line."""
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 
 
 class Asked(NamedTuple):
@@ -32,12 +34,20 @@ class Asked(NamedTuple):
     """A folder for the pictures with the answers drawn on them."""
 
 
+class Read(NamedTuple):
+    """A picture that could be read, once: a pipe gives it no second time."""
+
+    path: Path
+    data: bytes
+    prepared: Prepared
+
+
 def show_predictions(pictures: Sequence[Path], asked: Asked) -> None:
     """Print the champion's answer to each picture.
 
     Raises:
-        UserError: there is no champion, its files were changed, drawings would take the place of pictures, or some
-            pictures cannot be read; the others are answered first.
+        UserError: there is no champion, its files were changed, drawings have no place or would take that of pictures,
+            or some pictures cannot be read; the others are answered first.
     """
     name = load(Named).name
     reigning = champion.current(name)
@@ -48,31 +58,44 @@ def show_predictions(pictures: Sequence[Path], asked: Asked) -> None:
     drawings = _drawings(files, asked.drawn) if asked.drawn else {}
     if not asked.as_json:
         print(f"{name} version {reigning.version.version}, champion since {reigning.since}", file=sys.stderr)
-    unread = 0
-    for start in range(0, len(files), BATCH):
-        unread += _answer(bundle, files[start : start + BATCH], asked.as_json, drawings)
+    unread = len(files)
+    for portion in _read(bundle, files):
+        _answer(bundle, portion, asked.as_json, drawings)
+        unread -= len(portion)
     if unread:
         raise UserError(f"{unread} of {len(files)} files are no pictures that can be read; see above.")
 
 
-def _answer(bundle: Bundle, files: list[Path], as_json: bool, drawings: Mapping[Path, Path]) -> int:
-    """Print the answers to some files; how many could not be read."""
-    readable = []
+def _read(bundle: Bundle, files: Sequence[Path]) -> Iterator[list[Read]]:
+    """The pictures among some files, as many at a time as fill a batch: of large ones, cut into tiles, a single one."""
+    portion: list[Read] = []
+    squares = 0
     for path in files:
         try:
-            readable.append((path, bundle.prepare(path.read_bytes())))
+            data = path.read_bytes()
+            portion.append(Read(path, data, bundle.prepare(data)))
         except (ImageError, OSError) as error:
-            print(f"{path}: {error}", file=sys.stderr)
-    told = bundle.answer([prepared for _, prepared in readable])
-    for (path, _), one in zip(readable, told, strict=True):
+            print(f"{safe(str(path))}: {error}", file=sys.stderr)
+            continue
+        squares += len(portion[-1].prepared.squares)
+        if squares >= BATCH:
+            yield portion
+            portion, squares = [], 0
+    if portion:
+        yield portion
+
+
+def _answer(bundle: Bundle, pictures: Sequence[Read], as_json: bool, drawings: Mapping[Path, Path]) -> None:
+    """Print the answers to some pictures."""
+    told = bundle.answer([picture.prepared for picture in pictures])
+    for picture, one in zip(pictures, told, strict=True):
         if as_json:
             plain = bundle.task.plain(one, bundle.info.classes)
-            print(json.dumps({"image": str(path), **plain}, default=_base64))
+            print(json.dumps({"image": str(picture.path), **plain}, default=_base64))
         else:
-            print(f"{path}  {_in_a_line(bundle.task.marks(one, bundle.info.classes))}")
-        if path in drawings:
-            _draw(bundle, path, one, drawings[path])
-    return len(files) - len(readable)
+            print(safe(f"{picture.path}  {_in_a_line(bundle.task.marks(one, bundle.info.classes))}"))
+        if picture.path in drawings:
+            _draw(bundle, picture.data, one, drawings[picture.path])
 
 
 def _in_a_line(marks: Marks) -> str:
@@ -85,8 +108,10 @@ def _drawings(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
     """Where in `folder` the drawing of each picture goes: under its own name, and a number if that is taken.
 
     Raises:
-        UserError: a picture that is asked about lies there.
+        UserError: it is a file, or a picture that is asked about lies there.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--draw {folder}: a file lies there. Name a folder.")
     pictures = {path.resolve() for path in files}
     drawings: dict[Path, Path] = {}
     taken: set[Path] = set()
@@ -102,15 +127,23 @@ def _drawings(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
     return drawings
 
 
-def _draw(bundle: Bundle, path: Path, told: Any, target: Path) -> None:
-    """Write the picture with the answer drawn on it."""
+def _draw(bundle: Bundle, data: bytes, told: Any, target: Path) -> None:
+    """Write the picture with the answer drawn on it.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     from pipeline.drawing import marked
     from pipeline.files import write_bytes
     from pipeline.images import decode, encode_png
 
-    pixels = decode(path.read_bytes(), bundle.info.channels)
+    pixels = decode(data, bundle.info.channels)
     marks = bundle.task.marks(told, bundle.info.classes)
-    write_bytes(target, encode_png(marked(pixels, marks, max(pixels.shape[:2]))))
+    drawn = encode_png(marked(pixels, marks, max(pixels.shape[:2])))
+    try:
+        write_bytes(target, drawn)
+    except OSError as error:
+        raise UserError(f"--draw: {target} cannot be written: {error.strerror}. Name another folder.") from error
 
 
 def _base64(value: bytes) -> str:
@@ -121,14 +154,23 @@ def files_of(pictures: Sequence[Path]) -> list[Path]:
     """The files, and those in folders, that have the suffix of a picture.
 
     Raises:
-        UserError: one of them is not there.
+        UserError: one of them is not there, cannot be looked at, or is a folder without pictures.
     """
     files: list[Path] = []
     for path in pictures:
-        if path.is_dir():
-            files += [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
-        elif path.exists():
-            files.append(path)
-        else:
-            raise UserError(f"{path}: no such file or folder.")
+        try:
+            files += _files_in(path)
+        except OSError as error:  # a name that is too long, a folder that is closed
+            raise UserError(f"{path}: {error.strerror}.") from error
     return files
+
+
+def _files_in(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES and not file.is_dir()]
+        if not found:
+            raise UserError(f"{path}: no picture lies in this folder; its name would end in {', '.join(SUFFIXES)}.")
+        return found
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder.")
+    return [path]

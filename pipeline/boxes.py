@@ -19,6 +19,8 @@ SLACK = 0.01
 VISIBLE = 0.25
 """Of a box that an augmentation moves partly out of the picture: with less of its area left it is dropped, with more
 it is cut at the edge."""
+PORTION = 1_000_000
+"""Pairs looked at together: some hundred MB."""
 
 
 def area(boxes: np.ndarray) -> np.ndarray:
@@ -39,6 +41,48 @@ def intersection(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     lower = np.minimum(first[:, None, 2:], second[None, :, 2:])
     common: np.ndarray = np.prod(np.maximum(lower - upper, 0), axis=2)
     return common
+
+
+def common(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Common areas, box by box: boxes [n, 4] twice to float64 [n]."""
+    sides = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2])
+    areas: np.ndarray = np.maximum(sides, 0).prod(axis=1)
+    return areas
+
+
+def meeting(boxes: np.ndarray, kinds: np.ndarray, apart: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs of boxes of one kind that have an area in common, without a matrix of all with all.
+
+    Args:
+        boxes: float64 [n, 4].
+        kinds: of each, int64 [n].
+        apart: boxes that have the same number here are no pair: int64 [n].
+
+    Returns:
+        Place of the first and place of the second, which is the higher one, by both rising: int64 [p] each.
+    """
+    order = np.lexsort((boxes[:, 0], kinds))
+    left, right, own = boxes[order, 0], boxes[order, 2], np.arange(len(order))
+    # Of a kind, a box can meet those after it that begin before it ends.
+    ends = np.zeros(len(order), np.int64)
+    for kind in np.unique(kinds):
+        begin, end = np.searchsorted(kinds[order], [kind, kind + 1])
+        ends[begin:end] = begin + np.searchsorted(left[begin:end], right[begin:end])
+    counts = np.maximum(ends - own - 1, 0)
+    totals, start, found = np.cumsum(counts), 0, [np.zeros((2, 0), np.int64)]
+    while start < len(order):
+        before = int(totals[start] - counts[start])
+        stop = max(start + 1, int(np.searchsorted(totals, before + PORTION, side="right")))
+        some = counts[start:stop]
+        one = np.repeat(own[start:stop], some)
+        other = np.arange(len(one)) - np.repeat(totals[start:stop] - some - before, some) + one + 1
+        pairs = np.sort(order[np.stack([one, other])], axis=0)
+        first, second = pairs
+        found.append(pairs[:, (apart[first] != apart[second]) & (common(boxes[first], boxes[second]) > 0)])
+        start = stop
+    first, second = np.concatenate(found, axis=1)
+    rising = np.lexsort((second, first))
+    return first[rising], second[rising]
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -119,7 +119,8 @@ class Finder:
         factor = LARGEST / max(face.shape[:2])
         if factor < 1:
             size = np.array([[factor, 0, 0], [0, factor, 0]])
-            face = moved(face, size, LARGEST)[: round(face.shape[0] * factor), : round(face.shape[1] * factor)]
+            high, wide = (max(1, round(length * factor)) for length in face.shape[:2])
+            face = moved(face, size, LARGEST)[:high, :wide]
         return encode_png(np.ascontiguousarray(face))
 
 

@@ -101,8 +101,10 @@ def maps_back(maps: np.ndarray, region: np.ndarray, window: tuple[int, int, int,
     side = maps.shape[-1]
     low_x, high_x, share_x = _between(region[0], region[2], side, window[0], window[2])
     low_y, high_y, share_y = _between(region[1], region[3], side, window[1], window[3])
-    wide = maps[:, :, low_x] * (1 - share_x) + maps[:, :, high_x] * share_x
-    tall: np.ndarray = wide[:, low_y] * (1 - share_y)[:, None] + wide[:, high_y] * share_y[:, None]
+    first, last = low_y.min(initial=side), high_y.max(initial=-1) + 1
+    seen = maps[:, first:last]  # a band of the picture needs no others
+    wide = seen[:, :, low_x] * (1 - share_x) + seen[:, :, high_x] * share_x
+    tall: np.ndarray = wide[:, low_y - first] * (1 - share_y)[:, None] + wide[:, high_y - first] * share_y[:, None]
     return tall
 
 

@@ -81,7 +81,7 @@ class Measuring(Deciding):
         for scale in self.scales:
             if scale.kind == "circular":
                 turn = torch.atan2(columns[at + 1], columns[at]) / (2 * math.pi)
-                told.append(torch.remainder(turn, 1.0) * scale.period)
+                told.append(torch.remainder(torch.remainder(turn, 1.0), 1.0) * scale.period)  # see `decoded`
             else:
                 wide = columns[at] * scale.deviation + scale.mean
                 told.append(wide.clamp(max=LARGEST).exp() if scale.kind == "log" else wide)
@@ -107,11 +107,11 @@ class Counting(Deciding):
 
     def raw(self, pictures: Tensor) -> Tensor:
         """Logarithms of rates, float32 [B, K]."""
-        found: Tensor = self.network(pictures)
+        found: Tensor = self.network(pictures).float()  # of 150 bfloat16 makes 148: one network would say two numbers
         if found.ndim == 4:
-            pixels = found.float().flatten(2)
+            pixels = found.flatten(2)
             found = pixels.logsumexp(dim=2) - math.log(pixels.shape[2])
-        return found + self.starts.to(found.dtype)
+        return found + self.starts
 
     def answer(self, raw: Tensor) -> Tensor:
         """Rates, float32 [B, K]."""

@@ -50,7 +50,7 @@ def of_numbers(values: np.ndarray, kind: str = "linear", period: float = 0) -> S
         return Scale(kind="circular", period=period)
     learnt = np.log(values) if kind == "log" else values
     mean, deviation = float(learnt.mean()), float(learnt.std())
-    if deviation <= ROUNDING * max(1.0, abs(mean)):  # always the same: nothing is to be divided
+    if deviation <= ROUNDING * abs(mean):  # always the same: nothing is to be divided
         deviation = 1.0
     return Scale.model_validate({"kind": kind, "mean": mean, "deviation": deviation})
 
@@ -82,13 +82,13 @@ def learnt(values: np.ndarray, scales: Sequence[Scale]) -> np.ndarray:
 
 
 def decoded(columns: np.ndarray, scales: Sequence[Scale]) -> np.ndarray:
-    """`learnt` backwards: float64 [N, T'] to [N, T]; what is circular lies in 0..period."""
+    """`learnt` backwards: float64 [N, T'] to [N, T]; what is circular is at least 0 and below its period."""
     found: list[np.ndarray] = []
     at = 0
     for scale in scales:
         if scale.kind == "circular":
             turn = np.arctan2(columns[:, at + 1], columns[:, at]) / (2 * np.pi)
-            found.append(np.mod(turn, 1.0) * scale.period)
+            found.append(np.mod(np.mod(turn, 1.0), 1.0) * scale.period)  # of a shade below 0 the first one makes 1
         else:
             wide = columns[:, at] * scale.deviation + scale.mean
             found.append(np.exp(wide) if scale.kind == "log" else wide)
@@ -114,6 +114,6 @@ def worded(value: float, digits: int = 6) -> str:
     if size and not 1e-4 <= size < 1e15:
         return f"{value:.{digits}g}"
     decimals = digits - 1 - (int(np.floor(np.log10(size))) if size else 0)
-    rounded = round(value, decimals)
+    rounded = round(value, decimals) + 0.0  # no "-0"
     text = f"{rounded:,.{max(0, decimals)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

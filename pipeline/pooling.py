@@ -63,7 +63,8 @@ def numbers(answers: Tensor, scales: Sequence[Scale]) -> Tensor:
         if scale.kind == "circular":
             turns = column * (2 * math.pi / scale.period)
             mean = torch.atan2(turns.sin().mean(dim=0), turns.cos().mean(dim=0))
-            columns.append(torch.remainder(mean / (2 * math.pi), 1.0) * scale.period)
+            turn = torch.remainder(torch.remainder(mean / (2 * math.pi), 1.0), 1.0)  # see `numbers.decoded`
+            columns.append(turn * scale.period)
         elif scale.kind == "log":
             columns.append(column.log().mean(dim=0).exp())
         else:

@@ -14,6 +14,7 @@ from sklearn import metrics as reference
 from pipeline.answers.numbers import NumberAnswers
 from pipeline.bootstrap import interval
 from pipeline.contracts import MetricConfig, Target
+from pipeline.evaluate import charts
 from pipeline.numbers import Scale, worded
 from pipeline.params import GateOptions
 from pipeline.plugin import config_class, names
@@ -132,6 +133,17 @@ def test_curves_lie_between_0_and_1_and_say_what_that_is():
         assert (*said.x_span,) == (*ends, scale is PRICE)
         assert sum(errors.sizes) == len(truth)
     assert answers([1.0], [1.0]).curves() == []
+
+
+@pytest.mark.parametrize("scale", [LENGTH, PRICE])
+@pytest.mark.parametrize("value", [5.0, 1e100, 1e-300])
+def test_numbers_that_are_the_same_but_for_rounding_are_drawn(value: float, scale: Scale):
+    truth = np.full(9, value)
+    truth[3] = np.nextafter(value, np.inf)
+    for same in (truth, np.full(9, value)):
+        said, _ = answers(same, same, scale).curves()
+        assert said.x_span == (value, 2 * value, False)
+        assert charts.of_curve(said) is not None
 
 
 @pytest.mark.parametrize(

@@ -524,6 +524,22 @@ def test_matches_of_a_batch_are_those_of_torchvision_picture_by_picture() -> Non
     assert {BACKGROUND, IGNORED} < set(lenient.flatten().tolist()) != set(plain.flatten().tolist())
 
 
+def test_an_object_that_no_anchor_overlaps_is_at_none() -> None:
+    rows = torch.full((2, 2, 6), -1.0)
+    rows[0, 0] = torch.tensor([3.0, 3, 4.5, 4.5, 1, 0])  # between anchors of 2 to 3 pixels, 8 apart
+    rows[0, 1] = torch.tensor([15.0, 15, 17, 17, 0, 0])
+    net = config_class("models", "retinanet")(anchor=0.25).build(3, 2, 64)
+    found = net.match(truths(rows))
+    assert set(found.flatten().tolist()) == {BACKGROUND, 1}
+    assert (found == 1).sum() < 30 and (found[1] == BACKGROUND).all()
+
+
+@pytest.mark.parametrize("name", ["ssd", "ssdlite"])
+def test_boxes_of_ssd_grow_from_map_to_map(name: str) -> None:
+    with pytest.raises(ValidationError, match=r"smallest is 0.5 and largest 0.2; the second has to be larger"):
+        config_class("models", name)(smallest=0.5, largest=0.2)
+
+
 def test_boxes_of_ssd_are_matched_as_in_torchvision_when_objects_share_the_best_one() -> None:
     net = network("ssd")
     rows = targets(3, most=8)
@@ -806,3 +822,9 @@ def test_another_file_than_the_digest_says_is_refused(tmp_path: Path) -> None:
         UserError, match=f"model.weights_sha256: .* hashes to {digest}, not to {'0' * 64}: it is another"
     ):
         network("fcos", backbone=SMALL, weights=str(path), weights_sha256="0" * 64)
+
+
+@pytest.mark.parametrize("name", ["fcos", "yolo", "rf_detr"])
+def test_a_digest_of_no_file_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="weights_sha256 is given, and weights names no file; give both, or leave it"):
+        config_class("models", name)(weights_sha256="0" * 64)

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import re
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -419,6 +420,18 @@ def test_rows_for_a_plot_are_few_and_in_proportion():
     assert tables.shrunk(large, 10_000).sum() == 10_000
 
 
+def test_the_pairs_confused_most_often_are_found_without_another_matrix():
+    counts = np.zeros((2000, 2000), np.int64)
+    counts[5, 5], counts[5, 7], counts[3, 1900], counts[9, 2] = 6, 2, 2, 8
+    tracemalloc.start()
+    found = sections.confused(Confusion([f"c{place}" for place in range(2000)], counts, "images"))
+    highest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == [("c9", "c2", 8, 1.0), ("c3", "c1900", 2, 1.0), ("c5", "c7", 2, 0.25)]
+    assert highest < counts.nbytes / 2
+    assert sections.confused(Confusion(["a", "b"], np.diag([3, 0]), "images")) == []
+
+
 def test_many_classes_show_pairs_and_the_hardest():
     classes = 70
     labels = np.arange(700) % classes
@@ -463,6 +476,14 @@ def rendered(told: LabelAnswers, found: stage.Interval = USUAL, epochs: dict | N
     assert "undefined" in page
     assert "The model learnt from another version of this dataset" in page
     return page
+
+
+def test_a_headline_that_the_images_leave_undefined_is_said_to_be():
+    told = LabelAnswers(["a", "b"], np.zeros(3, np.int64), np.eye(2)[[0, 0, 1]])
+    text = " ".join(Elements(rendered(told, stage.Interval(np.nan, np.nan, np.nan))).text.split())
+    assert "These images do not define it: there are too few of them, or of one kind alone." in text
+    assert "Every resample of these images gives the same" not in text
+    assert "Every resample of these images gives the same" in rendered(told, stage.Interval(0.5, 0.5, 0.5))
 
 
 def test_members_of_an_ensemble_have_a_line_each_and_what_each_kept():

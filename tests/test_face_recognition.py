@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tiny_sources import SOURCES
 
 from flows.edits import edited, merged
+from pipeline.answers.identities import IdentityAnswers
 from pipeline.augment import stage as augment
 from pipeline.bundle import Bundle
 from pipeline.contracts import AnnotationRules, Frame, Target, Views
@@ -83,6 +84,12 @@ def test_a_threshold_is_tuned_unless_it_is_given():
     assert Config(embedding=2, false_accepts=0.5).tuned(answers).threshold > between
     assert TASK.tuned(answers.at([0, 1])).threshold is None
     assert TASK.blind(None, Split()).embeddings.tolist() == [[1, 0]] * 4
+
+
+def test_of_a_network_that_answers_all_alike_the_threshold_can_be_read_again():
+    told = np.tile([1.0, 0.0], (4, 1))
+    tuned = TASK.tuned(IdentityAnswers(["a", "b"], np.array([0, 0, 1, 1]), told))
+    assert tuned.threshold == 0 and Config.model_validate(tuned.model_dump()) == tuned
 
 
 # --- the order of the pictures

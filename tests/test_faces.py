@@ -147,6 +147,11 @@ def test_a_picture_without_a_detector_is_a_face_and_not_kept_larger_than_needed(
     assert np.abs(pixels.astype(int) - wanted).mean() < 2
 
 
+def test_a_strip_is_shrunk_to_a_pixel_at_least() -> None:
+    (shrunk,) = Finder().faces(encode_png(np.full((1, 3000, 3), 200, np.uint8)))
+    assert decode(shrunk.crop, 3).shape == (1, LARGEST, 3)
+
+
 def test_faces_are_set_upright_by_their_eyes(made: Path) -> None:
     pixels = np.full((SCENE, SCENE, 3), 90, np.uint8)
     pixels[20:23, 12:15], pixels[40:43, 46:49] = 250, 250  # eyes at 13.5, 21.5 and 47.5, 41.5: tilted

@@ -254,6 +254,17 @@ def test_an_object_that_two_tiles_found_is_told_once_and_neighbours_stay():
     )
 
 
+def test_an_object_larger_than_the_margin_of_tiles_is_told_once():
+    seen = Views(np.zeros(2, int), np.array([[0, 0, 8, 8], [4, 0, 12, 8]], float), np.array([[WIDTH, HEIGHT]]), 8)
+    # x 0..12 of the picture: each tile sees 8 columns of it, 4 of which both see, a half of either.
+    wide = said(([0, 1, 8, 5], 0.6, 0, np.ones((2, 2)))), said(([0, 1, 8, 5], 0.8, 0, np.ones((2, 2))))
+    (told,) = TASK.told(np.concatenate(wide), seen)
+    assert told.rows[:, 4].tolist() == pytest.approx([0.8])
+    # Below it, seen by one tile where both look, another one: they have no pixel in common.
+    apart = said(([0, 1, 8, 5], 0.6, 0, np.ones((2, 2)))), said(([0, 5, 8, 8], 0.8, 0, np.ones((2, 2))))
+    assert len(TASK.told(np.concatenate(apart), seen)[0].rows) == 2
+
+
 def test_three_hundred_objects_take_no_time():
     import time
 

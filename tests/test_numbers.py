@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from flows.edits import edited, merged
+from pipeline import pooling
 from pipeline.__main__ import STAGES
 from pipeline.annotations import Objects, Thing
 from pipeline.bundle import Bundle, BundleInfo, write
@@ -26,7 +27,7 @@ from pipeline.contracts import AnnotationRules, Found, LeftOut, Output, Target, 
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.networks import Counting, Measuring, answered, learnt_from
-from pipeline.numbers import Scale, decoded, encoded, of_numbers
+from pipeline.numbers import Scale, decoded, encoded, of_numbers, worded
 from pipeline.plugin import config_class, names
 from pipeline.score import of_split
 from pipeline.tasks._numbers import places
@@ -144,11 +145,22 @@ def test_what_is_encoded_is_decoded():
     assert np.isnan(encoded(np.full((1, 3), NAN), SCALES)).all()
 
 
+@pytest.mark.parametrize("below", [-1e-30, -1e-9, -0.0, 0.0])
+def test_a_shade_below_0_is_0_and_no_whole_period(below: float):
+    turn = [Scale(kind="circular", period=24)]
+    said = torch.tensor([[1.0, below]])
+    told = Measuring(nn.Identity(), turn).answer(said)
+    assert float(decoded(np.array([[1.0, below * 1e-9]]), turn)[0, 0]) == 0
+    assert told.item() == 0 and worded(told.item()) == "0"
+    assert pooling.numbers(torch.stack([told, told - 1e-6]), turn).item() < 24
+
+
 def test_a_scale_is_that_of_the_training_pictures():
     values = np.array([1.0, 4.0, 16.0])
     assert of_numbers(values) == Scale(mean=7, deviation=float(values.std()))
     assert of_numbers(values, "log").mean == pytest.approx(np.log(4))
-    assert of_numbers(np.full(3, 0.1)).deviation == 1  # always the same: nothing to divide by
+    assert of_numbers(np.full(3, 0.1)).deviation == of_numbers(np.zeros(3)).deviation == 1  # nothing to divide by
+    assert of_numbers(1e-13 * values).deviation == pytest.approx(1e-13 * values.std())  # of any unit, as farads
 
 
 class Fixed(nn.Module):
@@ -179,6 +191,11 @@ def test_a_counter_begins_at_the_means_and_answers_with_rates():
     assert network(pictures)[0].tolist() == pytest.approx([7, 3, 0.01])
     assert learnt_from(network, pictures)[0].tolist() == pytest.approx([math.log(7), math.log(3), math.log(0.01)])
     assert answered(network, torch.zeros(1, 3)).tolist() == [[1, 1, 1]]
+
+
+def test_where_a_counter_begins_is_the_same_in_half_precision():
+    halved = Counting(Fixed(0.0).to(torch.bfloat16), [150.0])
+    assert halved(torch.zeros(1, 3, 4, 4, dtype=torch.bfloat16)).tolist() == [[pytest.approx(150, rel=1e-6)]]
 
 
 class Mapped(nn.Module):
@@ -236,6 +253,8 @@ def test_numbers_are_those_asked_for_in_their_order():
         Regression().classes([])
     with pytest.raises(ValidationError, match="'a' is in log and in circular; a number is learnt in one way"):
         Regression(log=["a"], circular={"a": 360})
+    with pytest.raises(ValidationError, match="the number 'a' stands there twice; name each once"):
+        Regression(numbers=["a", "b", "a"])
 
 
 def test_about_are_the_scales_of_the_training_pictures():

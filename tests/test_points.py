@@ -95,6 +95,19 @@ def test_options_that_do_not_fit_the_source(options: dict[str, Any], words: str)
         Config(**options).classes(["left", "right"])
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"mirror": {"a": "b", "b": "c"}}, "'b' is paired with 'a' and with 'c'; a mirror makes one point of it"),
+        ({"mirror": {"a": "c", "b": "c"}}, "'c' is paired with 'a' and with 'b'; a mirror makes one point of it"),
+        ({"normalise": ["a", "a"]}, "expected two points, which lie apart; found 'a' twice"),
+    ],
+)
+def test_options_that_contradict_themselves(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        Config.model_validate(options)
+
+
 def test_names_that_are_numbers_need_no_quotes() -> None:
     assert Config.model_validate({"normalise": [36, 45]}).normalise == ("36", "45")
     assert Config.model_validate({"mirror": {0: 16}}).mirror == {"0": "16"}
@@ -156,6 +169,7 @@ def test_the_68_points_of_a_face_are_mirrored_as_300w_has_them() -> None:
         ("names", [1, 0, 2]),
         ("none", [0, 1, 2]),
         ({"nose": "right_eye"}, [0, 2, 1]),
+        ({"nose": "right_eye", "right_eye": "nose", "left_eye": "left_eye"}, [0, 2, 1]),
     ],
 )
 def test_about_tells_partners(mirror: Any, mirrored: list[int]) -> None:

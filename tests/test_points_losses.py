@@ -153,6 +153,20 @@ def test_extremes_stay_finite_with_their_gradients(name: str) -> None:
     assert all(part.grad is None or torch.isfinite(part.grad).all() for part in (places, logits))
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", WITH_MAPS)
+def test_half_precision_does_not_reach_them(name: str, kind: torch.dtype) -> None:
+    answer, wanted = pictures()
+    sure = Pointing(answer.places.float(), SIDE, (1e3 * answer.maps).float().requires_grad_())
+    plain = loss(name)(sure, wanted.float())
+    with torch.autocast("cpu", kind):
+        half = loss(name)(sure, wanted.float())
+    assert half.item() == plain.item()
+    if plain.requires_grad:  # that of maps
+        slopes = [torch.autograd.grad(cost, sure.maps)[0] for cost in (half, plain)]
+        assert torch.equal(*slopes)
+
+
 @pytest.mark.parametrize("name", VECTORS)
 def test_pictures_of_any_size_cost_alike(name: str) -> None:
     small, wanted = said((11.0, 8.0), (30.0, 40.0)), true((10, 10, 1), (30, 30, 1))

@@ -154,6 +154,12 @@ def test_heatmap_takes_pictures_that_cannot_be_halved_evenly() -> None:
     assert raw.maps.shape == (2, 3, 16, 16) and (raw.side, raw.margin) == (45, 8)
 
 
+def test_what_a_backbone_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="depth is 3, which is of our own way down, and backbone is set; leave it out"):
+        model("heatmap", backbone="test_resnet", depth=3)
+    assert model("heatmap", depth=3)
+
+
 def test_heatmap_on_a_backbone_of_timm() -> None:
     net = network("heatmap", backbone="test_resnet")
     raw = net.raw(pictures(2))

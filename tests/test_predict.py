@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,8 @@ from PIL import Image
 
 from flows import predict
 from flows.predict import Asked, show_predictions
-from pipeline.bundle import digest_of
+from pipeline.bundle import Bundle, digest_of
+from pipeline.contracts import Frame
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
 from pipeline.registry import decisions
@@ -154,6 +157,59 @@ def test_files_that_are_no_pictures_are_said_and_the_others_answered(
         show_predictions([Path("nowhere")], Asked(as_json=True, drawn=None))
     with pytest.raises(UserError, match="1 of 1 files are no pictures"):
         show_predictions([pictures / "02.png"], Asked(as_json=False, drawn=None))
+
+
+@pytest.mark.parametrize("task", [LABELS])
+def test_a_place_without_pictures_is_said(pictures: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    (empty / "album.png").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"empty: no picture lies in this folder; its name would end in .jpg, .jpeg,"):
+        show_predictions([pictures, empty], Asked(as_json=True, drawn=None))
+    with pytest.raises(UserError, match=r"x{300}: File name too long\.$"):
+        show_predictions([tmp_path / ("x" * 300)], Asked(as_json=True, drawn=None))
+
+
+@pytest.mark.parametrize("task", [LABELS])
+def test_a_pipe_is_read_once(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe, data = tmp_path / "pipe.png", (pictures / "00.png").read_bytes()
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+    writer.start()
+    show_predictions([pipe], Asked(as_json=False, drawn=tmp_path / "drawn"))
+    writer.join()
+    assert capsys.readouterr().out == f"{pipe}  {WORDS[LABELS][0]}\n"
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["pipe.png"]
+
+
+@pytest.mark.parametrize("task", [LABELS])
+def test_names_of_files_are_no_commands_to_the_terminal(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    strange = pictures / os.fsdecode(b"\xff\x1b[2J.png")  # no UTF-8, and what clears the screen
+    strange.write_bytes((pictures / "00.png").read_bytes())
+    show_predictions([strange], Asked(as_json=False, drawn=None))
+    out = capsys.readouterr().out
+    assert out == f"{pictures}/\\udcff\\x1b[2J.png  {WORDS[LABELS][0]}\n"
+    show_predictions([strange], Asked(as_json=True, drawn=None))
+    assert json.loads(capsys.readouterr().out)["image"] == str(strange)
+
+
+@pytest.mark.parametrize("task", [LABELS])
+def test_a_folder_for_drawings_that_cannot_be_one(pictures: Path, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    with pytest.raises(UserError, match=r"--draw .*taken: a file lies there. Name a folder."):
+        show_predictions([pictures], Asked(as_json=False, drawn=taken))
+    with pytest.raises(UserError, match=r"--draw: .*taken/below/00.png cannot be written: .* Name another folder."):
+        show_predictions([pictures / "00.png"], Asked(as_json=False, drawn=taken / "below"))
+
+
+@pytest.mark.parametrize("task", [OBJECTS])
+def test_of_pictures_in_many_tiles_few_are_held_at_a_time(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Bundle.open(MODEL)
+    frame = Frame.model_validate({"name": "tiles", "tile": SHORT, "overlap": 0})
+    tiled = Bundle(MODEL, whole.info.model_copy(update={"frame": frame}))
+    monkeypatch.setattr(predict, "BATCH", 3)
+    portions = list(predict._read(tiled, sorted(pictures.iterdir())[:5]))
+    assert [[len(read.prepared.squares) for read in portion] for portion in portions] == [[2, 2], [2, 2], [2]]
 
 
 @pytest.mark.parametrize("task", [LABELS])

@@ -570,7 +570,7 @@ def test_predictions_are_drawn(made: dict[str, Shown], project: Path, tmp_path: 
     pixels = KINDS[kind].picture(6)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     told = KINDS[kind].told(6)
-    predict._draw(Bundle(tmp_path, info), tmp_path / "a.png", told, tmp_path / "drawn.png")
+    predict._draw(Bundle(tmp_path, info), (tmp_path / "a.png").read_bytes(), told, tmp_path / "drawn.png")
     drawn = np.asarray(Image.open(tmp_path / "drawn.png"))
     assert drawn.shape == pixels.shape
     changed = (drawn != pixels).any(axis=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import masks
+from pipeline import boxes, masks
 from pipeline.annotations import Canvas, Drawn, Objects, Thing
 from pipeline.contracts import AnnotationRules, Frame, Output, Target, TaskConfig, Views
 from pipeline.errors import UserError
 from pipeline.frames import views
 from pipeline.plugin import config_class, names
+from pipeline.tasks import object_detection, semantic_segmentation
 from pipeline.tasks._names import natural
 from pipeline.tasks.classification import Config
 from pipeline.tasks.object_detection import Config as Detection
@@ -216,6 +218,57 @@ def test_an_object_on_the_seam_of_two_tiles_is_told_once():
     assert told[:, [0, 2, 5]].tolist() == [[42, 65, 0], [42, 65, 1]]
 
 
+@pytest.mark.parametrize("wide", [40, 90, 130, 220, 260, 330])
+def test_an_object_of_any_width_on_a_seam_is_told_once_and_its_neighbour_too(wide: int):
+    seen = views(Frame.model_validate({"name": "tiles", "tile": 256}), np.array([[420, 256]]), 256)
+    assert seen.regions[:, 0].tolist() == [0, 164]
+    for left in range(0, 420 - wide, 5):
+        outputs = np.zeros((2, 2, 6), np.float32)
+        for tile, (start, end) in enumerate(seen.regions[:, [0, 2]].tolist()):
+            for row, (begin, stop) in enumerate([(left, left + wide), (left + wide, 420)]):
+                shown = max(begin, start) - start, min(stop, end) - start
+                if shown[1] - shown[0] > 8:
+                    outputs[tile, row] = [shown[0], 50, shown[1], 120, 0.9 - 0.1 * tile, 0]
+        assert len(DETECTION.told(outputs, seen)[0]) == (2 if left + wide < 412 else 1)
+
+
+def told_by_tiles(tiles: int, each: int, side: float, seed: int = 0) -> list[np.ndarray]:
+    """Boxes of two classes of what several tiles say of a picture of this side, many at one place."""
+    random = np.random.default_rng(seed)
+    found = []
+    for _ in range(tiles):
+        corners = random.integers(0, int(side), (each, 2)) * 1.0
+        sides, scores = random.integers(5, 25, (each, 2)), random.integers(1, 9, each) / 9
+        found.append(np.column_stack([corners, corners + sides, scores, random.integers(0, 2, each)]))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_objects_in_tiles_those_are_left_that_comparing_all_with_all_leaves(seed: int, monkeypatch):
+    monkeypatch.setattr(boxes, "PORTION", 50)
+    found = told_by_tiles(5, 30, side=70, seed=seed)
+    rows, tile = np.concatenate(found), np.repeat(np.arange(5), 30)
+    order = np.argsort(-rows[:, 4], kind="stable")
+    rows, tile = rows[order], tile[order]
+    common, areas = boxes.intersection(rows[:, :4], rows[:, :4]), boxes.area(rows[:, :4])
+    left: list[int] = []
+    for place in range(len(rows)):
+        others = [one for one in left if rows[one, 5] == rows[place, 5] and tile[one] != tile[place]]
+        if not any(common[one, place] > 0.6 * min(areas[one], areas[place]) for one in others):
+            left.append(place)
+    assert 20 < len(left) < 140
+    assert object_detection._joined(found, [np.array([0.0, 0, 100, 100])] * 5).tolist() == rows[left].tolist()
+
+
+def test_thousands_of_objects_in_tiles_are_not_compared_all_with_all():
+    found = told_by_tiles(200, 30, side=4000)
+    tracemalloc.start()
+    assert len(object_detection._joined(found, [np.array([0.0, 0, 5000, 5000])] * 200)) > 5000
+    highest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert highest < 50e6  # a matrix of all with all takes 288 MB, and there were several
+
+
 def test_a_blind_detector_puts_training_boxes_everywhere():
     train = FakeSplit(
         ["a", "b"],
@@ -286,6 +339,26 @@ def test_maps_of_a_padded_picture_are_enlarged_between_the_centres():
     outputs[0, 0, :, :2] = 1
     (told,) = SEGMENTATION.told(outputs, seen)
     assert masks.decode(told.mask).tolist() == [[0, 0, 0, 0, 1, 1, 1, 1]] * 4
+
+
+@pytest.mark.parametrize("said", ["crop", "stretch", {"name": "tiles", "tile": 20, "overlap": 0.3}])
+def test_a_picture_is_told_band_by_band_as_it_is_at_once(said: Any, monkeypatch: pytest.MonkeyPatch):
+    seen = views(Frame.model_validate(said), np.array([[53, 31], [9, 40]]), 16)
+    outputs = np.random.default_rng(0).normal(size=(len(seen.images), 3, 16, 16)).astype(np.float32)
+    whole = SEGMENTATION.told(outputs, seen)
+    monkeypatch.setattr(semantic_segmentation, "AT_ONCE", 400)
+    assert SEGMENTATION.told(outputs, seen) == whole
+
+
+def test_many_classes_of_a_large_picture_need_little_memory():
+    seen = views(Frame.model_validate("stretch"), np.array([[2000, 1500]]), 32)
+    outputs = np.zeros((1, 30, 32, 32), np.float32)
+    tracemalloc.start()
+    (told,) = SEGMENTATION.told(outputs, seen)
+    highest = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert masks.size(told.mask) == (2000, 1500)
+    assert highest < 120e6  # a number for each pixel and class takes 360 MB
 
 
 def test_a_blind_answer_is_the_most_frequent_class():

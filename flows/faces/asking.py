@@ -14,6 +14,7 @@ from typing import NamedTuple
 import typer
 
 from flows.predict import files_of
+from flows.records.terminal import safe
 from pipeline import faces, gallery
 from pipeline.bundle import Bundle
 from pipeline.door import load
@@ -127,19 +128,19 @@ def identify(pictures: Sequence[Path], how: How, as_json: bool) -> None:
         try:
             found = finder.faces(path.read_bytes())
         except (ImageError, OSError) as error:
-            print(f"{path}: {error}", file=sys.stderr)
+            print(f"{safe(str(path))}: {error}", file=sys.stderr)
             unread += 1
             continue
         told = faces.embedded(recogniser.bundle, [face.crop for face in found])
         matches = faces.matched(told, known.people, known.embeddings, recogniser.threshold)
         if as_json:
             rows = [_plain(face, match) for face, match in zip(found, matches, strict=True)]
-            print(json.dumps({"image": str(path), "faces": rows}, ensure_ascii=False))
+            print(json.dumps({"image": str(path), "faces": rows}))
             continue
         for face, match in zip(found, matches, strict=True):
-            print(f"{path}  {_place(face)}{_words(match)}")
+            print(f"{safe(str(path))}  {_place(face)}{_words(match)}")
         if not found:
-            print(f"{path}  no face is found")
+            print(f"{safe(str(path))}  no face is found")
     if unread:
         raise UserError(f"{unread} of {len(asked)} files are no pictures that can be read; see above.")
 

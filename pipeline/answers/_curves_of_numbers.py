@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.answering import Curve, Span
-from pipeline.numbers import Scale, distance, worded
+from pipeline.numbers import ROUNDING, Scale, distance, worded
 
 DRAWN = 4
 """Numbers that have curves."""
@@ -43,11 +43,12 @@ def _said_over_true(name: str, true: np.ndarray, told: np.ndarray, scale: Scale)
         true = np.mod(true, scale.period)
         told = true + distance(told[:, None], true[:, None], [scale])[:, 0]
     low, high = (0.0, scale.period) if scale.kind == "circular" else (float(true.min()), float(true.max()))
-    way = np.log if scale.kind == "log" else np.asarray
-    start, end = float(way(np.array(low))), float(way(np.array(high)))
+    span = _span(low, high, scale.kind == "log")
+    way = np.log if span.log else np.asarray
+    start, end = float(way(np.array(span.low))), float(way(np.array(span.high)))
 
     def share(values: np.ndarray) -> np.ndarray:
-        return np.clip((way(values) - start) / ((end - start) or 1.0), 0, 1)
+        return np.clip((way(values) - start) / (end - start), 0, 1)
 
     order = np.argsort(true, kind="stable")
     parts = [part for part in np.array_split(order, min(BINS, max(1, len(true) // FEWEST))) if len(part)]
@@ -56,7 +57,6 @@ def _said_over_true(name: str, true: np.ndarray, told: np.ndarray, scale: Scale)
         (title, [(at, float(np.quantile(share(told[part]), q))) for at, part in zip(x, parts, strict=True)])
         for title, q in (("Median", 0.5), ("Lowest tenth", 0.1), ("Highest tenth", 0.9))
     ]
-    span = Span(low, high, scale.kind == "log") if high > low else Span(low, low + 1)
     middle = "; ".join(f"{worded(float(np.median(true[part])), 4)}: {_median(told[part])}" for part in parts)
     return Curve(
         title=f"{name}: what is said over what is true",
@@ -90,6 +90,13 @@ def _errors(name: str, true: np.ndarray, told: np.ndarray, scale: Scale) -> Curv
         x_span=Span(-reach, reach),
         sizes=[int(counts[index]) for index in bins],
     )
+
+
+def _span(low: float, high: float, log: bool) -> Span:
+    """The axis from the lowest to the highest; of numbers that are the same but for rounding a wider one."""
+    if high - low > ROUNDING * max(abs(low), abs(high)):
+        return Span(low, high, log)
+    return Span(low, low + (abs(low) or 1.0))
 
 
 def _median(values: np.ndarray) -> str:

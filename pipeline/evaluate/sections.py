@@ -50,6 +50,11 @@ class Figure(NamedTuple):
         return percent(value) if self._in_percent(value) else self.text(value)
 
     @property
+    def defined(self) -> bool:
+        """Whether these images define it, as those of one class do not define a ROC AUC."""
+        return math.isfinite(self.interval.value)
+
+    @property
     def ends(self) -> str:
         """Of its interval; empty where it has none or is a point."""
         return between(self.interval.low, self.interval.high, 3)
@@ -148,10 +153,11 @@ def in_shares(confusion: Confusion) -> bool:
 def confused(confusion: Confusion) -> list[tuple[str, str, int, float]]:
     """The pairs confused most often: true, said, how many, share of all that are truly so."""
     counts, names = confusion.counts, confusion.names
-    wrong = counts * (1 - np.eye(len(names), dtype=counts.dtype))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSED]
-    pairs = [divmod(int(place), len(names)) for place in order if wrong.flat[place]]
-    return [(names[a], names[b], int(wrong[a, b]), float(wrong[a, b] / counts[a].sum())) for a, b in pairs]
+    true, said = np.nonzero(counts)  # of thousands of classes few pairs are confused, and the matrix is large
+    true, said = true[true != said], said[true != said]
+    order = np.argsort(-counts[true, said], kind="stable")[:MOST_CONFUSED]
+    pairs = zip(true[order].tolist(), said[order].tolist(), strict=True)
+    return [(names[a], names[b], int(counts[a, b]), float(counts[a, b] / counts[a].sum())) for a, b in pairs]
 
 
 def class_rows(table: Table, most: int) -> tuple[list[str], list[ClassRow]]:

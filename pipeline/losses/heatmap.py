@@ -1,8 +1,8 @@
 """Heatmaps: the map of each point shall be a Gaussian around its place.
 
 Sources: Tompson, Jain, LeCun, Bregler. Joint Training of a Convolutional Network and a Graphical Model for Human Pose
-Estimation, 2014, section 3.1 (maps that look like Gaussians); as a distribution over the cells, by its divergence,
-Luvizon, Tabia, Picard. Human Pose Regression by Combining Indirect Part Detection and Contextual Information, 2017.
+Estimation, 2014, section 3.1 (maps that look like Gaussians); Nibali, He, Morgan, Prendergast. Numerical Coordinate
+Regression with Convolutional Neural Networks, 2018 (of a distribution over the cells, the divergence from one).
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def heatmap(said: Pointing, targets: Tensor, sigma: float) -> Tensor:
     assert said.maps is not None
     rows, columns, near = on_grid(said, targets, sigma)
     log_said = said.maps.flatten(2).log_softmax(dim=2).view_as(said.maps)
-    crossed = torch.einsum("bjh,bjhw,bjw->bj", rows.exp(), log_said, columns.exp())
+    with torch.autocast(log_said.device.type, enabled=False):  # a product of matrices would be one of half precision
+        crossed = torch.einsum("bjh,bjhw,bjw->bj", rows.exp(), log_said, columns.exp())
     entropy = (rows.exp() * rows).sum(dim=-1) + (columns.exp() * columns).sum(dim=-1)  # of a product: the sum
     return over_known(entropy - crossed, near, targets)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from pipeline.contracts import ModelConfig, Output
@@ -55,6 +55,14 @@ class Config(ModelConfig):
         import timm  # late: seconds, and only for those who chose it
 
         return known("timm", backbone, timm.list_models())
+
+    @model_validator(mode="after")
+    def _fits(self) -> Config:
+        for name in ("width", "depth"):
+            found = getattr(self, name)
+            if self.backbone and found != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is {found}, which is of our own way down, and backbone is set; leave it out")
+        return self
 
     def build(self, channels: int, outputs: int, size: int) -> nn.Module:
         """See `ModelConfig.build`.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pipeline.contracts import ModelConfig, Output
@@ -57,6 +57,12 @@ class Config(ModelConfig):
     ever downloaded; empty: fresh weights."""
     weights_sha256: str = Field("", pattern="^([0-9a-f]{64})?$")
     """What that file must hash to, so that the same params mean the same weights; empty: whatever it holds."""
+
+    @model_validator(mode="after")
+    def _says_of_what_the_digest_is(self) -> Config:
+        if self.weights_sha256 and not self.weights:
+            raise ValueError("weights_sha256 is given, and weights names no file; give both, or leave it out")
+        return self
 
     def build(self, channels: int, outputs: int, size: int) -> nn.Module:
         """See `ModelConfig.build`.

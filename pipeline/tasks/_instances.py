@@ -10,13 +10,15 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.annotations import Flaw, FlawKind, Objects, Runs, Thing
-from pipeline.boxes import SLACK, intersection
+from pipeline.boxes import SLACK, clip, meeting
 from pipeline.contracts import AnnotationRules, Settled
-from pipeline.runs import Insides, filled, tidy
+from pipeline.runs import Insides, filled, placed, tidy
+from pipeline.tasks._objects import surest
 from pipeline.tasks._outlines import of_other_size, pixels
 
 SAME = 0.6
-"""Of two objects of one class that different tiles found, the share of the smaller with which they are one object."""
+"""Two objects of one class that different tiles found are one if they have this share of the smaller in common, or of
+what either covers where both tiles look."""
 
 
 class Told(NamedTuple):
@@ -58,8 +60,13 @@ def settled(annotation: Objects, width: int, height: int, rules: AnnotationRules
     return Settled(None if left_out else replace(objects, things=tuple(things), flaws=()), tuple(problems))
 
 
-def joined(of_views: Sequence[Told]) -> Told:
-    """The objects of one picture, of two that different tiles found of one object the surer."""
+def joined(of_views: Sequence[Told], regions: Sequence[np.ndarray]) -> Told:
+    """The objects of one picture, of two that different tiles found of one object the surer.
+
+    Args:
+        of_views: what each tile says, in pixels of the picture.
+        regions: of the tiles, float64 [4] each.
+    """
     rows = np.concatenate([one.rows for one in of_views])
     runs = [lengths for one in of_views for lengths in one.runs]
     view = np.repeat(np.arange(len(of_views)), [len(one.rows) for one in of_views])
@@ -68,14 +75,22 @@ def joined(of_views: Sequence[Told]) -> Told:
     if len(of_views) < 2:
         return Told(rows, runs, of_views[0].size)
     insides = Insides.of(runs, np.tile(of_views[0].size, (len(runs), 1)))
-    same = (intersection(insides.boxes, insides.boxes) > 0) & (rows[:, None, 5] == rows[None, :, 5])
-    one, other = np.nonzero(np.triu(same & (view[:, None] != view[None, :]), 1))
-    alike = insides.common(one, insides, other) > SAME * np.minimum(insides.areas[one], insides.areas[other])
-    kept = np.ones(len(rows), bool)
-    for first, second in zip(one[alike].tolist(), other[alike].tolist(), strict=True):  # by falling score of the first
-        if kept[first]:
-            kept[second] = False
+    one, other = meeting(insides.boxes, rows[:, 5].astype(np.int64), view)
+    both, seen = insides.common(one, insides, other), _tiles(regions, of_views[0].size)
+    # Of what is larger than the margin of a tile each sees a part; where both look, the parts are the same.
+    parts = insides.common(one, seen, view[other]), insides.common(other, seen, view[one])
+    alike = both > SAME * np.minimum(insides.areas[one], insides.areas[other])
+    alike |= both > SAME * (parts[0] + parts[1] - both)
+    kept = surest(len(rows), one[alike], other[alike])
     return Told(rows[kept], [lengths for lengths, stays in zip(runs, kept, strict=True) if stays], of_views[0].size)
+
+
+def _tiles(regions: Sequence[np.ndarray], size: tuple[int, int]) -> Insides:
+    """The pixels of a picture that each tile shows."""
+    shown = []
+    for x1, y1, x2, y2 in clip(np.stack(regions), *size).astype(int).tolist():
+        shown.append(placed(np.ones((y2 - y1, x2 - x1), bool), x1, y1, *size))
+    return Insides.of(shown, np.tile(size, (len(shown), 1)))
 
 
 def _judged(

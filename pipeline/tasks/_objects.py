@@ -1,4 +1,4 @@
-"""What tasks with objects share: counts, names, words, and a model that never looks."""
+"""What tasks with objects share: counts, names, words, what two tiles have found, and a model that never looks."""
 
 from __future__ import annotations
 
@@ -44,6 +44,21 @@ def in_words(names: Sequence[str]) -> str:
     """`12 RBC, 1 WBC`, the most frequent first; `nothing`."""
     counted = sorted(Counter(names).items(), key=lambda pair: (-pair[1], pair[0]))
     return ", ".join(f"{count} {name}" for name, count in counted) or "nothing"
+
+
+def surest(count: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Which of so many objects are left of those that are one: bool [count].
+
+    Args:
+        count: of objects, by falling score.
+        first: of each pair that is one object the surer, rising: int64 [p].
+        second: the other.
+    """
+    left = np.ones(count, bool)
+    for one, other in zip(first.tolist(), second.tolist(), strict=True):
+        if left[one]:
+            left[other] = False
+    return left
 
 
 def blind_boxes(train: Any, split: Any) -> list[np.ndarray]:

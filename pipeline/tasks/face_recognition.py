@@ -45,12 +45,12 @@ class Config(TaskConfig):
     """The metric that decides, of `pipeline/metrics/`: on the epoch to keep and on the gate's verdict."""
     embedding: int = Field(128, ge=2, le=4096)
     """E: numbers that are told of a picture."""
-    threshold: float | None = Field(None, gt=0, le=2)
-    """Two pictures nearer than this are taken for one person: 1 minus the cosine of the angle between their embeddings.
-    null: it is chosen on the pictures of validation."""
+    threshold: float | None = Field(None, ge=0, le=2)
+    """Two pictures nearer than this are taken for one person: 1 minus the cosine of the angle between their embeddings;
+    0 takes nobody for anybody. null: it is chosen on the pictures of validation."""
     false_accepts: float | None = Field(None, gt=0, lt=1)
     """The share of pairs of two people that the chosen threshold may take for one; null: as many as there are pairs of
-    one person that it takes for two."""
+    one person that it takes for two. Of a threshold that is given it changes nothing."""
 
     def settle(self, annotation: str, width: int, height: int, rules: AnnotationRules) -> Settled:
         """A name is a name."""

@@ -74,12 +74,14 @@ class Config(TaskConfig):
     def told(self, outputs: np.ndarray, views: Views) -> list[Told]:
         """The objects of each image by falling score; those without pixels are none."""
         found: list[list[Told]] = [[] for _ in views.sizes]
+        seen: list[list[np.ndarray]] = [[] for _ in views.sizes]
         for image, region, rows in zip(views.images, views.regions, outputs.astype(np.float64), strict=True):
             width, height = views.sizes[image].tolist()
             real = rows[(rows[:, 4] > 0) & np.isfinite(rows).all(axis=1)]
             real[:, :4] = frames.boxes_back(real[:, :4], region, views.side)
             found[image].append(_told(real, width, height))
-        return [joined(of_image) for of_image in found]
+            seen[image].append(region)
+        return [joined(*of_image) for of_image in zip(found, seen, strict=True)]
 
     def answers(self, split: Any, told: Sequence[Told]) -> InstanceAnswers:
         """See `TaskConfig.answers`."""

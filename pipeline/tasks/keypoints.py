@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, field_validator
 
 from pipeline.annotations import Flaw, FlawKind, Place, Points
 from pipeline.answering import Marks
@@ -58,6 +58,25 @@ class Config(TaskConfig):
     """What distances are shares of, in scores. `box`: the root of the area of the box around the true points;
     `picture`: that of the picture; or the distance of two points by name, as [36, 45] for the outer corners of the eyes
     among 68 points of a face."""
+
+    @field_validator("mirror")
+    @classmethod
+    def _are_pairs(cls, mirror: str | dict[str, str]) -> str | dict[str, str]:
+        partners: dict[str, str] = {}
+        for pair in mirror.items() if isinstance(mirror, dict) else ():
+            for one, other in (pair, pair[::-1]):
+                if partners.setdefault(one, other) != other:
+                    raise ValueError(
+                        f"{one!r} is paired with {partners[one]!r} and with {other!r}; a mirror makes one point of it"
+                    )
+        return mirror
+
+    @field_validator("normalise")
+    @classmethod
+    def _are_two(cls, normalise: str | tuple[str, str]) -> str | tuple[str, str]:
+        if isinstance(normalise, tuple) and normalise[0] == normalise[1]:
+            raise ValueError(f"expected two points, which lie apart; found {normalise[0]!r} twice")
+        return normalise
 
     def settle(self, annotation: Points, width: int, height: int, rules: AnnotationRules) -> Settled:
         """Places that are finite and near the picture; every other point is unknown."""

@@ -12,14 +12,15 @@ from pipeline import frames
 from pipeline.annotations import Objects
 from pipeline.answering import MarkedBox, Marks
 from pipeline.answers.objects import ObjectAnswers
-from pipeline.boxes import area, clip, intersection
+from pipeline.boxes import area, clip, common, meeting
 from pipeline.contracts import AnnotationRules, Output, Settled, Target, TaskConfig, Views
 from pipeline.tasks._boxes import settled
-from pipeline.tasks._objects import SHOWN, blind_boxes, class_names, counted, in_words
+from pipeline.tasks._objects import SHOWN, blind_boxes, class_names, counted, in_words, surest
 from pipeline.tasks._outlines import polygons
 
 SAME = 0.6
-"""Of two boxes of one class that different tiles found, the share of the smaller with which they are one object."""
+"""Two boxes of one class that different tiles found are one object if they have this share of the smaller in common, or
+of what either covers where both tiles look."""
 
 
 class Config(TaskConfig):
@@ -76,12 +77,14 @@ class Config(TaskConfig):
     def told(self, outputs: np.ndarray, views: Views) -> list[np.ndarray]:
         """x1, y1, x2, y2, score, class id of each object of each image, by falling score: float64 [d, 6]."""
         found: list[list[np.ndarray]] = [[] for _ in views.sizes]
+        seen: list[list[np.ndarray]] = [[] for _ in views.sizes]
         for image, region, rows in zip(views.images, views.regions, outputs.astype(np.float64), strict=True):
             real = rows[(rows[:, 4] > 0) & np.isfinite(rows).all(axis=1)]
             real[:, :4] = frames.boxes_back(real[:, :4], region, views.side)
             real[:, :4] = clip(real[:, :4], *views.sizes[image])
             found[image].append(real[area(real[:, :4]) > 0])
-        return [_joined(of_image) for of_image in found]
+            seen[image].append(region)
+        return [_joined(*of_image) for of_image in zip(found, seen, strict=True)]
 
     def answers(self, split: Any, told: Sequence[np.ndarray]) -> ObjectAnswers:
         """See `TaskConfig.answers`."""
@@ -126,20 +129,25 @@ class Config(TaskConfig):
         return Marks(words=words, boxes=boxes, classes=classes)
 
 
-def _joined(of_views: Sequence[np.ndarray]) -> np.ndarray:
-    """The objects of one picture, of two that different tiles found of one object the surer."""
+def _joined(of_views: Sequence[np.ndarray], regions: Sequence[np.ndarray]) -> np.ndarray:
+    """The objects of one picture, of two that different tiles found of one object the surer.
+
+    Args:
+        of_views: what each tile says, rows float64 [d, 6] in pixels of the picture.
+        regions: of the tiles, float64 [4] each.
+    """
     rows = np.concatenate(of_views) if of_views else np.zeros((0, 6))
     view = np.repeat(np.arange(len(of_views)), [len(one) for one in of_views])
     order = np.argsort(-rows[:, 4], kind="stable")
     rows, view = rows[order], view[order]
     if len(of_views) < 2:
         return rows
-    common = intersection(rows[:, :4], rows[:, :4])
-    areas = area(rows[:, :4])
-    same = common > SAME * np.minimum(areas[:, None], areas[None, :])
-    same &= (rows[:, None, 5] == rows[None, :, 5]) & (view[:, None] != view[None, :])
-    kept = np.ones(len(rows), bool)
-    for place in range(len(rows)):
-        if kept[place]:
-            kept[place + 1 :] &= ~same[place, place + 1 :]
-    return rows[kept]
+    boxes, seen = rows[:, :4], np.stack(regions)
+    one, other = meeting(boxes, rows[:, 5].astype(np.int64), view)
+    both = common(boxes[one], boxes[other])
+    # Of what is larger than the margin of a tile each sees a part; where both look, the parts are the same.
+    parts = common(boxes[one], seen[view[other]]), common(boxes[other], seen[view[one]])
+    smaller = np.minimum(area(boxes[one]), area(boxes[other]))
+    same = (both > SAME * smaller) | (both > SAME * (parts[0] + parts[1] - both))
+    left: np.ndarray = rows[surest(len(rows), one[same], other[same])]
+    return left

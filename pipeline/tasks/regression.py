@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.annotations import Flaw, FlawKind
 from pipeline.answering import Marks
@@ -45,6 +45,13 @@ class Config(TaskConfig):
     together: bool = False
     """Whether the images of a group get one answer, the mean of all of theirs, as it is learnt: of the four pictures of
     a house one price. They count once."""
+
+    @field_validator("numbers")
+    @classmethod
+    def _once_each(cls, numbers: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := sorted({name for name in numbers if numbers.count(name) > 1}):
+            raise ValueError(f"the number {twice[0]!r} stands there twice; name each once")
+        return numbers
 
     @model_validator(mode="after")
     def _are_apart(self) -> Config:

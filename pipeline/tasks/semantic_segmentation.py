@@ -20,6 +20,9 @@ from pipeline.tasks._outlines import of_other_size, pixels
 if TYPE_CHECKING:
     from pipeline.pooling import Pool
 
+AT_ONCE = 4_000_000
+"""Numbers of the maps that are laid over a picture at a time: 16 MB, and some times that on the way."""
+
 
 class Told(NamedTuple):
     """What a network says of one picture."""
@@ -97,7 +100,10 @@ class Config(TaskConfig):
                 outputs[rows], views.regions[rows], frames.windows(views.regions[rows], width, height), strict=True
             ):
                 left, top, right, bottom = window
-                mask[top:bottom, left:right] = frames.maps_back(maps, region, window).argmax(axis=0)
+                step = max(1, AT_ONCE // (len(maps) * (right - left)))
+                for start in range(top, bottom, step):
+                    band = left, start, right, min(start + step, bottom)
+                    mask[start : band[3], left:right] = frames.maps_back(maps, region, band).argmax(axis=0)
             found.append(Told(masks.encode(mask), _confidence(outputs[rows])))
         return found
 
@@ -179,6 +185,6 @@ def _rule(kind: FlawKind, rules: AnnotationRules) -> str:
 
 
 def _confidence(outputs: np.ndarray) -> float:
-    """The mean of the probability of the most probable class, of maps [v, K, P, P]."""
-    top = outputs.max(axis=1, keepdims=True)
-    return float((1 / np.exp(outputs - top).sum(axis=1)).mean(dtype=np.float64))
+    """The mean of the probability of the most probable class, of maps [v, K, P, P]; view by view, as there are many."""
+    means = [(1 / np.exp(maps - maps.max(axis=0)).sum(axis=0)).mean(dtype=np.float64) for maps in outputs]
+    return float(np.mean(means))

@@ -96,8 +96,12 @@ def beyond(overlap: Tensor, which: Tensor, least: float, background: float) -> T
 
 
 def nearest(overlap: Tensor, truth: Truth) -> Tensor:
-    """Places that an object overlaps as much as any: from float32 [N, A] to bool [B, A]."""
-    near = overlap == overlap.amax(dim=1, keepdim=True)
+    """Places that an object overlaps as much as any, if it overlaps one: from float32 [N, A] to bool [B, A].
+
+    torchvision lets an object that overlaps none have all of them.
+    """
+    most = overlap.amax(dim=1, keepdim=True)
+    near = (overlap == most) & (most > 0)
     return torch.stack([each.any(dim=0) for each in torch.split(near, truth.counts)])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from pipeline.contracts import ModelConfig, Output
@@ -43,6 +43,12 @@ class DetectorConfig(ModelConfig):
     """Boxes with no higher score are not answered."""
     nms_iou: float = Field(0.5, gt=0, le=1)
     """Of two boxes of a class that overlap by more, the one with the lower score is dropped."""
+
+    @model_validator(mode="after")
+    def _says_of_what_the_digest_is(self) -> DetectorConfig:
+        if self.weights_sha256 and not self.weights:
+            raise ValueError("weights_sha256 is given, and weights names no file; give both, or leave it out")
+        return self
 
     @field_validator("backbone")
     @classmethod

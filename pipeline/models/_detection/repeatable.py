@@ -33,8 +33,8 @@ def aligned(maps: Tensor, rows: Tensor, bins: int, scale: float, samples: int) -
     with torch.autocast(maps.device.type, enabled=False):
         cells = maps.float().permute(0, 2, 3, 1).flatten(0, 2)
         portion = max(1, AT_ONCE // (channels * (2 * bins * samples) ** 2))
-        found = [_looked_up(cells, maps, part, bins, scale, samples) for part in rows.split(portion)]
-    return torch.cat(found).transpose(1, 2).unflatten(2, (bins, bins)).to(maps.dtype)
+        found = [_looked_up(cells, maps, part, bins, scale, samples) for part in torch.split(rows, portion)]
+    return torch.cat(found).transpose(1, 2).reshape(len(rows), channels, bins, bins).to(maps.dtype)
 
 
 def _looked_up(cells: Tensor, maps: Tensor, rows: Tensor, bins: int, scale: float, samples: int) -> Tensor:

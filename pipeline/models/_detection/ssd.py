@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -51,6 +51,12 @@ class SSDConfig(DetectorConfig):
     map it grows by the same factor; in the paper it grows by the same step, from 0.1 on."""
     largest: float = Field(0.9, gt=0, le=1)
     """Side of the boxes on the coarsest map, likewise."""
+
+    @model_validator(mode="after")
+    def _grow(self) -> SSDConfig:
+        if self.smallest > self.largest:
+            raise ValueError(f"smallest is {self.smallest:g} and largest {self.largest:g}; the second has to be larger")
+        return self
 
 
 class Maps(nn.Module):
