@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dashboard.bars import Scale
-from pipeline.wording import by_power, stepped, written
+from pipeline.wording import short, stepped
 
 MOST_TICKS = 7
 DECADES = 3.0
@@ -33,7 +33,7 @@ class Factors(NamedTuple):
             values = [factor * 10.0**power for power in powers for factor in factors]
             inside = [value for value in values if self.low <= value <= self.high]
             if len(inside) > 2:
-                return [(value, named(value)) for value in inside[:: -(-len(inside) // MOST_TICKS)]]
+                return [(value, short(value)) for value in inside[:: -(-len(inside) // MOST_TICKS)]]
         return stepped(self.low, self.high)
 
 
@@ -58,10 +58,3 @@ def upright(low: float, high: float, ends: tuple[float, float], factors: bool) -
     room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
     floor = max(0.0, low - room) if low >= 0 else low - room
     return Scale(floor, high + room, *ends)
-
-
-def named(value: float, digits: int = 4) -> str:
-    """A value with so many digits that count; `12,346`, and never `1.235e+04`."""
-    if not 1e-4 <= abs(value) < 1e4 and value:
-        return written(value, digits) if 1e4 <= abs(value) < 1e6 else by_power(value, digits)
-    return f"{value:.{digits}g}"

@@ -52,7 +52,15 @@ def interval_bar(
 
 
 def difference_bar(found: tuple[float, float, float], left: str, right: str) -> Markup:
-    """A difference and the ends of its interval on a rail whose middle is no difference; words below either end."""
+    """A difference and the ends of its interval on a rail whose middle is no difference, with words below either end.
+
+    Args:
+        found: the difference and both ends; one that is nan has no place, and nothing is drawn.
+        left: what a difference below 0 means.
+        right: what one above 0 means.
+    """
+    if any(map(math.isnan, found)):
+        return Markup()
     reach = max(map(abs, (*found, 1e-9))) * 1.15
     x = Scale(-reach, reach, 10, 310)
     value, low, high = found

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from dashboard.axes import Factors, named, spans_decades, upright
+from dashboard.axes import Factors, spans_decades, upright
 from dashboard.bars import Scale
-from pipeline.wording import counted
+from pipeline.wording import counted, short
 
 WIDTH, HEIGHT = 460, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 10, 42
@@ -142,7 +142,7 @@ def _spots(series: Sequence[Series], x: Scale, y: Scale | Factors, x_label: str)
     spots = []
     for place in places:
         here = [(one.style, one.name, of[place]) for one, of in zip(series, values, strict=True) if place in of]
-        said = f"{x_label} {place:g}: " + ", ".join(f"{name} {named(value)}" for _, name, value in here)
+        said = f"{x_label} {place:g}: " + ", ".join(f"{name} {short(value)}" for _, name, value in here)
         dots = Markup().join(
             Markup('<circle class="dot-mark d{}" cx="{}" cy="{}" r="0"/>').format(style, x.at(place), y.at(value))
             for style, _, value in here
@@ -182,7 +182,7 @@ def _table(title: str, series: Sequence[Series], x_label: str) -> Markup:
         Markup('<tr><th scope="row">{}</th>{}</tr>').format(
             f"{place:g}",
             Markup().join(
-                Markup('<td class="number">{}</td>').format(named(of[place], 5) if place in of else "") for of in values
+                Markup('<td class="number">{}</td>').format(short(of[place], 5) if place in of else "") for of in values
             ),
         )
         for place in places
@@ -195,7 +195,7 @@ def _table(title: str, series: Sequence[Series], x_label: str) -> Markup:
 
 
 def _summary(title: str, series: Sequence[Series]) -> str:
-    ends = "; ".join(f"{one.name} from {named(one.points[0][1])} to {named(one.points[-1][1])}" for one in series)
+    ends = "; ".join(f"{one.name} from {short(one.points[0][1])} to {short(one.points[-1][1])}" for one in series)
     return f"{title}: {ends}."
 
 

@@ -20,7 +20,11 @@ PATIENCE = 300
 """Seconds; two runs of 100,000 test images each take some ten."""
 NAMED = 10
 
+WAITING = 3
+"""Looks that may wait for it at a time: each holds one of the page's few threads."""
+
 _one_at_a_time = threading.Lock()
+_waiting = threading.Semaphore(WAITING)
 
 
 class Kind(NamedTuple):
@@ -52,8 +56,13 @@ def compared(before: str, after: str) -> Compared:
     Raises:
         UserError: it cannot be told.
     """
-    with _one_at_a_time:
-        return _compared(before, after)
+    if not _waiting.acquire(blocking=False):
+        raise UserError(f"{WAITING} comparisons are at work already. Load this page again in a minute.")
+    try:
+        with _one_at_a_time:
+            return _compared(before, after)
+    finally:
+        _waiting.release()
 
 
 @lru_cache(maxsize=64)

@@ -21,6 +21,7 @@ from starlette.templating import Jinja2Templates
 from dashboard import bars, wording
 from dashboard.access import form_token
 from pipeline.errors import UserError
+from pipeline.wording import short
 
 HOME = Path(__file__).parent
 STATIC = HOME / "static"
@@ -41,7 +42,7 @@ def templates(badges: Mapping[str, Callable[[], int]]) -> Jinja2Templates:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    numbers = (wording.fixed, wording.signed, wording.between, wording.spread, wording.percent, wording.chance)
+    numbers = (wording.fixed, wording.signed, wording.between, wording.spread, wording.percent, wording.chance, short)
     words = (wording.number, wording.count, wording.size, wording.plain, wording.coded, wording.members)
     times = (wording.moment, wording.took, wording.since)
     for word in (*numbers, *words, *times, wording.title):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -69,13 +70,13 @@ def since(milliseconds: float) -> str:
 
 
 def fixed(value: float | None, digits: int = 4) -> str:
-    """With so many decimals, of a large value with fewer."""
-    return DASH if value is None else wording.written(value, digits)
+    """With so many decimals, of a large value with fewer; a dash if it is undefined."""
+    return DASH if value is None or math.isnan(value) else wording.written(value, digits)
 
 
 def signed(value: float | None, digits: int = 4) -> str:
-    """With its sign, a real minus."""
-    return DASH if value is None else wording.written(value, digits, "+").replace("-", MINUS)
+    """With its sign, a real minus; a dash if it is undefined."""
+    return DASH if value is None or math.isnan(value) else wording.written(value, digits, "+").replace("-", MINUS)
 
 
 def between(low: float | None, high: float | None, digits: int = 4) -> str:

@@ -77,11 +77,22 @@ def digest(token: str) -> str:
 
 def _password(name: str) -> str:
     if not sys.stdin.isatty():
-        password = sys.stdin.readline().rstrip("\r\n")
+        password = _line()
     else:
-        password = getpass.getpass(f"Password of {name}: ")
-        if getpass.getpass("Once more: ") != password:
+        try:
+            password = getpass.getpass(f"Password of {name}: ")
+            again = getpass.getpass("Once more: ")
+        except EOFError:
+            raise UserError("No password was given; no account is made.") from None
+        if again != password:
             raise UserError("The two passwords differ; no account is made.")
     if len(password) < SHORTEST:
         raise UserError(f"A password takes {SHORTEST} characters or more; this one has {len(password)}.")
     return password
+
+
+def _line() -> str:
+    try:
+        return sys.stdin.buffer.readline().decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise UserError("The password on the standard input is not UTF-8; no account is made.") from None

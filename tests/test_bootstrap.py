@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -69,7 +68,7 @@ def test_one_sided_bound_lets_an_equal_model_pass_as_seldom_as_it_says():
     passed = 0
     for _ in range(rounds):
         a, b = random.random((2, 250)) < 0.85
-        test = paired(accuracy(a), accuracy(b), 250, resamples=200, confidence=0.95, seed=0)
+        test = paired(accuracy(a), accuracy(b), np.ones(250, bool), resamples=200, confidence=0.95, seed=0)
         passed += test.lower > 0
     assert passed / rounds == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / rounds))
 
@@ -77,7 +76,7 @@ def test_one_sided_bound_lets_an_equal_model_pass_as_seldom_as_it_says():
 def test_paired_is_the_bootstrap_of_the_differences():
     random = np.random.default_rng(4)
     champion, challenger = random.random(400) < 0.80, random.random(400) < 0.86
-    test = paired(accuracy(challenger), accuracy(champion), 400, resamples=4000, confidence=0.95, seed=0)
+    test = paired(accuracy(challenger), accuracy(champion), np.ones(400, bool), resamples=4000, confidence=0.95, seed=0)
     gaps = challenger.astype(float) - champion
     theirs = stats.bootstrap((gaps,), np.mean, method="percentile", n_resamples=4000, rng=0)
     assert test.difference.value == pytest.approx(gaps.mean())
@@ -86,7 +85,6 @@ def test_paired_is_the_bootstrap_of_the_differences():
     assert test.lower == pytest.approx(gaps.mean() - 1.645 * error, abs=0.005)
     assert test.upper == pytest.approx(gaps.mean() + 1.645 * error, abs=0.005)
     assert test.spread == pytest.approx(error, rel=0.05)
-    assert test.better == pytest.approx(NormalDist().cdf(gaps.mean() / error), abs=0.02)
     assert test.detectable == pytest.approx((1.645 + 0.842) * error, rel=0.05)
 
 
@@ -98,7 +96,8 @@ def test_what_is_called_detectable_is_found_four_times_in_five():
     found, named = 0, []
     for _ in range(rounds):
         champion, challenger = random.random(images) < base, random.random(images) < base + gain
-        test = paired(accuracy(challenger), accuracy(champion), images, resamples=150, confidence=0.95, seed=0)
+        sides, counted = (accuracy(challenger), accuracy(champion)), np.ones(images, bool)
+        test = paired(*sides, counted, resamples=150, confidence=0.95, seed=0)
         found += test.lower > 0
         named.append(test.detectable)
     assert np.mean(named) == pytest.approx(gain, rel=0.1)
@@ -106,23 +105,70 @@ def test_what_is_called_detectable_is_found_four_times_in_five():
 
 
 def test_power_by_hand():
-    assert power(0.01, 0, 0.95) == pytest.approx(0.05)
-    assert power(0.01, 0.01645, 0.95) == pytest.approx(0.5, abs=1e-3)
-    assert power(0.01, (1.6449 + 0.8416) * 0.01, 0.95) == pytest.approx(0.8, abs=1e-4)
+    assert power(0.01, 0, 10**9, 0.95) == pytest.approx(0.05)
+    assert power(0.01, 0.01645, 10**9, 0.95) == pytest.approx(0.5, abs=1e-3)
+    assert power(0.01, (1.6449 + 0.8416) * 0.01, 10**9, 0.95) == pytest.approx(0.8, abs=1e-4)
+    assert power(0.01, 0.02132, 5, 0.95) == pytest.approx(0.5, abs=1e-3)  # t of four degrees of freedom is 2.132
 
 
 def test_a_model_against_itself_is_not_better():
     score = accuracy(np.arange(100) % 4 > 0)
-    test = paired(score, score, 100, resamples=200, confidence=0.95, seed=0)
-    assert test == ((0, 0, 0), 0, 0, 0, 0, 0)
-    assert np.isnan(power(test.spread, 0.1, 0.95))
+    test = paired(score, score, np.ones(100, bool), resamples=200, confidence=0.95, seed=0)
+    assert test == ((0, 0, 0), 0, 0, 0, 0)
+    assert np.isnan(power(test.spread, 0.1, 100, 0.95))
+
+
+def mean(values: np.ndarray) -> Score:
+    """The mean of a value of each image."""
+    return lambda weights: (weights * values).sum(axis=1) / weights.sum(axis=1)
+
+
+def zero(weights: np.ndarray) -> np.ndarray:
+    """The score of a model that never gains."""
+    return np.zeros(len(weights))
+
+
+def test_of_few_images_bounds_lie_as_far_out_as_students_t():
+    values, counted = np.array([0.0, 1, 2, 3, 9]), np.ones(5, bool)
+    means = np.concatenate(list(draws(5, 4000, seed=0))) @ values / 5
+    found = paired(mean(values), zero, counted, resamples=4000, confidence=0.95, seed=0)
+    tail = stats.norm.cdf(-np.sqrt(5 / 4) * stats.t.ppf(0.95, 4))
+    assert tail == pytest.approx(0.0086, abs=1e-4)
+    assert [found.lower, found.upper] == pytest.approx(np.quantile(means, [tail, 1 - tail]))
+    assert found.spread == pytest.approx(means.std(ddof=1) * np.sqrt(5 / 4))
+    assert found.detectable == pytest.approx((2.1318 + 0.8416) * found.spread, rel=1e-4)
+
+
+def test_images_that_equal_models_win_by_chance_too_often_have_no_bound():
+    won = mean(np.arange(1.0, 9.0))
+    for confidence, enough in ((0.95, 5), (0.9, 4), (0.99, 7)):  # of all images, by tosses: 1 in 32, 16, 128
+        for trials in range(enough - 1, enough + 1):
+            counted = np.arange(8) < trials
+            found = paired(won, zero, counted, resamples=100, confidence=confidence, seed=0)
+            assert (found.lower > 0) == (trials == enough)
+            bounds = found.lower, found.upper, found.difference.low, found.detectable
+            assert np.isnan(bounds).all() == (trials < enough)
+            assert found.difference.value == 4.5
+
+
+def test_a_resample_without_a_score_shows_nothing():
+    gains, counted = np.linspace(1, 2, 40), np.ones(40, bool)
+
+    def where_drawn(most: int) -> Score:
+        return lambda weights: np.where(weights[:, :most].sum(axis=1) > 0, mean(gains)(weights), np.nan)
+
+    whole = paired(mean(gains), zero, counted, resamples=1000, confidence=0.95, seed=0)
+    rare = paired(where_drawn(1), zero, counted, resamples=1000, confidence=0.95, seed=0)
+    assert np.isnan([rare.lower, rare.upper, rare.detectable]).all()  # 36 in 100 of the resamples miss one image
+    known = paired(where_drawn(4), zero, counted, resamples=1000, confidence=0.95, seed=0)
+    assert 1 < known.lower < whole.lower  # 1.5 in 100 miss all of four, and count against the challenger
 
 
 def test_undefined_scores_stay_undefined_and_undefined_resamples_are_passed_over():
     answers = told(np.arange(10) % 2 > 0)
     score = partial(RocAuc().score, answers)  # undefined where one class is all there is
     assert np.isnan(interval(score, 10, resamples=100, confidence=0.95, seed=0)).all()
-    assert np.isnan(paired(score, score, 10, resamples=100, confidence=0.95, seed=0).lower)
+    assert np.isnan(paired(score, score, np.ones(10, bool), resamples=100, confidence=0.95, seed=0).lower)
     others = told(np.arange(10) % 2 > 0)  # what an answer is asked for is kept in it
     others.labels[0] = 1  # a third of the resamples miss this image
     found = interval(partial(RocAuc().score, others), 10, resamples=300, confidence=0.95, seed=0)

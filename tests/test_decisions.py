@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 import sqlite3
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -15,8 +17,11 @@ from typing import Any
 
 import pytest
 from decision_project import MODEL, UNSOUND, make_case, make_version
+from pydantic import ValidationError
 
+from flows.decisions import deciding
 from pipeline.errors import UserError
+from pipeline.params import GateOptions
 from pipeline.registry import cases, champion, decisions, ledger
 from pipeline.registry.decisions import By, Refused
 
@@ -166,6 +171,64 @@ def test_a_decision_needs_a_reason_of_some_words() -> None:
         decisions.approve(case.id, ADA, "x" * 2001)
 
 
+SAID = ["trop lent\u00a0: 40\u202fms", "می\u200cشود", "👩\u200d🔬 approves", "two\r\nlines"]
+
+
+@pytest.mark.parametrize("why", SAID)
+def test_a_reason_may_be_in_any_language(why: str) -> None:
+    assert decisions.approve(make_case(make_version("1")).id, ADA, why).why == why
+    assert champion.line(MODEL)[0].why == why
+
+
+def test_what_the_gate_has_rejected_since_cannot_be_approved_by_an_older_case() -> None:
+    version = make_version("1")
+    held = make_case(version, outcome="hold", deadline=0)
+    again = make_case(version, outcome="reject", deadline=0, dataset="f" * 64)
+    with pytest.raises(Refused, match=f"judged pets/1 again, as case {again.id}, and rejected it, so nobody"):
+        decisions.approve(held.id, ADA, "it was only held then")
+    third = make_case(version, outcome="hold", deadline=0, dataset="a" * 64)
+    decisions.approve(third.id, ADA, "on newer pictures")
+    assert reigning() == "1"
+
+
+def test_a_case_that_is_only_half_made_is_not_listed(project: Path) -> None:
+    case = make_case(make_version("1"))
+    home = project / ".convoy/cases"
+    shutil.copytree(home / case.id, home / f".{'b' * 16}.tmp")  # as a kill leaves it
+    shutil.copytree(home / case.id, home / ("b" * 16))  # another's file under this name
+    assert [one.case.id for one in cases.standings()] == [case.id]
+
+
+def test_a_command_decides_on_the_newest_case_about_one_version(project: Path) -> None:
+    (project / "params.yaml").write_text("name: pets\n")
+    first, second = make_version("1"), make_version("2")
+    make_case(first, run="ab12" + "0" * 28, outcome="hold", deadline=0, made=1)
+    newest = make_case(first, run="ab12" + "0" * 28, outcome="reject", deadline=0, dataset="f" * 64, made=2)
+    other = make_case(second, run="ab13" + "0" * 28, made=3)
+    for name in ("pets/1", "1", "ab12", newest.id):
+        assert deciding.find(name).case.id == newest.id
+    assert deciding.find("pets/2").case.id == other.id
+    make_case(make_version("3"), run="ab12" + "f" * 28, made=4)
+    with pytest.raises(UserError, match=r"'ab12' fits 2 versions: pets/3, pets/1. Name one of them"):
+        deciding.find("ab12")
+    with pytest.raises(UserError, match="has judged no version 'pets/7' here. Its newest: pets/3, pets/2, pets/1"):
+        deciding.find("pets/7")
+
+
+def test_a_version_that_is_rolled_back_to_names_its_model(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "params.yaml").write_text("name: pets\n")
+    for number in ("1", "2"):
+        for model in (MODEL, "cars"):
+            case = make_case(make_version(number, model=model), run=number * 32)
+            decisions.approve(case.id, ADA, "better")
+    with pytest.raises(UserError, match=r"--to cars/1 is a version of 'cars', and --model says 'pets'"):
+        deciding.rollback(project, "pets", "cars/1", "no")
+    monkeypatch.setattr(deciding.settle, "settle", lambda root: [])  # MLflow is none of this
+    deciding.rollback(project, "", "cars/1", "its brakes")
+    found = champion.current("cars")
+    assert (reigning(), found and found.version.version) == ("2", "1")
+
+
 def test_the_gate_promotes_once_and_its_run_tells_of_it() -> None:
     case = make_case(make_version("1"), deadline=0)
     entry = decisions.promoted_by_gate(case)
@@ -199,6 +262,42 @@ def test_the_same_judgement_twice_is_one_case() -> None:
     first = make_case(version)
     assert make_case(version, made=1) == first  # as it was
     assert len(ledger.history(None, ("judge",))) == 1
+
+
+def test_another_outcome_is_another_case() -> None:
+    version = make_version("1")
+    slow, quick = (make_case(version, outcome=outcome, deadline=0) for outcome in ("reject", "hold"))
+    assert slow.id != quick.id
+    assert [one.case.verdict.outcome for one in cases.standings()] == ["hold", "reject"]
+
+
+def test_a_case_whose_file_was_lost_is_judged_again_and_can_be_decided(project: Path) -> None:
+    version = make_version("1")
+    lost = make_case(version)
+    shutil.rmtree(project / ".convoy/cases")
+    again = make_case(version)
+    assert again.id != lost.id
+    assert make_case(version, made=1) == again  # twice is once
+    decisions.approve(again.id, ADA, "better")
+    assert reigning() == "1"
+    assert ledger.verify() is None
+
+
+def test_nobody_is_waited_for_beyond_the_calendar() -> None:
+    with pytest.raises(ValidationError, match="less than or equal to 87600"):
+        GateOptions(decide_within_hours=1e9)
+    longest = time.time_ns() // 1_000_000 + 87_600 * 3_600_000
+    assert make_case(make_version("1"), deadline=longest).until.endswith(" UTC")
+
+
+def test_a_name_that_is_no_text_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    approved("1", "2")
+    with pytest.raises(Refused, match="has bytes that are no UTF-8"):
+        decisions.rollback("pets\udcff", ADA, "no such model")
+    monkeypatch.setenv("LOGNAME", "ad\udcff")
+    assert decisions.person() == "ad?"
+    decisions.rollback(MODEL, By(decisions.person(), "command"), "back")
+    assert [entry.who for entry in ledger.history(MODEL)] == ["ada", "ada", "ad?"]
 
 
 def approved(*numbers: str) -> None:

@@ -8,6 +8,7 @@ import multiprocessing
 import re
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -16,6 +17,7 @@ import postgres
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.failpoints import Point
 from pipeline.registry import ledger
 from pipeline.registry.ledger import Act, Late
 
@@ -77,6 +79,13 @@ def test_what_is_no_move_leaves_champion_and_epoch(path: Path) -> None:
     newest = ledger.champion("pets", path)
     assert newest and newest.to_version == "2"
     assert ledger.verify(path) is None
+
+
+def test_the_newest_of_many_entries_are_given_oldest_first(path: Path) -> None:
+    for number in range(5):
+        ledger.append(act(str(number), action="refuse", why=f"no {number}"), path=path)
+    assert [entry.why for entry in ledger.history(None, ("refuse",), path, most=2)] == ["no 3", "no 4"]
+    assert [entry.number for entry in ledger.history("cars", ("promote", "refuse"), path, most=9)] == [2]
 
 
 def test_a_case_is_decided_once(path: Path) -> None:
@@ -181,6 +190,42 @@ def test_a_tampered_entry_is_named(path: Path, tamper: Callable[[sqlite3.Connect
     assert re.search(words, ledger.verify(path) or "")
 
 
+def test_what_was_cut_off_is_missed_though_others_follow(path: Path) -> None:
+    database = sqlite3.connect(path)
+    database.executescript("DROP TRIGGER no_removal; DELETE FROM convoy_ledger WHERE number > 2")
+    database.close()
+    mark = path.with_name("ledger.head")
+    for number in range(3, 6):
+        assert ledger.append(act(str(number), action="refuse"), path=path).number == number
+        assert json.loads(mark.read_bytes())["number"] == 4
+        words = "its end is gone.*If no copy has the rest, remove that file" if number < 4 else "is not the one that"
+        assert re.search(words, ledger.verify(path) or "")
+    mark.unlink()
+    ledger.append(act("6", action="refuse"), path=path)
+    assert ledger.verify(path) is None
+    assert json.loads(mark.read_bytes())["number"] == 6
+
+
+def test_the_mark_is_of_the_end_whoever_writes_it_last(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, held = threading.Event(), threading.Event()
+    passing = ledger.passing
+
+    def slowed(point: Point) -> None:
+        passing(point)
+        if point == Point.ENTRY_COMMITTED and threading.current_thread().name == "slow":
+            first.set()
+            assert held.wait(10)
+
+    monkeypatch.setattr(ledger, "passing", slowed)
+    slow = threading.Thread(target=lambda: ledger.append(act("8", action="refuse"), path=path), name="slow")
+    slow.start()
+    assert first.wait(10)
+    ledger.append(act("9", action="refuse"), path=path)
+    held.set()
+    slow.join()
+    assert json.loads(path.with_name("ledger.head").read_bytes())["number"] == 6
+
+
 def test_an_entry_that_cannot_be_read_says_so_wherever_it_is_met(path: Path) -> None:
     database = sqlite3.connect(path)
     database.executescript("DROP TRIGGER no_change; UPDATE convoy_ledger SET body = 'nonsense' WHERE number = 4;")
@@ -192,6 +237,16 @@ def test_an_entry_that_cannot_be_read_says_so_wherever_it_is_met(path: Path) -> 
         with pytest.raises(UserError, match=r"An entry of the ledger cannot be read.*`convoy doctor` names it"):
             ask()
     assert "entry 4 cannot be read" in (ledger.verify(path) or "")
+
+
+@pytest.mark.parametrize("field", ["who", "why", "location", "model"])
+def test_what_is_no_text_is_not_entered(path: Path, field: str) -> None:
+    with pytest.raises(UserError, match=rf"holds text, and '{field}' has bytes that are no UTF-8: 'h\\udcff'"):
+        ledger.append(act("3", action="refuse").model_copy(update={field: "h\udcff"}), path=path)
+    newest = ledger.champion("pets", path)
+    assert newest and newest.number == 4  # whoever reads them is not kept from it
+    with pytest.raises(UserError, match=r"has bytes that are no UTF-8, as 'h\\udcff' does"):
+        ledger.champion("h\udcff", path)
 
 
 def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:

@@ -631,6 +631,16 @@ def test_behind_a_proxy_the_public_name_counts(public: Page) -> None:
     assert public.browser(Host=f"127.0.0.1:{public.port}").get("/login").status_code == 200
 
 
+def test_behind_a_proxy_with_https_nobody_is_sent_on_to_http(public: Page) -> None:
+    here = f"127.0.0.1:{public.port}"
+    for host, origin in (("convoy.example", "https://convoy.example"), (here, f"http://{here}")):
+        named = {"Host": host, "Origin": origin}
+        entered = public.browser(**named).post("/login", data={"name": "ada", "password": PASSWORDS["ada"]})
+        cookie = entered.headers["set-cookie"].partition(";")[0]
+        answer = public.browser(**named, Cookie=cookie).get("/report/")  # without the last slash it is there
+        assert (answer.status_code, answer.headers["location"]) == (307, f"{origin}/report")
+
+
 def test_without_one_nobody_is_believed_about_addresses(team: Page) -> None:
     team.browser(**{"X-Forwarded-For": "203.0.113.5"}).post("/login", data={"name": "ada", "password": "wrong"})
     assert team.notes[-1].client == "127.0.0.1"

@@ -142,9 +142,9 @@ except UserError as error:
 """
 
 
-def account(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def account(*arguments: str, stdin: str = "", encoding: str = "utf-8") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", COMMAND, *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, cwd=REPOSITORY)
+    return subprocess.run(command, input=stdin, capture_output=True, encoding=encoding, cwd=REPOSITORY)
 
 
 def test_the_command_makes_a_line_that_opens_the_page() -> None:
@@ -167,7 +167,9 @@ def test_the_command_refuses_what_would_not_do() -> None:
     assert short.returncode and "A password takes 12 characters or more; this one has 5." in short.stderr
     named = account("a:b", stdin="correct horse battery\n")
     assert "'a:b' cannot be a name: up to 64 letters, digits and . _ @ + - are taken" in named.stderr
-    assert not short.stdout and not named.stdout
+    other = account("ada", stdin="corr\u00e9ct horse battery\n", encoding="latin-1")
+    assert other.stderr == "The password on the standard input is not UTF-8; no account is made.\n"
+    assert not short.stdout and not named.stdout and not other.stdout
 
 
 def test_the_command_asks_twice_and_shows_nothing() -> None:

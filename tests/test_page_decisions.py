@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from decision_project import EVIL, UNSOUND, make_case, make_full_case, make_vers
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from test_page_browser import CONTRAST
 
+from dashboard import judged
 from pipeline.registry import cases, champion, decisions, ledger
 from pipeline.registry.cases import Case
 from pipeline.registry.decisions import By
@@ -302,6 +304,14 @@ def test_what_may_not_be_approved_has_no_button_and_no_way_round(
         assert visitor.post(f"/decisions/{case.id}", data=token).status_code == 403  # a token for another path
     assert visitor.get("/decisions/" + "f" * 16).status_code == 404
     assert reigning() == before
+
+
+def test_a_champion_in_a_remote_store_is_not_fetched_by_a_look(project: page_project.Project) -> None:
+    far = make_version("1", model="far").model_copy(update={"location": "models:/m-0"})
+    ledger.append(cases.act("promote", make_case(far), "ada", "command", "better"), after=0)
+    assert "mlflow" not in sys.modules
+    assert judged.trouble(ledger.history("far")[-1]) == ""
+    assert "mlflow" not in sys.modules
 
 
 def test_programs_decide_by_bearer_token(project: page_project.Project, tmp_path: Path) -> None:

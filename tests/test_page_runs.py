@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,12 +20,13 @@ import pytest
 from page_project import EVIL, Project
 from PIL import Image
 
-from dashboard import charts, known, wording
+from dashboard import charts, comparisons, known, wording
 from dashboard.addresses import Addresses
 from dashboard.bars import Scale
 from dashboard.charts import Series
 from dashboard.servers import FlowState, Servers
 from dashboard.views._run import shown
+from pipeline.errors import UserError
 from pipeline.registry.glances import Glance
 
 RUNS = 60
@@ -266,6 +268,30 @@ def test_comparing_says_what_differs_and_what_the_pictures_show(web: httpx.Clien
     assert "on the 160 test pictures that both answered" in pictures
 
 
+def test_comparisons_that_wait_do_not_hold_every_thread_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, end = threading.Semaphore(0), threading.Event()
+
+    def slow(before: str, after: str) -> None:
+        begun.release()
+        assert end.wait(10)
+
+    monkeypatch.setattr(comparisons, "_compared", slow)
+    waiting = [threading.Thread(target=comparisons.compared, args=("a", "b")) for _ in range(comparisons.WAITING)]
+    for thread in waiting:
+        thread.start()
+    assert begun.acquire(timeout=10)
+    deadline = time.monotonic() + 10
+    while comparisons._waiting.acquire(blocking=False):  # until the last of them has come to wait
+        comparisons._waiting.release()
+        assert time.monotonic() < deadline
+    with pytest.raises(UserError, match="3 comparisons are at work already. Load this page again in a minute"):
+        comparisons.compared("c", "d")
+    end.set()
+    for thread in waiting:
+        thread.join()
+    comparisons.compared("c", "d")
+
+
 def test_what_changes_something_needs_a_form_of_this_page(web: httpx.Client, project: Project) -> None:
     path = f"/runs/{project.champion}/verify"
     assert web.post(path).status_code in (403, 415)
@@ -431,7 +457,7 @@ def test_the_step_at_which_a_training_diverged_is_shown_with_its_pictures(web: h
     (folder / "0003.png").symlink_to(folder / "0001.png")
     text = web.get(f"/runs/{run}").text
     assert re.search(r"<dt>Member</dt>\s*<dd[^>]*>2</dd>", text)
-    assert "1e+09" in text and ">17<" in text and "The 44 pictures of that step" in text and "24 are shown" in text
+    assert "1e9" in text and ">17<" in text and "The 44 pictures of that step" in text and "24 are shown" in text
     order = re.findall(rf"/runs/{run}/diverged/([0-9]+\.png)", text)
     assert order[:4] == ["0001.png", "0003.png", "0002.png", "0000.png"]
     found = web.get(f"/runs/{run}/diverged/0001.png")

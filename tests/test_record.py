@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -82,6 +83,20 @@ def journal_steps(first: int, last: int) -> None:
 
 
 EVERY_STEP = [(step, step_loss(step)) for step in range(STEPS)]
+
+
+def test_a_user_without_a_name_records_too(
+    client: MlflowClient, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that is given a number alone."""
+
+    def nobody(user: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {user}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert client.get_run(opened(client, params).id).data.tags["mlflow.user"] == "unknown"
 
 
 def test_a_killed_run_goes_on_in_the_same_mlflow_run(client: MlflowClient, params: Params) -> None:

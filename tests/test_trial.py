@@ -116,6 +116,29 @@ def test_what_a_test_cannot_say_of_its_power() -> None:
     assert (undefined.outcome, undefined.reasons[-1]) == ("hold", "ROC AUC is undefined on these test images.")
 
 
+def test_few_images_decide_nothing_whatever_the_score() -> None:
+    labels = np.arange(4) % 2
+    sides = answering(labels, np.arange(0), sure=0.9), answering(labels, np.arange(0), sure=0.6)
+    few = judge(*sides, "it", trial(score="brier"))  # better on all four: so are equal models once in 16
+    assert few.outcome == "hold"
+    assert few.reasons[1].startswith("Difference +0.3")
+    assert few.reasons[1].endswith("; the paired bootstrap has no bound for it with 95 % confidence.")
+    assert few.reasons[-1] == "4 test images are too few to show any difference, however large."
+    assert judge(*sides[::-1], "it", trial(score="brier")).outcome == "hold"
+    labels = np.arange(6) % 2
+    sides = answering(labels, np.arange(0), sure=0.875), answering(labels, np.arange(0), sure=0.75)
+    enough = judge(*sides, "it", trial(score="brier"))
+    assert enough.outcome == "promote"
+    assert enough.reasons[-1].startswith("Every resample gives the same difference, so how small a difference")
+
+
+def test_a_score_that_is_undefined_is_said_so() -> None:
+    one_class = np.zeros(10, np.int64)
+    undefined = judge(*[answering(one_class, np.arange(1))] * 2, "it", trial(score="roc_auc"))
+    assert undefined.reasons[0].endswith(": ROC AUC undefined against undefined on the same 10 test images.")
+    assert undefined.reasons[1] == "So their difference is undefined too."
+
+
 def test_a_score_that_should_be_low_is_turned_round() -> None:
     sure, unsure = answering(LABELS, np.arange(2), sure=0.95), answering(LABELS, np.arange(2), sure=0.6)
     verdict = judge(sure, unsure, "version 3", trial(score="brier"))

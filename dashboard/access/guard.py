@@ -84,6 +84,7 @@ class Guard:
         request = Request(scope)
         try:
             self._look(visit)
+            scope["scheme"] = self._scheme(visit)
             if _from_elsewhere(visit):
                 await detour(visit.target)(scope, receive, dressed)
                 return
@@ -110,6 +111,10 @@ class Guard:
             raise Refused(401, "A change under /api/ needs a bearer token.", {"WWW-Authenticate": "Bearer"})
         checks.check_origin(visit.headers, visit.origins, visit.bearer)
         checks.check_type(visit.headers, checks.JSON if visit.api else checks.FORM)
+
+    def _scheme(self, visit: Visit) -> str:
+        """By which browsers come: a proxy may speak https to them and http to this page, which redirects them."""
+        return self.door.access.addresses[visit.headers["host"].lower()].partition(":")[0]
 
     async def _let_in(self, visit: Visit, receive: Receive) -> Receive:
         """Whatever depends on who sent it, and on the form; what the app is to read."""

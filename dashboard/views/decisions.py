@@ -43,7 +43,7 @@ def overview(request: Request, person: Viewer, number: Number = 1) -> Response:
         total=len(rest),
         number=number,
         pages=pages,
-        refused=[entry for entry in judged.entries() if entry.action == "refuse"][: -LATEST - 1 : -1],
+        refused=judged.refusals()[: -LATEST - 1 : -1],
     )
 
 
@@ -113,7 +113,7 @@ def _page(request: Request, case: str, wanted: Wanted, number: int, refusal: str
         verdict=standing.case.verdict,
         binding=cases.binding(case),
         intact=cases.intact(standing),
-        entries=[entry for entry in judged.entries() if entry.case == case],
+        entries=[entry for entry in (*judged.entries(), *judged.refusals()) if entry.case == case],
         classes=[row for row in rows if row.column == "class"],
         slices=[row for row in rows if row.column != "class"],
         images=sides.compared(case, wanted, number, PICTURES // 2 if data.located else PICTURES, data),

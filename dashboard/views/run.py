@@ -68,7 +68,7 @@ def overview(request: Request, person: Viewer, name: str) -> Response:
         scores=scored,
         bars=bars_said(scored),
         went_back=went_back_said(record) if record else "",
-        spread=spread_said(record.scores, record.params["task"]["score"]) if record and scored else "",
+        spread=spread_of(record, scored) if record else "",
         case=judged.of_run(run.run.id),
         moves=moves(record) if record else [],
         stages=STAGES,
@@ -150,6 +150,11 @@ def scores(record: RunRecord) -> list[Score]:
         rows.append(Score(title, *interval, (0, 1), higher, name == main, measured))
     alike = {row: [one for one in rows if (one.higher, one.measured) == (row.higher, row.measured)] for row in rows}
     return [row._replace(scale=_scale(alike[row])) for row in rows]
+
+
+def spread_of(record: RunRecord, rows: Sequence[Score]) -> str:
+    """How sure the score that decides is; nothing where it is undefined on the test images."""
+    return spread_said(record.scores, record.params["task"]["score"]) if rows and rows[0].main else ""
 
 
 def bars_said(rows: Sequence[Score]) -> str:

@@ -26,18 +26,25 @@ def reject(root: Path, version: str, why: str) -> None:
 
 
 def rollback(root: Path, model: str, to: str, why: str) -> None:
-    """Put an earlier champion back."""
-    _told(root, decisions.rollback(model or load(Named).name, _by(), why, to.rpartition("/")[2]))
+    """Put an earlier champion back.
+
+    Raises:
+        UserError: `to` is a version of another model than `model`.
+    """
+    named, _, number = to.rpartition("/")
+    if model and named and model != named:
+        raise UserError(f"--to {to} is a version of {named!r}, and --model says {model!r}. Leave one of them out.")
+    _told(root, decisions.rollback(model or named or load(Named).name, _by(), why, number))
 
 
 def find(name: str) -> Standing:
-    """The newest case about what `name` means.
+    """The newest case about what `name` means: what was judged before that is out of date.
 
     Args:
         name: of a case, a version, or the run that made it.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it fits several versions.
     """
     known = cases.standings()
     if found := [one for one in known if one.case.id == name]:
@@ -54,7 +61,10 @@ def find(name: str) -> Standing:
         raise UserError(
             f"The gate has judged no version {name!r} here. Its newest: {few or 'none'}. `convoy run` trains one."
         )
-    return next((one for one in about if one.answerable), about[0])
+    versions = dict.fromkeys(one.case.challenger.named for one in about)
+    if len(versions) > 1:
+        raise UserError(f"{name!r} fits {len(versions)} versions: {', '.join([*versions][:5])}. Name one of them.")
+    return about[0]
 
 
 def _told(root: Path, entry: Entry) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +52,9 @@ def judge(params: Params, version: Version, asker: Asker, before: str = "", writ
     judgement = gate.decide(params, version, reigning, lambda bundle: ask(bundle, params.compute), written)
     verdict, now = judgement.verdict, time.time_ns() // 1_000_000
     waits = params.gate.promote == "ask" and verdict.outcome == "promote"
+    compared = [params.gate.model_dump(mode="json"), params.task.score, params.evaluate.resamples, params.seed]
     case = Case(
-        id=cases.identify(asker.run, version.digest, verdict, params.gate.model_dump_json()),
+        id=cases.identify(asker.run, version.digest, verdict, json.dumps(compared)),
         run=asker.run,
         flow_run=asker.flow_run if waits else "",
         challenger=version,

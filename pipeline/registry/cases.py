@@ -90,14 +90,17 @@ def identify(run: str, challenger: str, verdict: Verdict, asked: str) -> str:
         run: that made the model, or had it judged.
         challenger: digest of the model.
         verdict: of the gate.
-        asked: what was asked of the model, as text.
+        asked: what was asked of the model and how it was compared, as text.
     """
-    about = [run, challenger, verdict.champion, verdict.epoch, verdict.dataset, asked]
+    about = [run, challenger, verdict.champion, verdict.epoch, verdict.dataset, verdict.outcome, asked]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
 
 def open_case(case: Case, images: pa.Table, who: str) -> Case:
     """Keep a case and enter it in the ledger; one that is entered already is given as it was.
+
+    One whose file was lost or changed since it was entered is kept anew under another id: the ledger holds its digest,
+    so that nobody could decide on it any more.
 
     Args:
         case: what to keep.
@@ -106,20 +109,20 @@ def open_case(case: Case, images: pa.Table, who: str) -> Case:
     """
     import pyarrow.parquet as pq
 
+    while opened := ledger.of_case(case.id)[0]:
+        if opened.case_digest == _digest(case.id):
+            return read(case.id)
+        case = case.model_copy(update={"id": hashlib.sha256(f"after {case.id}".encode()).hexdigest()[:16]})
     if case.deadline:
         mark(case.id)
-    opened, _ = ledger.of_case(case.id)
-    if opened and opened.case_digest == _digest(case.id):
-        return read(case.id)
     with replacing_folder(folder(case.id)) as home:
         with creating(home / IMAGES) as file:
             pq.write_table(images, file)
         passing(Point.CASE_IMAGES_WRITTEN)
         write_json(home / CASE, case.model_dump(mode="json"))
     passing(Point.CASE_WRITTEN)
-    if opened is None:
-        about = f"The gate says {case.verdict.outcome}. {' '.join(case.verdict.reasons[:1])}"
-        ledger.append(act("judge", case, who, "gate", about))
+    about = f"The gate says {case.verdict.outcome}. {' '.join(case.verdict.reasons[:1])}"
+    ledger.append(act("judge", case, who, "gate", about))
     passing(Point.CASE_ENTERED)
     return case
 
@@ -199,7 +202,8 @@ def standings(entries: Sequence[Entry] | None = None) -> list[Standing]:
     closed = {entry.case: entry for entry in entries if entry.action in ledger.DECISIONS and entry.case}
     epochs = {entry.model: entry.epoch for entry in entries}
     now = time.time()
-    found = [case for path in (shared() / "cases").glob(f"*/{CASE}") if (case := _readable(path))]
+    kept = (path for path in (shared() / "cases").glob(f"*/{CASE}") if ID.fullmatch(path.parent.name))
+    found = [case for path in kept if (case := _readable(path)) and case.id == path.parent.name]
     newest_first = sorted(found, key=lambda case: (case.made, case.id), reverse=True)
     return [_standing(case, opened.get(case.id), closed.get(case.id), epochs, now) for case in newest_first]
 

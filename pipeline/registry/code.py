@@ -13,6 +13,11 @@ from pathlib import Path
 
 MAX_NEW_FILE = 1_000_000
 """Bytes; a larger file that git does not know is named beside the patch instead of going into it."""
+PLAIN = (
+    *("--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--submodule=short", "--unified=3"),
+    *("--src-prefix=a/", "--dst-prefix=b/"),
+)
+"""A patch that `git apply` takes, whatever the user's configuration makes of one for the eye."""
 RECORDED_APART = ":(exclude)dvc.lock"  # a run writes it itself, so it does not make the tree dirty
 
 
@@ -35,26 +40,44 @@ class Code:
 
 def read(root: Path = Path()) -> Code:
     """The code in `root`."""
-    commit = _git(root, "rev-parse", "HEAD").strip()
+    commit = os.fsdecode(_git(root, "rev-parse", "HEAD")).strip()
     if not commit:
         return Code()
-    branch = _git(root, "rev-parse", "--abbrev-ref", "HEAD").strip()
-    new = [name for name in _git(root, "ls-files", "-z", "--others", "--exclude-standard", ".").split("\0") if name]
-    large = tuple(sorted(name for name in new if _size(root / name) > MAX_NEW_FILE))
+    branch = os.fsdecode(_git(root, "rev-parse", "--abbrev-ref", "HEAD")).strip()
+    listed = os.fsdecode(_git(root, "ls-files", "-z", "--others", "--exclude-standard", "."))
+    new = [name for name in listed.split("\0") if name]
+    large = sorted(name for name in new if _size(root / name) > MAX_NEW_FILE)
     small = [name for name in new if name not in large and name != "dvc.lock"]
     with tempfile.TemporaryDirectory() as folder:
         # A new index: the commit's files, and the new ones marked as "to be added", which stores no content.
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         _git(root, "read-tree", "HEAD", **index)
         if small:
-            listed = Path(folder) / "new"
-            listed.write_text("\0".join(small))
-            _git(root, "add", "--intent-to-add", f"--pathspec-from-file={listed}", "--pathspec-file-nul", **index)
-        patch = _git(root, "diff", "--binary", "--no-ext-diff", "HEAD", "--", ":/", f"{RECORDED_APART}", **index)
-    return Code(commit, "" if branch == "HEAD" else branch, patch, large)
+            names = Path(folder) / "new"
+            names.write_bytes(os.fsencode("\0".join(small)))
+            add = ("add", "--intent-to-add", f"--pathspec-from-file={names}", "--pathspec-file-nul")
+            _git(root, *add, **index, GIT_LITERAL_PATHSPECS="1")  # a name may begin with a colon
+        patch = _patch(root, Path(folder) / "attributes", index)
+    return Code(_text(commit), "" if branch == "HEAD" else _text(branch), patch, tuple(map(_text, large)))
 
 
-def _git(root: Path, *arguments: str, **environment: str) -> str:
+def _patch(root: Path, attributes: Path, index: dict[str, str]) -> str:
+    """From the commit to the files as they lie there; where a line is no UTF-8, as if all files were binary."""
+    diff = ("diff", *PLAIN, "HEAD", "--", ":/", RECORDED_APART)
+    try:
+        return _git(root, *diff, **index).decode()
+    except UnicodeDecodeError:  # a record is text, and a patch with a letter replaced would fit nothing
+        attributes.write_text("* -diff\n")
+    options = ("-c", f"core.attributesFile={attributes}", "-c", "core.quotePath=true")
+    return _git(root, *options, *diff, **index).decode(errors="replace")
+
+
+def _text(name: str) -> str:
+    """A name for a record, with a mark for each letter that is no UTF-8."""
+    return os.fsencode(name).decode(errors="replace")
+
+
+def _git(root: Path, *arguments: str, **environment: str) -> bytes:
     """What git prints, or nothing where it fails: no git, no repository, no commit yet."""
     try:
         done = subprocess.run(
@@ -65,8 +88,8 @@ def _git(root: Path, *arguments: str, **environment: str) -> str:
             check=True,
         )
     except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode()
+        return b""
+    return done.stdout
 
 
 def _size(path: Path) -> int:

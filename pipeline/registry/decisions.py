@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
+from unicodedata import category
 
 from pipeline.errors import UserError
 from pipeline.registry import cases, champion, ledger
@@ -22,6 +23,8 @@ from pipeline.registry.ledger import Act, Entry
 GATE = "gate"
 LONGEST = 2000
 """Characters of a reason."""
+WRITTEN = "\r\n\t\u200c\u200d"
+"""Of a reason, beside what can be printed and spaces of any width: joiners, which Persian, Hindi and emoji need."""
 
 
 class Refused(UserError):
@@ -141,7 +144,7 @@ def refuse(act: Act) -> None:
 def person() -> str:
     """Who uses this process."""
     try:
-        return getpass.getuser()
+        return getpass.getuser().encode(errors="replace").decode()  # a variable may hold bytes that are no UTF-8
     except (OSError, KeyError, ImportError):  # a container's user without a name
         return "unknown"
 
@@ -211,11 +214,26 @@ def _approvable(found: Standing) -> None:
         raise Refused(
             f"The gate rejected {case.challenger.named}, so nobody can promote it: {' '.join(case.verdict.reasons)}"
         )
+    if since := _rejected_since(found):
+        raise Refused(
+            f"The gate has judged {case.challenger.named} again, as case {since}, and rejected it, so nobody can "
+            "promote it."
+        )
     if found.state == "stale":
         raise Refused(
             f"{case.challenger.named} was judged against another champion than the present one. "
             f"`convoy judge {case.challenger.named}` compares it with that."
         )
+
+
+def _rejected_since(found: Standing) -> str:
+    """The newest case about the same files, if it came after this one and the gate rejected them there."""
+    judged = ledger.history(found.case.challenger.name, ("judge",))
+    about = [entry for entry in judged if entry.model_digest == found.case.challenger.digest]
+    with suppress(UserError):  # it was cleared away
+        if about[-1].case != found.case.id and cases.read(about[-1].case).verdict.outcome == "reject":
+            return about[-1].case
+    return ""
 
 
 def _earlier(model: str, line: list[Champion], to: str) -> Champion:
@@ -238,7 +256,7 @@ def _earlier(model: str, line: list[Champion], to: str) -> Champion:
 def _reasoned(why: str) -> None:
     if not why.strip():
         raise Refused("A decision needs a reason: say in a few words why, for whoever reads the history.")
-    if not all(letter.isprintable() or letter in "\r\n\t" for letter in why):
+    if not all(letter.isprintable() or letter in WRITTEN or category(letter) == "Zs" for letter in why):
         raise Refused("The reason holds characters that cannot be printed. Say it in plain text.")
     if len(why) > LONGEST:
         raise Refused(f"The reason has {len(why):,} characters; {LONGEST:,} are kept. Say it shorter.")

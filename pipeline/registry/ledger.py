@@ -1,10 +1,10 @@
 """The ledger: what was judged, who decided, who became champion, when and why. Entries are only ever added.
 
 An entry's hash covers the one before it, so that a changed, removed or inserted entry breaks the chain; the last hash
-is kept beside the ledger as well, so that entries cut off its end are missed. Each model counts the moves of its
-champion, its epoch, and a move says which epoch it builds on: of several that build on the same one, the first is taken
-and the others are refused (200 of 200 races had one winner, where MLflow's alias let every one win). A case is decided
-once. What was refused leaves an entry too.
+is kept beside the ledger as well, so that entries cut off its end are missed, also once others follow. Each model
+counts the moves of its champion, its epoch, and a move says which epoch it builds on: of several that build on the same
+one, the first is taken and the others are refused (200 of 200 races had one winner, where MLflow's alias let every one
+win). A case is decided once. What was refused leaves an entry too.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -27,8 +28,8 @@ from pipeline.files import shared, write_json
 from pipeline.registry.ledger_store import Ask, postgres, reading, writing
 
 LEDGER = "ledger.db"
-HEAD = "ledger.head"
-"""Their names in the state that all trees of a project share."""
+HEAD, POSTGRES_HEAD = "ledger.head", "ledger.postgres.head"
+"""Their names in the state that all trees of a project share; the last one is of a ledger in PostgreSQL."""
 GENESIS = "0" * 64
 """What the first entry follows."""
 
@@ -96,8 +97,9 @@ def append(act: Act, after: int | None = None, path: Path | None = None) -> Entr
 
     Raises:
         Late: somebody else moved this champion in between, or has decided this case; nothing is written.
-        UserError: the ledger cannot be used.
+        UserError: the ledger cannot be used, or the act holds what is no text.
     """
+    _is_text(act)
     with _turns, writing(_file(path)) as ask:
         newest = _newest(ask, act.model)
         epoch = newest.epoch if newest else 0
@@ -125,7 +127,7 @@ def append(act: Act, after: int | None = None, path: Path | None = None) -> Entr
         passing(Point.ENTRY_WRITTEN)
     passing(Point.ENTRY_COMMITTED)
     with _turns, contextlib.suppress(OSError, UserError):  # a full disk must not deny what is committed
-        write_json(_head(path), {"number": entry.number, "hash": digest})
+        _mark(path)
     passing(Point.LEDGER_MARKED)
     return entry
 
@@ -136,11 +138,25 @@ def champion(model: str, path: Path | None = None) -> Entry | None:
         return _newest(ask, model) if ask else None
 
 
-def history(model: str | None = None, actions: Sequence[Action] = MOVES, path: Path | None = None) -> list[Entry]:
-    """The entries of a model, or of all, oldest first; by default the moves of its champion."""
+def history(
+    model: str | None = None, actions: Sequence[Action] = MOVES, path: Path | None = None, most: int = 0
+) -> list[Entry]:
+    """Entries, oldest first; by default all moves of a champion.
+
+    Args:
+        model: whose; None: of all.
+        actions: which.
+        path: of another ledger than the project's.
+        most: no more than so many, the newest; 0 is all.
+    """
+    values: dict[str, str] = {f"action_{number}": action for number, action in enumerate(actions)}
+    about = f"action IN ({', '.join(f':{name}' for name in values)})"
+    if model is not None:
+        about, values = f"{about} AND model = :model", {**values, "model": model}
+    sql = f"SELECT body FROM convoy_ledger WHERE {about} ORDER BY number DESC LIMIT :most"  # noqa: S608 -- no values
     with reading(_file(path)) as ask:
-        rows = ask("SELECT model, action, body FROM convoy_ledger ORDER BY number") if ask else []
-    return [_entry(body) for name, action, body in rows if action in actions and model in (None, name)]
+        rows = ask(sql, **values, most=most or sys.maxsize) if ask else []
+    return [_entry(body) for (body,) in reversed(rows)]
 
 
 def of_case(case: str, path: Path | None = None) -> tuple[Entry | None, Entry | None]:
@@ -188,8 +204,33 @@ def verify(path: Path | None = None) -> str | None:
             return f"{where}: entry {number} is not the one that {_head(path)} names; all was written anew."
         previous = digest
     if marked[0] > len(rows):
-        return f"{where}: its end is gone; {_head(path)} names entry {marked[0]}, and the last one is {len(rows)}."
+        return (
+            f"{where}: its end is gone; {_head(path)} names entry {marked[0]}, and the last one is {len(rows)}. If no "
+            "copy has the rest, remove that file to go on without."
+        )
     return None
+
+
+def _is_text(act: Act) -> None:
+    """See that every word can be written as UTF-8: an entry that nobody can read would hide all champions."""
+    for field, value in act:
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                words = f"The ledger holds text, and {field!r} has bytes that are no UTF-8: {value!r}."
+                raise UserError(words) from None
+
+
+def _mark(path: Path | None) -> None:
+    """Keep the end of the chain beside it. A mark that the chain contradicts stays: it alone tells of the loss."""
+    with writing(_file(path)) as ask:  # alone, or an older end could be kept after a newer one
+        number, digest = _marked(path)
+        known = ask("SELECT hash FROM convoy_ledger WHERE number = :number", number=number)
+        if number and known != [(digest,)]:
+            return
+        number, digest = _end(ask)
+        write_json(_head(path), {"number": number, "hash": digest})
 
 
 def _same_epoch(act: Act, newest: Entry | None, after: int | None) -> None:
@@ -241,7 +282,8 @@ def _file(path: Path | None) -> Path | None:
 
 
 def _head(path: Path | None) -> Path:
-    return (path.parent if path else shared()) / HEAD
+    file = _file(path)
+    return file.with_name(HEAD) if file else shared() / POSTGRES_HEAD
 
 
 def _marked(path: Path | None) -> tuple[int, str]:

@@ -101,7 +101,11 @@ def _in_sqlite(path: Path, write: bool) -> Iterator[Ask]:
         connection = database
 
         def ask(sql: str, **values: Any) -> list[tuple[Any, ...]]:
-            return connection.execute(sql, values).fetchall()
+            try:
+                return connection.execute(sql, values).fetchall()
+            except UnicodeEncodeError as error:
+                words = f"No name in the ledger has bytes that are no UTF-8, as {error.object!r} does."
+                raise UserError(words) from None
 
         if write:
             ask("PRAGMA journal_mode=DELETE")
@@ -117,7 +121,8 @@ def _in_sqlite(path: Path, write: bool) -> Iterator[Ask]:
         if full := explained_database(error, path):
             raise full from error
         raise UserError(
-            f"The ledger {path} cannot be used: {error}. Put back a copy of it, or move it away to start anew."
+            f"The ledger {path} cannot be used: {error}. Put back a copy of it, or move it away, and ledger.head with "
+            "it, to start anew."
         ) from error
     finally:
         if database:

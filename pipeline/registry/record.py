@@ -5,7 +5,6 @@ Everything here may be done twice: the second time changes nothing.
 
 from __future__ import annotations
 
-import getpass
 import json
 import platform
 import time
@@ -21,6 +20,7 @@ from pipeline.params import Params, described, part_name
 from pipeline.registry import attempts
 from pipeline.registry.attempts import LOCK, Attempt, Work
 from pipeline.registry.code import Code
+from pipeline.registry.decisions import person
 from pipeline.registry.environment import REQUIREMENTS
 from pipeline.registry.tracking import address, experiment, reaching
 
@@ -172,7 +172,7 @@ def _existing(client: MlflowClient, attempt: Attempt, where: str) -> str | None:
 def _create(client: MlflowClient, attempt: Attempt, where: str, params: Params) -> str:
     moment = time.strftime("%Y-%m-%d %H:%M", time.localtime(attempt.started / 1000))
     name = f"{part_name(params.model)} {moment}"
-    tags = {ATTEMPT: attempt.id, "mlflow.user": getpass.getuser()}
+    tags = {ATTEMPT: attempt.id, "mlflow.user": person()}
     return str(client.create_run(where, attempt.started, tags, name).info.run_id)
 
 

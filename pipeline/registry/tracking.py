@@ -7,6 +7,7 @@ import fcntl
 import logging
 import math
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,11 @@ def address() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or _ours()
 
 
+def shown(uri: str) -> str:
+    """A tracking URI as it may be printed and kept: without user and password."""
+    return re.sub("//[^/]*@", "//***@", uri)
+
+
 def connect() -> MlflowClient:
     """A client for the store; the project's own SQLite file is made where it is missing.
 
@@ -99,7 +105,9 @@ def experiment(client: MlflowClient, name: str) -> str:
             return str(client.create_experiment(name, location, tags))
         found = client.get_experiment_by_name(name)
         if found is None:
-            raise UserError(f"MLflow at {address()} makes no experiment named {name!r}; see the log of its server.")
+            raise UserError(
+                f"MLflow at {shown(address())} makes no experiment named {name!r}; see the log of its server."
+            )
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
@@ -123,23 +131,24 @@ def reaching(uri: str) -> Iterator[None]:
             raise Away(words) from error
         if "out-of-date database schema" in str(error):
             raise UserError(
-                f"{uri} was made by another version of MLflow. Copy it, then: .venv/bin/mlflow db upgrade {uri}"
+                f"{shown(uri)} was made by another version of MLflow. Copy it, then: "
+                f".venv/bin/mlflow db upgrade {shown(uri)}"
             ) from error
         raise Away(
-            f"MLflow at {uri} does not answer: {reason(error)}\n"
+            f"MLflow at {shown(uri)} does not answer: {reason(error)}\n"
             "Start its server, or unset MLFLOW_TRACKING_URI, and run again: the run goes on where it stopped."
         ) from error
 
 
 def _without_room(error: BaseException, uri: str) -> str:
-    """That the disk is full under MLflow's database, in words; else nothing."""
+    """That the disk is full under MLflow's database, or that it is read-only, in words; else nothing."""
     told = "database or disk is full" in str(error)  # by a server
     cause: BaseException | None = error
     while cause:
         if isinstance(cause, sqlite3.Error) and (full := explained_database(cause, Path(uri.partition("///")[2]))):
             return str(full)
         cause = cause.__cause__ or cause.__context__
-    return f"No room to write what MLflow at {uri} keeps. Make room there and run again." if told else ""
+    return f"No room to write what MLflow at {shown(uri)} keeps. Make room there and run again." if told else ""
 
 
 def reason(error: Exception) -> str:

@@ -72,26 +72,29 @@ class _Found(NamedTuple):
 
     @classmethod
     def of(cls, challenger: Answers, champion: Answers, test: Trial) -> _Found:
+        counted = challenger.counted
         if test.score == COUNTED:
-            return cls.counted(*parted(challenger.quality, champion.quality), len(challenger), test.confidence)
+            qualities = challenger.quality[counted], champion.quality[counted]
+            return cls.counted(*parted(*qualities), int(counted.sum()), test.confidence)
         metric = metric_named(test.score)
         sign = 1 if metric.higher_is_better else -1
         return cls.drawn(
             lambda weights: sign * metric.score(challenger, weights),
             lambda weights: sign * metric.score(champion, weights),
-            len(challenger),
+            counted,
             test,
         )
 
     @classmethod
-    def drawn(cls, challenger: bootstrap.Score, champion: bootstrap.Score, images: int, test: Trial) -> _Found:
-        """Of scores of which higher is better."""
+    def drawn(cls, challenger: bootstrap.Score, champion: bootstrap.Score, counted: np.ndarray, test: Trial) -> _Found:
+        """Of scores of which higher is better; see `bootstrap.paired`."""
         confidence = test.confidence
         found = bootstrap.paired(
-            challenger, champion, images, resamples=test.resamples, confidence=confidence, seed=test.seed
+            challenger, champion, counted, resamples=test.resamples, confidence=confidence, seed=test.seed
         )
-        power = {points: bootstrap.power(found.spread, points, confidence) for points in DIFFERENCES}
-        known = power if found.spread > 0 and not metric_named(test.score).measured else {}
+        trials = int(counted.sum())
+        power = {points: bootstrap.power(found.spread, points, trials, confidence) for points in DIFFERENCES}
+        known = power if found.detectable > 0 and not metric_named(test.score).measured else {}
         return cls("bootstrap", *found.difference, found.lower, found.upper, found.detectable, known)
 
     @classmethod
@@ -125,7 +128,7 @@ def of_qualities(challenger: np.ndarray, champion: np.ndarray, champion_name: st
     """
     images, qualities = len(challenger), (challenger, champion)
     if _graded(*qualities):
-        found = _Found.drawn(_mean_of(challenger), _mean_of(champion), images, test)
+        found = _Found.drawn(_mean_of(challenger), _mean_of(champion), np.ones(images, bool), test)
     else:
         found = _Found.counted(*parted(*qualities), images, test.confidence)
     title = "Quality of the answers" if _graded(*qualities) else "Accuracy"
@@ -182,19 +185,32 @@ def _mean_of(qualities: np.ndarray) -> bootstrap.Score:
 
 
 def _words(finding: str, found: Comparison) -> list[str]:
-    share = f"{100 * found.confidence:g} %"
-    challenger, champion = written(found.challenger), written(found.champion)
-    against = f"{found.score} {challenger} against {champion} on the same {found.images} test images"
-    difference = difference_said(found.difference, found.low, found.high, found.confidence)
+    against = " against ".join(map(_score_said, (found.challenger, found.champion)))
     return [
-        f"{finding}: {against}.",
-        (
-            f"Difference {difference}; by the {NAMES[found.decided_by]} it is at least "
-            f"{written(found.lower, sign='+')} with {share} confidence, and more than 0 is needed."
-        ),
+        f"{finding}: {found.score} {against} on the same {found.images} test images.",
+        _bound(found),
         _image_by_image(found),
         _sharpness(found),
     ]
+
+
+def _score_said(score: float) -> str:
+    return "undefined" if math.isnan(score) else written(score)
+
+
+def _bound(found: Comparison) -> str:
+    """What decides."""
+    share, test = f"{100 * found.confidence:g} %", NAMES[found.decided_by]
+    if math.isnan(found.difference):
+        return "So their difference is undefined too."
+    if math.isnan(found.lower):
+        difference = written(found.difference, sign="+")
+        return f"Difference {difference}; the {test} has no bound for it with {share} confidence."
+    difference = difference_said(found.difference, found.low, found.high, found.confidence)
+    return (
+        f"Difference {difference}; by the {test} it is at least {written(found.lower, sign='+')} with {share} "
+        "confidence, and more than 0 is needed."
+    )
 
 
 def _image_by_image(found: Comparison) -> str:
@@ -212,11 +228,13 @@ def _image_by_image(found: Comparison) -> str:
 
 def _sharpness(found: Comparison) -> str:
     """What the test could have shown."""
+    if math.isnan(found.difference):
+        return f"{found.score} is undefined on these test images."
     if math.isnan(found.detectable):
-        too_few = f"{found.images} test images are too few to show any difference, however large."
-        return too_few if found.decided_by == "McNemar" else f"{found.score} is undefined on these test images."
-    if not found.power and not found.detectable:
-        return "The two never differ, so how small a difference this test set shows cannot be said."
+        return f"{found.images} test images are too few to show any difference, however large."
+    if not found.detectable:
+        alike = "Every resample gives the same difference" if found.difference else "The two never differ"
+        return f"{alike}, so how small a difference this test set shows cannot be said."
     often = "".join(
         f"{',' if place else ';'} one of {points:g} in {chance * 100:.0f}"
         for place, (points, chance) in enumerate(found.power.items())
