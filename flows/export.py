@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -40,6 +39,7 @@ def export(
     from pipeline.dataset import Dataset
     from pipeline.export.run import export as write
     from pipeline.progress import track
+    from pipeline.source import quoted
 
     opened = Dataset.open(dataset or DATASET)
     try:
@@ -51,7 +51,7 @@ def export(
     typer.echo(f"Wrote {made.images:,} pictures to {dest}.")
     for sentence in made.lost:
         typer.echo(f"  {sentence}.")
-    options = ", ".join(f"{key}: {value if key == 'name' else json.dumps(value)}" for key, value in made.data.items())
+    options = ", ".join(f"{key}: {value if key == 'name' else quoted(value)}" for key, value in made.data.items())
     same = (
         "It is read again"
         if made.lost

@@ -10,6 +10,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import stat
 import tarfile
 import zipfile
@@ -30,8 +31,12 @@ COMPRESSIONS: dict[str, tuple[bytes, Callable[[BinaryIO], Any]]] = {
     "xz": (b"\xfd7zXZ\x00", lzma.LZMAFile),
 }
 """Of tar archives: what each begins with, and how it is opened."""
+SAYS_UTF8 = 0x800
+"""A flag of a zip's members."""
 HEADER_BYTES = 1_000_000
 """Of one tar member: its name and extended attributes; honest ones take a few hundred."""
+DIGITS = re.compile(rb"[0-9]{200}")
+"""No honest header has so many in a row."""
 DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError),
     *(NotImplementedError, RuntimeError, ValueError, OverflowError),  # unknown methods, headers nested without end
@@ -81,7 +86,17 @@ def zip_members(path: Path, check_unpacked: Callable[[int], None]) -> Iterator[M
                 refusal = "a link or a device"
             elif info.flag_bits & 1:
                 refusal = "encrypted"
-            yield Member(info.filename, info.file_size, refusal, partial(_zip_read, archive, info), info.CRC)
+            yield Member(_zip_name(info), info.file_size, refusal, partial(_zip_read, archive, info), info.CRC)
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """The name of a member. Those of macOS are UTF-8 and do not say so; by the standard they would be CP437."""
+    if info.flag_bits & SAYS_UTF8:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode()
+    except UnicodeError:
+        return info.filename
 
 
 def _zip_read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> bytes:
@@ -129,16 +144,18 @@ def _tar_refusal(member: tarfile.TarInfo) -> str | None:
 
 
 def _read(meter: _Meter, member: tarfile.TarInfo, size: int) -> bytes:
-    meter.left = size
-    meter.seek(member.offset_data)
-    data = meter.read(size)
+    data = meter.contents(member.offset_data, size)
     if len(data) != size:
         raise EOFError(f"{member.name} ends early")
     return data
 
 
 class _Meter(io.RawIOBase):
-    """A stream that hands out `left` bytes, and is then an error: what stands between members cannot be a bomb."""
+    """A stream that hands out `left` bytes, and is then an error: what stands between members cannot be a bomb.
+
+    Nor may so many digits stand there that tarfile, which looks for a number at each of them, never ends
+    (CVE-2024-6232).
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         super().__init__()
@@ -149,6 +166,14 @@ class _Meter(io.RawIOBase):
         if size < 0 or size > self.left:
             raise tarfile.ReadError(f"a header of {size:,} bytes")
         self.left -= size
+        data = self._stream.read(size)
+        if DIGITS.search(data):
+            raise tarfile.ReadError("a header of digits without end")
+        return data
+
+    def contents(self, offset: int, size: int) -> bytes:
+        """Of a member."""
+        self._stream.seek(offset)
         return self._stream.read(size)
 
     def seek(self, offset: int, whence: int = 0) -> int:

@@ -146,15 +146,28 @@ class Dataset:
 
     @cached_property
     def _shards(self) -> list[pa.ChunkedArray]:
-        return self._opened("shards")
+        return self._opened("shards", "shard")
 
     @cached_property
     def _masks(self) -> list[pa.ChunkedArray]:
-        return self._opened("masks")
+        return self._opened("masks", "mask_shard")
 
-    def _opened(self, folder: str) -> list[pa.ChunkedArray]:
+    def _opened(self, folder: str, column: str) -> list[pa.ChunkedArray]:
+        """Every shard.
+
+        Raises:
+            UserError: one is missing, so that the next would take its place, or damaged.
+        """
         paths = sorted((self.root / folder).glob("*.arrow"))
-        return [pa.ipc.open_file(pa.memory_map(str(path))).read_all().column("data") for path in paths]
+        last = pc.max(self.samples.column(column)).as_py()
+        try:
+            if last is not None and last >= len(paths):
+                raise FileNotFoundError(f"{len(paths)} of {last + 1} files are there")
+            return [pa.ipc.open_file(pa.memory_map(str(path))).read_all().column("data") for path in paths]
+        except (OSError, pa.ArrowInvalid) as error:
+            raise UserError(
+                f"The dataset cannot be read: {self.root / folder}: {error}. Remove {self.root}; `convoy run` makes it."
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,12 @@ def asked() -> bool:
     return bool(_asked)
 
 
+def heed() -> None:
+    """Stop if that was asked for: what a signal raises while an extension is imported may be lost there (pandas)."""
+    if _asked:
+        raise KeyboardInterrupt
+
+
 def at_safe_points() -> None:
     """From now on a signal only asks; the stage looks at `asked` often enough."""
     _safe_points.set()

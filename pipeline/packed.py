@@ -9,11 +9,13 @@ Beside them what is known of the pictures, as it lies in their squares: `TARGETS
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -222,11 +224,13 @@ def _key(ids: Sequence[str], about: str, code: Path, frame: Frame, side: int) ->
 def _cached(key: str, shape: tuple[int, ...], seen: Views, squares: Squares) -> np.ndarray:
     """The array of that key; made picture by picture, if it is not there."""
     path = cache() / f"{key}.npy"
-    if not path.exists():
-        _make(path, shape, seen, squares)
-    os.utime(path)
-    array: np.ndarray = np.load(path, mmap_mode="r")
-    return array
+    while True:
+        try:
+            os.utime(path)
+            array: np.ndarray = np.load(path, mmap_mode="r")
+            return array
+        except FileNotFoundError:  # nobody has made it, or another run has just taken its room
+            _make(path, shape, seen, squares)
 
 
 def _make(path: Path, shape: tuple[int, ...], seen: Views, squares: Squares) -> None:
@@ -250,6 +254,7 @@ def _make(path: Path, shape: tuple[int, ...], seen: Views, squares: Squares) -> 
         header = np.lib.format.header_data_from_array_1_0(np.empty((0, *shape[1:]), np.uint8))
         header["shape"] = shape
         with temporary.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # others see that somebody is at work on it; the kernel frees it
             np.lib.format.write_array_header_1_0(file, header)
             start = file.tell()
             needed = start + size
@@ -272,7 +277,23 @@ def _make(path: Path, shape: tuple[int, ...], seen: Views, squares: Squares) -> 
 
 
 def _make_room(folder: Path, needed: int) -> None:
-    """Remove the arrays longest unused: all but a few, and more where the disk is short."""
-    oldest_first = sorted(folder.glob("*.npy"), key=lambda path: path.stat().st_mtime)
+    """Remove what killed runs have left half made, and the arrays longest unused: all but a few, and more where the
+    disk is short. What another run is making stays."""
+    used: dict[Path, float] = {}
+    for path in folder.glob("*.npy"):
+        with suppress(FileNotFoundError):  # another run removes them too
+            if path.name.startswith("."):
+                _remove_left(path)
+            else:
+                used[path] = path.stat().st_mtime
+    oldest_first = sorted(used, key=used.__getitem__)
     while oldest_first and (len(oldest_first) >= KEPT or shutil.disk_usage(folder).free < 2 * needed):
         oldest_first.pop(0).unlink(missing_ok=True)
+
+
+def _remove_left(temporary: Path) -> None:
+    """Remove a half-made array, unless a run is at work on it: an empty one may be about to be locked."""
+    with temporary.open("rb+") as file, suppress(BlockingIOError):  # NFS lets a writer alone have it to itself
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if temporary.stat().st_size:
+            temporary.unlink()

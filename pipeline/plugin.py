@@ -72,9 +72,9 @@ def _named(module: Path) -> Iterator[Path]:
         elif isinstance(node, ast.Import):
             found = [alias.name for alias in node.names]
         for name in found:
-            path = HOME.parent.joinpath(*name.split(".")).with_suffix(".py")
-            if name.startswith("pipeline.") and path.is_file():
-                yield path
+            place = HOME.parent.joinpath(*name.split("."))
+            if name.startswith("pipeline."):
+                yield from filter(Path.is_file, (place.with_suffix(".py"), place / "__init__.py"))
 
 
 def metrics_for(task: TaskConfig) -> dict[str, MetricConfig]:

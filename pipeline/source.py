@@ -12,7 +12,16 @@ from pathlib import Path
 from pipeline.errors import UserError
 from pipeline.files import project
 from pipeline.sources.archive import KINDS, ArchiveSource
-from pipeline.sources.base import UNPRINTABLE, Entry, Limits, Source, member_name, printable
+from pipeline.sources.base import (
+    UNPRINTABLE,
+    Entry,
+    Limits,
+    Source,
+    check_writable,
+    member_name,
+    printable,
+    quoted,
+)
 from pipeline.sources.folder import FolderSource
 
 __all__ = [
@@ -21,11 +30,13 @@ __all__ = [
     "Entry",
     "Limits",
     "Source",
+    "check_writable",
     "is_address",
     "member_name",
     "open_source",
     "placed",
     "printable",
+    "quoted",
 ]
 
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")

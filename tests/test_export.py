@@ -15,7 +15,7 @@ from pipeline.contracts import SPLITS
 from pipeline.dataset import Dataset
 from pipeline.door import parse
 from pipeline.errors import UserError
-from pipeline.export.coco import extent
+from pipeline.export.coco import area, extent
 from pipeline.export.masks import colour
 from pipeline.export.run import Exported, export
 from pipeline.export.voc import number
@@ -235,6 +235,10 @@ def test_what_is_there_stays(tmp_path: Path):
     with pytest.raises(UserError, match="file holds something already"):
         export(tmp_path / "file", "folder", dataset)
     assert sorted(dest.rglob("*")) == before
+    with pytest.raises(UserError, match="file/deeper cannot be written: File exists. Name a folder that can"):
+        export(tmp_path / "file" / "deeper", "folder", dataset)
+    with pytest.raises(UserError, match="holds control characters or bytes that are not UTF-8"):
+        export(tmp_path / "caf\udce9", "folder", dataset)
 
 
 def test_an_export_that_is_stopped_leaves_nothing(tmp_path: Path):
@@ -318,3 +322,29 @@ def test_real_sets_are_read_again_exactly(tmp_path: Path, name: str, form: str, 
     exported, read = again(tmp_path / "dest", dataset, form)
     assert read.info.digest == dataset.info.digest
     assert exported.lost == []
+
+
+def test_areas_are_those_of_the_outlines(tmp_path: Path):
+    from pycocotools import mask
+
+    polygon = [1.5, 1, 30, 2, 28, 20, 3, 18.5]
+    runs = mask.merge(mask.frPyObjects([[10 * value for value in polygon]], 230, 370))
+    assert area(polygon) == pytest.approx(mask.area(runs) / 100, rel=0.01)
+    assert area(polygon[::-1]) == area(polygon) and area([0, 0, 4, 0, 0, 3]) == 6
+    dataset = ingest(objects(tmp_path / "source"), "object_detection")
+    export(tmp_path / "coco", "coco", dataset)
+    said = json.loads((tmp_path / "coco/annotations/instances_train.json").read_text())["annotations"]
+    triangles = [one for one in said if "segmentation" in one]
+    assert triangles and all(one["area"] == pytest.approx(one["bbox"][2] * one["bbox"][3] / 2) for one in triangles)
+
+
+def test_yolo_names_of_any_letters_are_read_again(tmp_path: Path):
+    source = objects(tmp_path / "source", plain=True)
+    names = ["\U0001f600 smile", 'no: "x" \\', "\u0645\u06cc\u200c\u0631\u0648"]
+    for split in COUNTS:
+        path = tmp_path / f"source/instances_{split}.json"
+        said = json.loads(path.read_text()) | {"categories": [{"id": k, "name": name} for k, name in enumerate(names)]}
+        path.write_text(json.dumps(said))
+    dataset = ingest(source, "object_detection")
+    _, read = again(tmp_path / "yolo", dataset, "yolo")
+    assert read.info.classes == dataset.info.classes == sorted(names)

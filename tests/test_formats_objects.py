@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from object_sources import FORMS, PICTURE, Result, sources, tree
 
-from pipeline.contracts import FormatConfig
+from pipeline.contracts import FormatConfig, Target
 from pipeline.errors import UserError
 from pipeline.formats import _values, _xml, _yaml
 from pipeline.formats._files import Listing, Match, parsed
 from pipeline.formats._names import folder_splits, resolved, split_of, splits
+from pipeline.formats._values import class_name
 from pipeline.plugin import config_class
 
 
@@ -176,3 +177,19 @@ def test_a_source_of_nothing_says_what_was_expected(tmp_path: Path, form: str):
     tree(tmp_path, {"a.png": None, "x.json": "[]", "x.xml": "<a/>", "x.txt": "hello"})
     with pytest.raises(UserError, match=r"was found\. Expected "):
         Result(form, tmp_path)
+
+
+def test_names_that_differ_in_case_or_in_how_an_accent_is_written(tmp_path: Path):
+    names = ["a/x1.png", "a/X1.png", "b/x2.png", "b/X2.png", "c/u\u0308.png"]
+    listing = Listing.of(str(tree(tmp_path, dict.fromkeys(names))))
+    assert listing.at("a/X1", listing.pictures) == "a/X1.png"
+    assert listing.closest("q/b/x2", listing.pictures) == "b/x2.png"
+    assert listing.find("q/X2.png").name == "b/X2.png"
+    assert listing.find("c/\u00fc.png") == Match("c/u\u0308.png", False)
+
+
+def test_a_class_is_one_however_its_accent_is_written(tmp_path: Path):
+    assert class_name("u\u0308") == class_name(" \u00fc ") == "\u00fc"
+    path = tree(tmp_path, {"train/u\u0308/1.png": None, "val/\u00fc/2.png": None, "val/b/3.png": None})
+    read = config_class("formats", "folder")(path=str(path)).read()
+    assert [item.annotation[Target.LABEL] for item in read] == ["\u00fc", "b", "\u00fc"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 from raster_sources import Files, made, mask, picture, put, read, recognised, refused
 
@@ -177,6 +180,14 @@ def test_names_from_a_file(tmp_path: Path, name: str, text: str, classes: dict[i
     assert meaning(tmp_path, [mask([[0, 1, 2]])], {name: text}) == (classes, void)
 
 
+def test_numbers_below_0_are_of_no_class_or_void(tmp_path: Path):
+    out = io.BytesIO()
+    Image.fromarray(np.array([[-1, 0, 1]], np.int32)).save(out, "TIFF")
+    files = {"images/1.png": picture(), "masks/1.tif": out.getvalue(), "classes.txt": "sky\nroad\n"}
+    layer = read("masks", put(tmp_path, files), void=[-1]).of(Target.MASK)["images/1.png"].layers[0]
+    assert (dict(layer.classes), layer.void) == ({0: "sky", 1: "road"}, {-1})
+
+
 COLOURS = "0 0 0 sky\n128 0 0 road\n9 9 9 Void\n"
 
 
@@ -283,6 +294,7 @@ def test_more_masks_than_memory_holds_take_another_pass(tmp_path: Path, monkeypa
         ("label_colors.txt", "64 128 64\t\tAnimal\n192 0 128\t\tArchway\n", {0: "Animal", 1: "Archway"}),
         ("class_dict.csv", "name,r,g,b\nsky,0,0,0\nroad side,1,1,1\n", {0: "sky", 1: "road side"}),
         ("obj.names", "cat\ndog", {0: "cat", 1: "dog"}),
+        ("classes.txt", "\u0645\u06cc\u200c\u0631\u0648\nu\u0308", {0: "\u0645\u06cc\u200c\u0631\u0648", 1: "\u00fc"}),
         ("data.yaml", "nc: 2\nnames: [no, yes]\n", {0: "no", 1: "yes"}),
     ],
 )

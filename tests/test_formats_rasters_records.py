@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from raster_sources import (
     CAT_OR_DOG,
@@ -383,3 +384,12 @@ def test_a_table_without_pictures_in_it(tmp_path: Path):
     path = put(tmp_path, {"t.parquet": as_parquet(ROWS)})
     refused("parquet", path, "no Parquet file in it holds pictures. .* is of the format `table`")
     assert recognised("parquet", path) == 0
+
+
+def test_hostile_names_in_parquet(tmp_path: Path):
+    image = [{"bytes": picture(), "path": None}]
+    odd = hugging_face({"image": image, "label": [0]}, {"label": {"names": ["\ud800"]}})
+    told = read("parquet", put(tmp_path, {"a.parquet": odd}))
+    assert ("unreadable", "a.parquet", "row 0") in told.every_flaw() and not told.found[0].annotation
+    text = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(struct.pack("<2i", 0, 1)), pa.py_buffer(b"\xff")])
+    refused("parquet", put(tmp_path, {"a.parquet": hugging_face({"image": image, "label": text}, {})}), "is damaged")

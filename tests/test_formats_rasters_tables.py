@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from raster_sources import ROWS, Told, as_csv, as_parquet, mask, picture, put, r
 
 from pipeline.annotations import Objects, Thing
 from pipeline.contracts import Target
+from pipeline.dataset import MASK_COLUMNS, SAMPLE_COLUMNS
 from pipeline.errors import UserError
+from pipeline.formats._table_columns import TAKEN
+from pipeline.plugin import config_class, names
 
 # lists
 
@@ -244,6 +248,12 @@ def test_splits_groups_and_metadata(tmp_path: Path):
     assert flaw.found == "no split is named 'tets'. Did you mean 'test'?"
 
 
+def test_no_column_of_a_dataset_is_metadata_of_a_table():
+    tasks = [config_class("tasks", name) for name in names("tasks")]
+    own = {*SAMPLE_COLUMNS, *MASK_COLUMNS, *(field for task in tasks for field in task.fields)}
+    assert own - {"split", "group"} == TAKEN, "these two count as such"
+
+
 def test_a_table_for_each_split_and_one_of_all(tmp_path: Path):
     rows = {"train_labels.csv": (0, 1), "test_labels.csv": (2,), "all_labels.csv": (0, 1, 2)}
     tables = {name: "image,label\n" + "".join(f"{at}.png,c\n" for at in some) for name, some in rows.items()}
@@ -268,6 +278,7 @@ def test_a_table_for_each_split_and_one_of_all(tmp_path: Path):
         ("image,label\n" + "images/0.png\n" * 2000, r"2,000 of its rows cannot be understood, the first in line 2"),
         ("image,note\n0.png,1\n", r"none of its columns \(image, note\) seems to be one of classes, boxes or masks"),
         ("image,label\nx.png,1\n", "seems to be one of pictures here; set data.image"),
+        ("image,label,label\nimages/0.png,a,b\n", r"t\.csv: two columns are named 'label'\. Keep one\."),
         ('"' + "x" * 200_000, "t.csv is no CSV: line 1: field larger than field limit"),
     ],
 )
@@ -283,3 +294,78 @@ def test_parquet_that_is_damaged(tmp_path: Path, data: bytes):
     path = put(tmp_path, {"images/0.png": picture(), "t.parquet": data})
     refused("table", path, r"t\.parquet is no Parquet table: ")
     refused("parquet", path, r"t\.parquet is damaged or no Parquet file: ")
+
+
+def test_text_in_json_lines_may_hold_other_line_ends(tmp_path: Path):
+    rows = [{"file": f"{at}.png", "label": "cat", "note": "a\u2028b\u0085c"} for at in range(2)]
+    text = "\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    told = read("table", put(tmp_path, {"0.png": picture(), "1.png": picture(1), "t.jsonl": text}))
+    assert told.labels == {"0.png": "cat", "1.png": "cat"} and not told.every_flaw()
+
+
+@pytest.mark.parametrize("label", ["a\nb", "\ud800", "x\x00", "y" * 201])
+def test_what_cannot_be_the_name_of_a_class(tmp_path: Path, label: str):
+    row = {"file": "0.png", "label": label}
+    for one in (row, {"file": "0.png", "labels": [label, "b"]}, row | {"x1": 0, "y1": 0, "x2": 5, "y2": 4}):
+        told = read("table", put(tmp_path, {"0.png": picture(), "t.jsonl": json.dumps(one)}))
+        assert told.every_flaw() == [("unreadable", "t.jsonl", "line 1")]
+        assert "the class is " in told.found[0].flaws[0].found and not told.labels["0.png"]
+
+
+def test_a_group_that_cannot_be_stored_parts_nothing(tmp_path: Path):
+    row = {"file": "0.png", "label": "cat", "group": "\ud800"}
+    told = read("table", put(tmp_path, {"0.png": picture(), "t.jsonl": json.dumps(row)}))
+    assert told.every_flaw() == [("unreadable", "t.jsonl", "line 1")] and not told.found[0].annotation
+
+
+def test_json_lines_that_say_two_things_or_none(tmp_path: Path):
+    lines = ['{"file": "1.png", "label": "c"}', '{"file": "0.png", "label": "a", "label": "b"}', "[]"]
+    lines.append('{"file": "0.png", "label": {"a": 1}}\n')
+    told = read("table", put(tmp_path, {"0.png": picture(), "1.png": picture(1), "t.jsonl": "\n".join(lines)}))
+    assert told.labels == {"0.png": None, "1.png": "c"}
+    assert sorted(flaw.found for flaw in (*told.flaws, *(flaw for item in told.found for flaw in item.flaws))) == [
+        "it is no JSON object",
+        "the class is {'a': 1}; expected text or a number",
+        "the key 'label' stands twice. Keep one.",
+    ]
+
+
+def test_numbers_whose_squares_are_infinite(tmp_path: Path):
+    told = table(tmp_path, "image,v\n0.png,1e99\n1.png,-1e200\n", numbers=["v"])
+    assert told.of(Target.NUMBERS)["images/0.png"] == {"v": 1e99}
+    assert told.of(Target.NUMBERS)["images/1.png"] is None and told.every_flaw() == [("unreadable", "t.csv", "line 3")]
+
+
+def test_nan_is_nothing(tmp_path: Path):
+    rows = [{"file": "0.png", "label": math.nan}, {"file": "1.png", "label": 7.0}]
+    text = "\n".join(map(json.dumps, rows))
+    told = read("table", put(tmp_path, {"0.png": picture(), "1.png": picture(1), "t.jsonl": text}))
+    assert told.labels == {"0.png": None, "1.png": "7"}
+
+
+def test_classes_without_end_are_none(tmp_path: Path):
+    row = {"file_name": "0.png", "objects": {"bbox": [[1, 2, 3, 4]] * 2, "category": [math.inf, 3]}}
+    told = read("table", put(tmp_path, {"0.png": picture(), "t.jsonl": json.dumps(row)}))
+    assert told.of(Target.OBJECTS)["0.png"].things == (Thing("3", (1, 2, 4, 6)),)
+    assert told.every_flaw() == [("unreadable", "t.jsonl", "line 1, object 1")]
+
+
+def test_shares_are_shares_though_one_is_rounded_or_none(tmp_path: Path):
+    boxes = "image,class,x,y,w,h\n0.png,a,0.7,0,0.30000001,1\n1.png,a,0.5,0.5,0.2,0.2\n2.png,a,nan,0,1,1\n"
+    assert all(objects.relative for objects in table(tmp_path, boxes).of(Target.OBJECTS).values() if objects)
+    points = "image,a_x,a_y,b_x,b_y\n0.png,0.1,0.2,nan,nan\n1.png,0.1,0.2,1.0000001,0.4\n"
+    assert all(points.relative for points in table(tmp_path, points).of(Target.POINTS).values() if points)
+    pixels = "image,class,x,y,w,h\n0.png,a,0,0,1,1\n1.png,a,0,0,2,2\n"
+    assert not any(objects.relative for objects in table(tmp_path, pixels).of(Target.OBJECTS).values() if objects)
+
+
+def test_the_number_of_a_row_counts_rows_and_not_lines(tmp_path: Path):
+    files = {f"{at}_a.png": picture(at) for at in range(1, 4)}
+    for name, text in {
+        "t.csv": 'note,price\n"two\nlines",10\n\n1,2,3\nx,30\n',
+        "t.jsonl": '\n{"note": 1, "price": 10}\n\nbroken\n{"note": 1, "price": 30}\n',
+    }.items():
+        path = put(tmp_path / name.replace(".", "_"), {**files, name: text})
+        told = read("table", path, image="{row}_*.png", numbers=["price"])
+        numbers = {name: numbers and numbers["price"] for name, numbers in told.of(Target.NUMBERS).items()}
+        assert numbers == {"1_a.png": 10, "2_a.png": None, "3_a.png": 30}, "the second row cannot be understood"

@@ -125,3 +125,10 @@ def test_masks_mean_nothing_where_the_list_of_classes_is_broken(tmp_path: Path):
         (FlawKind.UNREADABLE, "labelmap.txt"),
         (FlawKind.UNREADABLE, "SegmentationClass/a.png"),
     ]
+
+
+def test_a_list_of_one_endless_line_is_read(tmp_path: Path):
+    line = "a" + " b" * 500_000  # nothing in it is a mark, and looking for one must not take its square
+    files = {"a.xml": voc(one()), "a.png": PICTURE, "ImageSets/Main/train.txt": f"a -1\n{line}\n"}
+    got = Result("voc", tree(tmp_path, files))
+    assert got.kinds() == {FlawKind.NO_PICTURE: 1}

@@ -121,3 +121,8 @@ def test_yolo_boxes_with_keypoints(tmp_path: Path):
     got = Result("yolo", tree(tmp_path, {**files, "data.yaml": "kpt_shape: [3, 3]\nnames: [cat]"}))
     assert got.things("images/a.png") == (Thing("cat", (0.25, 0.25, 0.75, 0.75)),)
     assert got.flaws == []
+
+
+def test_a_number_below_0_where_numbers_are_the_names(tmp_path: Path):
+    got = Result("yolo", tree(tmp_path, {"a.png": None, "a.txt": "0 0.5 0.5 0.5 0.5\n-1 0.5 0.5 0.5 0.5"}))
+    assert got.told() == [("unknown_class", "a.txt", "line 2", "classes are numbers from 0 on, and none is -1")]

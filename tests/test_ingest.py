@@ -21,10 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline import masks
+from pipeline.annotations import Layer, Painted
 from pipeline.contracts import AnnotationRules, Found, LeftOut, Target
 from pipeline.dataset import SAMPLE_COLUMNS, Dataset
 from pipeline.door import parse
@@ -34,10 +37,12 @@ from pipeline.images import encode_png
 from pipeline.ingest import decoding, shards, stage, writing
 from pipeline.ingest.child import Job
 from pipeline.ingest.decoding import Verdict, decode_all
+from pipeline.ingest.painting import packed, paint
 from pipeline.ingest.shards import Spool, shard_bits, write_shards
 from pipeline.ingest.sifting import Picture, sift
 from pipeline.ingest.splits import assign, place
 from pipeline.params import IngestParams, SplitOptions
+from pipeline.plugin import HOME, imported
 from pipeline.progress import track
 from pipeline.tasks.classification import Config
 
@@ -255,6 +260,19 @@ def test_groups_and_splits_of_the_metadata_decide():
     assert all(len(splits) == 1 for splits in homes.values()), "a group lies in one split"
     assert homes["colony 3"] == homes["colony 7"] == {"test"}  # 3 and 23 are of these, and take their groups along
     assert sum(splits == {"test"} for splits in homes.values()) == 2
+
+
+def test_a_pattern_that_finds_no_group_is_refused():
+    lay(pets())
+    with pytest.raises(UserError) as refused:
+        stage.run(params(split="{group: '([^/]+)_[0-9]+[.]jpg'}"), OUT)
+    assert str(refused.value) == (
+        "params.yaml: split.group: '([^/]+)_[0-9]+[.]jpg' finds no group in the name of any of 40 pictures, such as "
+        "'ants/0.png', so that none would be kept together. Mend it, or leave it out."
+    )
+    assert not OUT.exists()
+    stage.run(params(split="{group: '([0-9])[.]png'}"), OUT)  # by the last digit
+    assert {row["group"] for row in rows()} == set("0123456789")
 
 
 def test_a_group_that_the_source_parts_is_refused():
@@ -531,6 +549,28 @@ def test_the_nearest_pictures_fill_a_split_that_has_none():
     assert [splits[picture.id] for picture in order] == ["test", "val", "train"]
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_groups_of_several_classes_give_every_class_to_every_split(seed: int):
+    dice = random.Random(seed)
+    pictures = [
+        one
+        for k in range(14)
+        for label in dice.sample("abcdef", dice.randint(1, 4))
+        for one in kept(1, label, group=f"patient {k}", start=k)
+    ] + [one for label in "abcdef" for k in range(3) for one in kept(1, label, group=f"{label} {k}", start=100 + k)]
+    splits = split_of(pictures, val=0.1, test=0.1, seed=seed)
+    for label in "abcdef":
+        found = {splits[picture.id] for picture in pictures if picture.annotation == label}
+        assert found == {"train", "val", "test"}, label
+
+
+def test_groups_that_cannot_give_every_class_to_every_split():
+    pairs = enumerate(("ab", "bc", "ca"))  # two of the three are in one split, and with them all of one class
+    pictures = [one for k, labels in pairs for label in labels for one in kept(1, label, group=f"p{k}", start=k)]
+    with pytest.raises(UserError, match="no way was found to share them out so that every class is in every split"):
+        split_of([*pictures, *kept(3, "a", split="test")])
+
+
 def test_groups_are_not_parted():
     pictures = [p for k in range(60) for p in kept(5, "ab"[k % 2], group=f"patient {k}", start=5 * k)]
     splits = split_of(pictures)
@@ -594,7 +634,8 @@ def test_shards_hold_what_went_in_and_one_more_picture_changes_one(monkeypatch: 
                 spool.add(content, data[content])
             folder = Path(f"shards{len(contents)}")
             places = write_shards(spool, contents, folder)
-        dataset = Dataset(Path("."), None, None)  # type: ignore[arg-type]
+        table = pa.table({"shard": [shard for shard, _ in places]})
+        dataset = Dataset(Path("."), None, table)  # type: ignore[arg-type]
         (Path("shards")).unlink(missing_ok=True)
         Path("shards").symlink_to(folder)
         assert [dataset.read(*at) for at in places] == [data[content] for content in contents]
@@ -690,8 +731,9 @@ def test_ctrl_c_leaves_the_old_outputs_and_no_process_behind(project: Path):
         "task: {name: classification}\n"
     )
     code = (
-        "from pathlib import Path\nfrom pipeline.door import load\nfrom pipeline.ingest import stage\n"
-        "from pipeline.params import IngestParams\nparams = load(IngestParams)\nprint('go', flush=True)\n"
+        "from pathlib import Path\nfrom pipeline import interrupts\nfrom pipeline.door import load\n"
+        "from pipeline.ingest import stage\nfrom pipeline.params import IngestParams\n"
+        "params = load(IngestParams)\ninterrupts.listen()\nprint('go', flush=True)\n"
         "try:\n    stage.run(params, Path('out/dataset'))\nexcept KeyboardInterrupt:\n    print('stopped')\n"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(stage.__file__).parents[2])}
@@ -765,3 +807,32 @@ def test_broken_downloads_are_no_data():
     path = f"{DATA}/broken-downloads/broken-downloads.tar.gz"
     with pytest.raises(UserError, match="None of the 8 pictures of the source can be used"):
         stage.run(params(f"{{name: folder, path: {path}}}", "{}"), OUT)
+
+
+def test_code_that_a_format_imports_makes_a_source_new():
+    needed = {path.relative_to(HOME).as_posix() for path in imported({HOME / "formats" / "folder.py"})}
+    assert {"formats/_metadata.py", "sources/folder.py", "archives.py"} <= needed
+    assert {"contracts/__init__.py", "contracts/formats.py", "contracts/nouns.py"} <= needed, "packages too"
+
+
+def test_a_mask_of_numbers_below_0_and_beyond_16_bits():
+    out = io.BytesIO()
+    Image.fromarray(np.array([[-1, 7, 70_000, 7]], np.int32)).save(out, "TIFF")
+    layer = Layer("m.tif", out.getvalue(), {7: "road"}, frozenset({-1}))
+    answer, mask = paint(packed(Painted((layer,))))
+    assert answer == [4, 1, [2], {0: {"70000": 1}}]
+    assert masks.decode(mask).tolist() == [[255, 0, 255, 0]]
+
+
+def test_a_shard_that_is_missing_or_cut_is_no_other_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shards, "SHARD_BYTES", 1000)
+    lay(pets())
+    stage.run(params(), OUT)
+    second = sorted((OUT / "shards").iterdir())[1]
+    data = second.read_bytes()
+    second.write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match="The dataset cannot be read: out/dataset/shards: "):
+        Dataset.open(OUT).split("train").read(0)
+    second.unlink()
+    with pytest.raises(UserError, match=r"shards: \d+ of \d+ files are there\. Remove out/dataset"):
+        Dataset.open(OUT).split("train").read(0)

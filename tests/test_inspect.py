@@ -159,6 +159,19 @@ def test_hostile_names_are_printed_safely(tmp_path: Path):
     assert "\x1b" not in said(str(root))
 
 
+@pytest.mark.parametrize(
+    ("path", "inside", "words"),
+    [
+        ("", "", r"The path is empty\. Name a folder, an archive, or an address"),
+        ("caf\udce9", "", r"caf\\udce9 holds control characters or bytes that are not UTF-8: .* Rename it\."),
+        (".", "a\nb", r"a\\u000ab holds control characters or bytes that are not UTF-8"),
+    ],
+)
+def test_paths_that_no_params_can_name(path: str, inside: str, words: str):
+    with pytest.raises(UserError, match=words):
+        look(path, inside=inside)
+
+
 def test_programs_read_json(tmp_path: Path):
     result = CliRunner().invoke(app, ["inspect", str(pets(tmp_path / "pets")), "--json", "--format", "folder"])
     found = json.loads(result.stdout)

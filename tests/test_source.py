@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
@@ -294,3 +295,48 @@ def test_downloads_that_went_wrong(tmp_path: Path):
         (tmp_path / "download.tar.gz").write_bytes(data)
         with pytest.raises(UserError, match="web page|is empty|damaged or cut short"):
             contents(open_source(str(tmp_path / "download.tar.gz")))
+
+
+def test_names_of_a_zip_from_macos_are_utf8_though_it_does_not_say_so(tmp_path: Path):
+    path = pack_zip(tmp_path / "pets.zip", {"caf__/1.jpg": b"1", "old_/1.jpg": b"2"})
+    data = path.read_bytes().replace(b"caf__", "café".encode()).replace(b"old_", b"old\x81")
+    path.write_bytes(data)
+    assert contents(open_source(str(path))) == {"café/1.jpg": b"1", "oldü/1.jpg": b"2"}, "the second one is CP437"
+
+
+def test_folders_may_lie_deep_within_each_other(tmp_path: Path):
+    place = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1100):
+        os.mkdir("a", dir_fd=place)
+        deeper = os.open("a", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = deeper
+    os.close(os.open("1.jpg", os.O_WRONLY | os.O_CREAT, dir_fd=place))
+    os.close(place)
+    try:
+        assert list(left_out(open_source(str(tmp_path))).values()) == ["its name is longer than 1000 characters"]
+    finally:
+        subprocess.run(["rm", "-r", tmp_path / "a"], check=True)  # Python's own cannot
+
+
+def test_a_tar_header_of_digits_ends(tmp_path: Path):
+    path = tmp_path / "digits.tar"
+    with path.open("wb") as file:
+        header = tarfile.TarInfo("pax")
+        header.type, header.size = tarfile.XHDTYPE, 900_000
+        file.write(header.tobuf(tarfile.USTAR_FORMAT) + b"0" * 900_096 + bytes(1024))
+    with pytest.raises(UserError, match="the archive is damaged or cut short"):
+        list(open_source(str(path)).entries())
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_a_file_that_goes_once_it_was_listed_is_left_out(tmp_path: Path, kind: str):
+    place = tmp_path / "pets"
+    pack = {"folder": pack_folder, "zip": pack_zip, "tar": pack_tar}[kind]
+    pack(place, {"1.jpg": b"1", "2.jpg": b"2"})
+    source = open_source(str(place))
+    names = [entry.name for entry in source.entries()]
+    (place / "2.jpg").unlink() if kind == "folder" else pack(place, {"1.jpg": b"1"})
+    first, gone = source.stream(names)
+    assert isinstance(first, tuple) and first[1] == b"1"
+    assert gone == LeftOut("2.jpg", "it has just gone")

@@ -434,6 +434,8 @@ def _certificate(folder: Path) -> Path:
         ("http://host/set.zip#sha256=" + SHA, "http is for this machine alone; from host files come by https"),
         ("http://127.0.0.1.evil.org/set.zip#sha256=" + SHA, "http is for this machine alone"),
         ("https://me:hush@host/set.zip#sha256=" + SHA, "holds a user or a password"),
+        ("https://me:hush@@@ü/set.zip#sha256=" + SHA, "found 'https://...@ü/set.zip'"),
+        ("https://me:hush?@ü/set.zip?key=hush", "found 'https://...@ü/set.zip'"),
         ("https:///set.zip#sha256=" + SHA, "expected an address such as"),
         ("https://[/set.zip#sha256=" + SHA, "expected an address such as"),
         ("https://host:99999/set.zip#sha256=" + SHA, "expected an address such as"),

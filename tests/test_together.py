@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.contracts import AnnotationRules
 from pipeline.errors import UserError
 from pipeline.images import LOOK, examine
-from pipeline.ingest.alike import FAMILY, families
+from pipeline.ingest.alike import CONTRAST, FAMILY, _pairs, families
 from pipeline.ingest.sifting import Picture, Sifted
 from pipeline.ingest.splits import assign
 from pipeline.ingest.together import settle
@@ -89,6 +89,36 @@ def test_a_camera_that_stands_still_makes_no_family():
     same = look(photograph(1))
     assert families([same] * FAMILY) == [list(range(FAMILY))]
     assert families([same] * (FAMILY + 1)) == []
+
+
+def test_a_camera_that_stands_still_for_long_costs_no_look_at_every_pair():
+    """Its frames are two million pairs, of which none may be told; what is joined to a frame is no family either."""
+    random = np.random.default_rng(0)
+    scene = random.integers(0, 200, LOOK)
+    frames = (scene + random.integers(0, 2, (2000, LOOK))).astype(np.uint8)
+    far = scene.copy()
+    far[:24] += 3  # near some frames only: 24 x 9 / 256 is less than a level, and with the noise about one
+    pairs = random.integers(0, 200, (5, LOOK)).repeat(2, axis=0).astype(np.uint8)
+    looks = [one.tobytes() for one in (*pairs[:5], *frames, far.astype(np.uint8), *pairs[5:])]
+    moved = [sorted((at if at < 5 else at + 2001) for at in (2 * k, 2 * k + 1)) for k in range(5)]
+    crowded = np.zeros(len(looks), bool)
+    levels = np.frombuffer(b"".join(looks), np.uint8).reshape(len(looks), LOOK).astype(np.float32)
+    assert len(list(_pairs(levels, crowded))) < 50_000
+    assert families(looks) == sorted(moved)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_families_beside_crowds_equal_those_of_all_pairs(seed: int):
+    random = np.random.default_rng(seed)
+    bases = random.integers(60, 200, (8, LOOK))
+    chosen = random.integers(0, 8, 200) ** 2 // 8  # some of them a crowd
+    steps = random.integers(0, 3, 200)[:, None] * (np.arange(LOOK) < 200)  # chains of near ones, whose ends are far
+    looks = (bases[chosen] + steps + random.integers(0, 2, (200, LOOK))).astype(np.uint8)
+    levels = looks.astype(float)
+    apart = np.sqrt(((levels[:, None] - levels[None]) ** 2).mean(axis=2))
+    limits = np.minimum(1.0, levels.std(axis=1) / CONTRAST)
+    near = (apart <= np.minimum(limits[:, None], limits)) & ~np.eye(200, dtype=bool)
+    assert sorted(families([one.tobytes() for one in looks])) == _components(near)
 
 
 def picture(name: str, annotation: Any = "cat", split: str | None = None, group: str | None = None, **more: Any) -> Any:

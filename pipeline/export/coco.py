@@ -66,6 +66,7 @@ class Coco(Writer):
         }
         if box.outline is not None:
             entry["segmentation"] = [list(polygon) for polygon in box.outline]
+            entry["area"] = sum(map(area, box.outline))
         if box.runs is not None:
             entry["area"] = float(sum(box.runs[1::2]))
             entry["segmentation"] = {"size": [size[1], size[0]], "counts": list(box.runs)}
@@ -74,6 +75,13 @@ class Coco(Writer):
 
 def _lines(values: Sequence[str]) -> str:
     return ",\n".join(values) + "\n" if values else ""
+
+
+def area(polygon: Sequence[float]) -> float:
+    """Within x, y, x, y, ...: what COCO's tools sort objects by into small and large."""
+    xs, ys = polygon[::2], polygon[1::2]
+    pairs = zip(xs, ys, [*xs[1:], xs[0]], [*ys[1:], ys[0]], strict=True)
+    return abs(sum(x * below - right * y for x, y, right, below in pairs)) / 2
 
 
 def extent(start: float, end: float) -> tuple[float, bool]:

@@ -8,7 +8,6 @@ within a billionth of a pixel, and the digest of what is read is another one. Cr
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from pipeline.contracts import SPLITS, Target
 from pipeline.export._contours import contour
 from pipeline.export.writer import Box, Row, Writer
 from pipeline.masks import of_runs
+from pipeline.source import quoted
 
 STEPS = 3
 """Neighbouring numbers that are tried, on either side."""
@@ -53,7 +53,7 @@ class Yolo(Writer):
 
     def finish(self) -> Mapping[str, str]:
         lines = [f"{split}: images/{split}" for split in SPLITS if split in self._splits]
-        lines += ["names:", *(f"  {number}: {json.dumps(name)}" for number, name in enumerate(self.classes))]
+        lines += ["names:", *(f"  {number}: {quoted(name)}" for number, name in enumerate(self.classes))]
         self.write("data.yaml", "".join(f"{line}\n" for line in lines).encode())
         return {}
 

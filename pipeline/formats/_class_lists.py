@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from unicodedata import normalize
 
 from pipeline.annotations import Colour, Flaw, FlawKind
 from pipeline.formats import _yaml as _yaml_file
 from pipeline.formats._names import suffix
+from pipeline.source import UNPRINTABLE
 
 MAX_BYTES = 1_000_000
 """Larger files are not lists of classes."""
@@ -48,14 +50,15 @@ def parsed(data: bytes, name: str) -> Names | Flaw:
         _check(found)
     except (ValueError, RecursionError) as error:
         return Flaw(FlawKind.UNREADABLE, name, "", " ".join(str(error).split())[:LONGEST])
-    return Names(found.by_value, found.by_colour, name)
+    by_value = {value: normalize("NFC", one) for value, one in found.by_value.items()}
+    return Names(by_value, {colour: normalize("NFC", one) for colour, one in found.by_colour.items()}, name)
 
 
 def _check(names: Names) -> None:
     every = [*names.by_value.values(), *names.by_colour.values()]
     if len(every) > 2 * MAX_CLASSES:
         raise ValueError(f"{len(every):,} classes; the limit is {MAX_CLASSES:,}")
-    if odd := [name for name in every if not name or len(name) > LONGEST or not name.isprintable()]:
+    if odd := [name for name in every if not name or len(name) > LONGEST or UNPRINTABLE.search(name)]:
         raise ValueError(f"a class is named {odd[0][:LONGEST]!r}")
 
 

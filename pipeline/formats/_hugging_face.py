@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.annotations import Flaw, FlawKind, Thing
-from pipeline.formats._values import number, number_in, shown
+from pipeline.formats._label_sets import YES
+from pipeline.formats._values import class_said, number, number_in, shown, whole
 
 BOXES = ("bbox", "bboxes", "box", "boxes")
 CATEGORIES = ("category", "categories", "label", "labels", "class", "classes", "category_id")
@@ -51,15 +52,15 @@ def class_name(value: Any, names: Mapping[int, str]) -> str | None:
     Raises:
         ValueError: it is no class.
     """
-    if value is None or value == NO_LABEL or value == "":
+    if value is None or value == NO_LABEL or value != value or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        return class_said(value)
+    if (number := whole(value)) is None:
         raise ValueError(f"the class is {str(value)[:40]!r}; expected a name or a number")
-    if names and int(value) not in names:
-        raise KeyError(f"no class has the number {int(value)}; there are {len(names)}")
-    return names.get(int(value), str(int(value)))
+    if names and number not in names:
+        raise KeyError(f"no class has the number {shown(number)}; there are {len(names)}")
+    return class_said(names.get(number, str(number)))
 
 
 def things(objects: Any, names: Mapping[int, str], source: str, place: str) -> Iterator[Thing | Flaw]:
@@ -83,7 +84,7 @@ def things(objects: Any, names: Mapping[int, str], source: str, place: str) -> I
         except ValueError as error:
             yield Flaw(FlawKind.UNREADABLE, source, where, str(error))
         else:
-            yield Thing(name, (x, y, x + width, y + height), f"{where} ({name})", bool(crowd))
+            yield Thing(name, (x, y, x + width, y + height), f"{where} ({name})", str(crowd).lower() in YES)
 
 
 def numbers(box: Any) -> tuple[float, float, float, float]:

@@ -12,6 +12,7 @@ from pipeline.annotations import Flaw, FlawKind
 from pipeline.contracts import LeftOut
 from pipeline.errors import UserError, did_you_mean
 from pipeline.formats._files import PICTURES, Listing, Match, folder, suffix
+from pipeline.formats._lookup import alike
 from pipeline.formats._samples import find_picture, foreign, masks_among
 
 SUFFIXES = ("txt", "lst", "list")
@@ -84,16 +85,16 @@ def is_list(found: Sequence[Row | Flaw], bases: frozenset[str]) -> bool:
 
     Args:
         found: of `rows`.
-        bases: of the pictures of the source, names without folders, in lower case, with and without suffix.
+        bases: of the pictures of the source, names without folders, as `alike` has them, with and without suffix.
     """
     first = [row for row in found[:FIRST] if isinstance(row, Row)]
-    named = [row for row in first if folder(row.picture).rpartition("/")[2].lower() in bases]
+    named = [row for row in first if alike(folder(row.picture).rpartition("/")[2]) in bases]
     return bool(named) and 2 * len(first) >= min(len(found), FIRST)
 
 
 def bases(names: Sequence[str] | frozenset[str]) -> frozenset[str]:
     """See `is_list`."""
-    whole = {name.rpartition("/")[2].lower() for name in names}
+    whole = {alike(name.rpartition("/")[2]) for name in names}
     return frozenset(whole | {name.rpartition(".")[0] for name in whole})
 
 

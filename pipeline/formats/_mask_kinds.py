@@ -108,7 +108,7 @@ def _pair(seen: Look) -> tuple[int, int] | None:
         return None
     if seen.values <= {0, 255} and not seen.palette:
         return 0, 255
-    colours = {value: seen.palette[value] for value in seen.values if value < len(seen.palette)}
+    colours = {value: seen.palette[value] for value in seen.values if 0 <= value < len(seen.palette)}
     if seen.palette and set(colours.values()) == {BLACK, WHITE} and len(colours) == 2:
         black, white = sorted(colours, key=lambda value: colours[value])
         return black, white

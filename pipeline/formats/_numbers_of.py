@@ -10,6 +10,8 @@ from pipeline.formats._values import number, number_in, shown
 
 UNKNOWN = frozenset(("", "nan", "na", "n/a", "null", "none", "?", "-"))
 """What people write where they know nothing, in lower case."""
+LARGEST = 1e100
+"""Squares of larger ones, and their sums, may be infinite."""
 
 
 def numbers_of(cells: Mapping[str, Any]) -> dict[str, float] | None:
@@ -27,6 +29,8 @@ def numbers_of(cells: Mapping[str, Any]) -> dict[str, float] | None:
             found[name] = math.nan
             continue
         value = number_in(cell) if isinstance(cell, str) else number(cell)
+        if value is not None and LARGEST < abs(value) < math.inf:
+            raise ValueError(f"{name} is {shown(cell)}; numbers beyond {LARGEST:g} are not learnt")
         if value is None or not math.isfinite(value):
             raise ValueError(f"{name} is {shown(cell)}; expected a number, or nothing where it is not known")
         found[name] = value

@@ -10,6 +10,7 @@ from pipeline.errors import UserError, did_you_mean
 from pipeline.formats import _label_sets, _table_points
 from pipeline.formats._files import PICTURES, base, stem, suffix
 from pipeline.formats._label_sets import NOT_ASKED, Asked, listed
+from pipeline.formats._lookup import alike
 from pipeline.formats._metadata import MAX_COLUMNS, MAX_NAME, MAX_VALUE
 from pipeline.formats._table_files import Row, Table
 from pipeline.source import UNPRINTABLE
@@ -55,7 +56,7 @@ CROWDS = ("difficult", "iscrowd", "is_crowd", "isgroupof")
 SIZES = (("width", "height"), ("image_width", "image_height"), ("img_width", "img_height"))
 TAKEN = frozenset(
     (
-        *("id", "source", "width", "height", "shard", "row", "mask", "mask_shard", "mask_row"),
+        *("id", "source", "width", "height", "shard", "row", "mask", "mask_shard", "mask_row", "together"),
         *("label", "labels", "numbers", "points", "objects"),
     )
 )
@@ -182,13 +183,13 @@ def roles(
 
 
 def bases(names: Collection[str]) -> frozenset[str]:
-    """Names without folders, in lower case, with and without suffix."""
-    return frozenset(found for name in names for found in (base(name).lower(), stem(name).lower()))
+    """Names without folders, as `alike` has them, with and without suffix."""
+    return frozenset(alike(found) for name in names for found in (base(name), stem(name)))
 
 
 def text(value: Any) -> str:
-    """A cell as text: 3.0 is 3, and nothing is empty."""
-    if value is None:
+    """A cell as text: 3.0 is 3, and nothing is empty, as is what pandas has for it, nan."""
+    if value is None or value != value:
         return ""
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
@@ -220,9 +221,9 @@ def _image(columns: Mapping[str, int], rows: Sequence[Row], known: Collection[st
 def _names_pictures(rows: Sequence[Row], at: int, known: Collection[str], whole: bool = False) -> bool:
     """Whether the values of a column are pictures of the source; if `whole` with their suffix."""
     values = [text(row.cells[at]).replace("\\", "/") for row in rows[:LOOKED_AT]]
-    if any(suffix(value) in PICTURES and base(value).lower() in known for value in values):
+    if any(suffix(value) in PICTURES and alike(base(value)) in known for value in values):
         return True
-    return not whole and sum(base(value).lower() in known for value in values if value) * 2 > len(values)
+    return not whole and sum(alike(base(value)) in known for value in values if value) * 2 > len(values)
 
 
 def _first(columns: Mapping[str, int], wanted: Sequence[str]) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pipeline.annotations import Flaw, FlawKind
 from pipeline.errors import UserError
+from pipeline.formats._files import parsed as json_of
 from pipeline.formats._files import suffix
 
 SUFFIXES = ("csv", "tsv", "jsonl", "ndjson", "parquet")
@@ -31,6 +31,8 @@ class Row(NamedTuple):
     """`line 7`, or `row 7` of a file without lines."""
     cells: tuple[Any, ...]
     """Text of CSV and TSV; numbers and more of the others."""
+    number: int
+    """From 1: neither headers nor blank lines are rows, and those that cannot be understood are."""
 
 
 @dataclass
@@ -41,9 +43,7 @@ class Table:
     columns: tuple[str, ...]
     rows: list[Row] = field(default_factory=list)
     flaws: list[Flaw] = field(default_factory=list)
-    """Of rows that cannot be understood."""
-    header_lines: int = 1
-    """Lines before the first row; of a file without lines 0."""
+    """One of each row that cannot be understood."""
 
 
 def parsed(data: bytes, name: str, header: Sequence[str] = ()) -> Table:
@@ -68,6 +68,8 @@ def parsed(data: bytes, name: str, header: Sequence[str] = ()) -> Table:
         raise UserError(f"{name} has {len(table.columns):,} columns; the limit is {MAX_COLUMNS:,}.")
     if odd := [column for column in table.columns if len(column) > MAX_NAME or not column.isprintable()]:
         raise UserError(f"{name}: a column is named {odd[0][:MAX_NAME]!r}; expected at most {MAX_NAME} letters.")
+    if twice := [column for column in table.columns if column and table.columns.count(column) > 1]:
+        raise UserError(f"{name}: two columns are named {twice[0]!r}. Keep one.")
     if len(table.flaws) > UNREADABLE_SHOWN:
         raise UserError(
             f"{name}: {len(table.flaws):,} of its rows cannot be understood, the first in {table.flaws[0].place}: "
@@ -104,7 +106,7 @@ def _csv(data: bytes, name: str, header: Sequence[str] = ()) -> Table:
         columns = tuple(header) or tuple(cell.strip() for cell in next(reader, []))
     except csv.Error as error:
         raise UserError(f"{name} is no CSV: line {reader.line_num}: {error}. Mend it.") from None
-    table = Table(name, columns, header_lines=0 if header else reader.line_num)
+    table = Table(name, columns)
     for cells in _cells(reader, table):
         place = f"line {reader.line_num}"
         if not cells:
@@ -114,7 +116,8 @@ def _csv(data: bytes, name: str, header: Sequence[str] = ()) -> Table:
             found = f"{len(cells)} values; {whose} has {len(columns)}"
             table.flaws.append(Flaw(FlawKind.UNREADABLE, name, place, found))
         else:
-            table.rows.append(Row(place, tuple(sys.intern(cell.strip()) for cell in cells)))
+            words = tuple(sys.intern(cell.strip()) for cell in cells)
+            table.rows.append(Row(place, words, len(table.rows) + len(table.flaws) + 1))
     return table
 
 
@@ -130,26 +133,26 @@ def _cells(reader: Any, table: Table) -> Iterator[list[str]]:
 
 
 def _json_lines(data: bytes, name: str) -> Table:
-    found: list[tuple[str, dict[str, Any]]] = []
+    found: list[tuple[str, dict[str, Any], int]] = []
     flaws: list[Flaw] = []
     columns: dict[str, None] = {}
-    for number, line in enumerate(_text(data, name).splitlines(), start=1):
+    for number, line in enumerate(_text(data, name).split("\n"), start=1):  # text within may hold other line ends
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json_of(line, "it")
             if not isinstance(row, dict):
-                raise ValueError("no JSON object")
-        except (ValueError, RecursionError) as error:
-            flaws.append(Flaw(FlawKind.UNREADABLE, name, f"line {number}", " ".join(str(error).split())[:200]))
+                raise UserError("it is no JSON object")
+        except UserError as error:
+            flaws.append(Flaw(FlawKind.UNREADABLE, name, f"line {number}", str(error).removeprefix("it: ")[:200]))
             continue
-        found.append((f"line {number}", row))
+        found.append((f"line {number}", row, len(found) + len(flaws) + 1))
         columns |= dict.fromkeys(row)
         if len(columns) > MAX_COLUMNS:
             break
     names = tuple(columns)
-    rows = [Row(place, tuple(row.get(key) for key in names)) for place, row in found]
-    return Table(name, names, rows, flaws, header_lines=0)
+    rows = [Row(place, tuple(row.get(key) for key in names), number) for place, row, number in found]
+    return Table(name, names, rows, flaws)
 
 
 def _parquet(data: bytes, name: str) -> Table:
@@ -162,10 +165,11 @@ def _parquet(data: bytes, name: str) -> Table:
         rows: list[Row] = []
         for batch in file.iter_batches(batch_size=10_000, columns=list(columns)):
             for row in batch.to_pylist():
-                rows.append(Row(f"row {len(rows) + 1}", tuple(row.get(key) for key in columns)))
+                number = len(rows) + 1
+                rows.append(Row(f"row {number}", tuple(row.get(key) for key in columns), number))
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise UserError(f"{name} is no Parquet table: {' '.join(str(error).split())[:200]}. Fetch it again.") from None
-    return Table(name, columns, rows, header_lines=0)
+    return Table(name, columns, rows)
 
 
 def _heavy(kind: Any) -> bool:

@@ -51,17 +51,12 @@ def expanded(table: Table, pattern: str, pictures: Collection[str], named: bool)
     grouped = "*" in pattern and not any(column.strip().lower() == "group" for column in table.columns)
     rows = []
     for row in table.rows:
-        number = str(_number(row, table))
+        number = str(row.number)
         values = {ROW: number, **dict(zip(table.columns, map(_text, row.cells), strict=True))} | {ROW: number}
         group = (number if named else f"{stem(table.name)} {number}",) if grouped else ()
         found = _matching(pattern, values, keys) or [_filled(pattern, values)]
-        rows += [Row(row.place, (*row.cells, name, *group)) for name in found]
+        rows += [Row(row.place, (*row.cells, name, *group), row.number) for name in found]
     return Table(table.name, (*table.columns, pattern, *(("group",) if grouped else ())), rows, table.flaws)
-
-
-def _number(row: Row, table: Table) -> int:
-    """Of a row, from 1: a header is none."""
-    return int(row.place.rpartition(" ")[2]) - table.header_lines
 
 
 def _text(cell: object) -> str:

@@ -2,66 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
-from pipeline.annotations import Flaw, FlawKind, Objects, Points, Thing
-from pipeline.contracts import SPLITS
+from pipeline.annotations import Flaw, FlawKind, Thing
 from pipeline.errors import did_you_mean
 from pipeline.formats import _hugging_face, _table_points
 from pipeline.formats._files import Listing, Match
-from pipeline.formats._label_sets import flagged, listed, parted
+from pipeline.formats._label_sets import YES, flagged, listed, parted
 from pipeline.formats._metadata import SPLIT_NAMES
 from pipeline.formats._names import folder_splits
 from pipeline.formats._numbers_of import numbers_of
 from pipeline.formats._samples import find_picture, foreign, masks_among
 from pipeline.formats._table_columns import Roles, text
 from pipeline.formats._table_files import Row, Table
-from pipeline.formats._values import number, number_in
+from pipeline.formats._table_said import Said, note
+from pipeline.formats._values import class_name, class_said, number, number_in, shown
+from pipeline.source import UNPRINTABLE
 
 NO_CLASS = "object"
 """Of boxes in a table without a column of classes."""
-
-
-@dataclass
-class Said:
-    """What tables say of one picture."""
-
-    labels: dict[str, str] = field(default_factory=dict)
-    """Classes, each with where it stands first."""
-    members: set[str] | None = None
-    """All classes, where a picture may be of several; None: nothing is said of that."""
-    numbers: dict[tuple[tuple[str, float], ...], str] = field(default_factory=dict)
-    """Numbers with their names, likewise."""
-    masks: dict[str, str] = field(default_factory=dict)
-    """Names in the source, likewise."""
-    things: list[Thing] | None = None
-    """None: nothing is said of objects."""
-    points: Points | None = None
-    source: str = ""
-    """The table that says so."""
-    size: tuple[int, int] | None = None
-    splits: dict[str, str] = field(default_factory=dict)
-    group: str | None = None
-    metadata: dict[str, str] | None = None
-    flaws: list[Flaw] = field(default_factory=list)
-    misplaced: bool = False
-    """Whether its split cannot be understood: it is not learnt from, or a test image might be."""
-
-    @property
-    def split(self) -> str | None:
-        """The one that keeps it from being learnt, where there are several."""
-        return next((split for split in reversed(SPLITS) if split in self.splits), None)
-
-    def placed(self, relative: bool) -> Points | None:
-        """The points, if anything is said of them."""
-        return self.points and replace(self.points, relative=relative)
-
-    def objects(self, relative: bool) -> Objects | None:
-        """The objects, if anything is said of them."""
-        return None if self.things is None else Objects(tuple(self.things), self.source, relative, self.size)
+BEYOND = 0.1
+"""How far a share of a picture may lie beyond 0 and 1: by rounding, or where a box reaches over the edge."""
 
 
 class Reading:
@@ -74,7 +39,7 @@ class Reading:
         self.said: dict[str, Said] = {}
         self.flaws: list[Flaw] = []
         self.relative = True
-        """Whether every coordinate of a box lies in 0..1: shares of the picture."""
+        """Whether the coordinates of all boxes may be shares of the picture."""
         self.points_relative = True
         """The same of those of points."""
         self._matches: dict[tuple[str, str], Match] = {}
@@ -157,7 +122,7 @@ class Reading:
                 what = f"its mask {named[:200]} is not in the source, or more than one file can be meant"
                 of.flaws.append(Flaw(FlawKind.UNREADABLE, table.name, row.place, what))
             else:
-                _note(of, of.masks, match.name, table, row)
+                note(of, of.masks, match.name, table, row)
         if roles.numbers:
             self._numbers(of, table, row, roles)
         self._facts(of, table, row, roles)
@@ -175,12 +140,14 @@ class Reading:
         """The class of a picture, or several in one cell."""
         assert roles.label is not None
         cell = row.cells[roles.label]
-        if listed(cell):
-            of.members = (of.members or set()) | {text(name) for name in cell} - {""}
-            return
-        if roles.separator:
-            of.members = (of.members or set()) | parted(text(cell), roles.separator)
-        _note(of, of.labels, text(cell), table, row)
+        try:
+            if listed(cell) or roles.separator:
+                several = set(map(_plain, cell)) - {""} if listed(cell) else parted(text(cell), roles.separator)
+                of.members = (of.members or set()) | set(map(class_said, several))
+            if not listed(cell) and (not roles.separator or class_name(text(cell))):  # a long list is no class
+                note(of, of.labels, class_said(_plain(cell)), table, row)
+        except ValueError as error:
+            of.flaws.append(Flaw(FlawKind.UNREADABLE, table.name, row.place, str(error)))
 
     def _flags(self, of: Said, table: Table, row: Row, roles: Roles) -> None:
         """The classes whose column says yes."""
@@ -192,7 +159,7 @@ class Reading:
         if found is not None:
             of.members = (of.members or set()) | found
             if roles.exclusive:
-                _note(of, of.labels, min(found), table, row)
+                note(of, of.labels, min(found), table, row)
 
     def _points(self, of: Said, table: Table, row: Row, roles: Roles) -> None:
         """The points of a picture, which has them once."""
@@ -202,7 +169,7 @@ class Reading:
             of.flaws.append(Flaw(FlawKind.UNREADABLE, table.name, row.place, str(error)))
             return
         known = [place for place in found.places.values() if place]
-        self.points_relative = self.points_relative and all(0 <= value <= 1 for place in known for value in place)
+        self.points_relative = self.points_relative and all(map(_share, chain.from_iterable(known)))
         if of.points is None:
             of.points = found
         else:
@@ -219,14 +186,15 @@ class Reading:
             x1, y1, x2, y2 = _hugging_face.numbers(cells)
             if roles.label is not None and not label:
                 raise ValueError("it has no class")
+            name = class_said(label) if label else NO_CLASS
         except ValueError as error:
             of.flaws.append(Flaw(FlawKind.UNREADABLE, table.name, row.place, str(error)))
             return
         if roles.sized:
             x2, y2 = x1 + x2, y1 + y2
-        self.relative = self.relative and all(0 <= value <= 1 for value in (x1, y1, x2, y2))
-        crowd = roles.crowd is not None and text(row.cells[roles.crowd]).lower() in ("1", "true")
-        self._thing(of, Thing(label or NO_CLASS, (x1, y1, x2, y2), f"{row.place} ({label or NO_CLASS})", crowd), table)
+        self.relative = self.relative and all(map(_share, (x1, y1, x2, y2)))
+        crowd = roles.crowd is not None and text(row.cells[roles.crowd]).lower() in YES
+        self._thing(of, Thing(name, (x1, y1, x2, y2), f"{row.place} ({name})", crowd), table)
 
     def _cell(self, of: Said, table: Table, row: Row, objects: Any) -> None:
         of.things = [] if of.things is None else of.things
@@ -234,15 +202,16 @@ class Reading:
             if isinstance(found, Flaw):
                 of.flaws.append(found)
             else:
-                self.relative = self.relative and all(0 <= value <= 1 for value in found.box)
+                self.relative = self.relative and all(map(_share, found.box))
                 self._thing(of, found, table)
 
     def _thing(self, of: Said, thing: Thing, table: Table) -> None:
         assert of.things is not None
-        if thing in of.things:
+        if thing in of.known:
             of.flaws.append(Flaw(FlawKind.DUPLICATE, table.name, thing.place, "the same object stands there before"))
         else:
             of.things.append(thing)
+            of.known.add(thing)
 
     def _facts(self, of: Said, table: Table, row: Row, roles: Roles) -> None:
         """Split, group, size and metadata."""
@@ -255,8 +224,12 @@ class Reading:
             of.misplaced = True
         if found := SPLIT_NAMES.get(split) or self.splits.get(table.name):
             of.splits.setdefault(found, f"{table.name}: {row.place}")
-        if roles.group is not None:
-            of.group = text(row.cells[roles.group]) or of.group
+        if roles.group is not None and (group := text(row.cells[roles.group])):
+            if UNPRINTABLE.search(group):
+                found = f"the group is {shown(group)}; expected no control characters"
+                of.flaws.append(Flaw(FlawKind.UNREADABLE, table.name, row.place, found))
+                of.misplaced = True
+            of.group = group
         if roles.size and of.size is None:
             of.size = _size([row.cells[at] for at in roles.size])
         told = {name: text(row.cells[at]) for name, at in roles.metadata.items()}
@@ -266,19 +239,23 @@ class Reading:
             of.metadata = {name: value if told.get(name) == value else "" for name, value in of.metadata.items()}
 
 
-def _note(of: Said, known: dict[str, str], value: str, table: Table, row: Row) -> None:
-    """Keep a class or a mask; a flaw if it is said again."""
-    if first := known.get(value):
-        of.flaws.append(Flaw(FlawKind.DUPLICATE, table.name, row.place, f"the same stands in {first}"))
-    known.setdefault(value, f"{table.name}: {row.place}")
+def _plain(cell: Any) -> str:
+    """A class as text.
+
+    Raises:
+        ValueError: it is neither text nor a number.
+    """
+    if cell is not None and not isinstance(cell, str | int | float):
+        raise ValueError(f"the class is {shown(cell)}; expected text or a number")
+    return text(cell)
+
+
+def _share(value: float) -> bool:
+    """Whether a coordinate may be a share of the picture; of one that is no number nobody knows."""
+    return not math.isfinite(value) or -BEYOND <= value <= 1 + BEYOND
 
 
 def _size(cells: Sequence[Any]) -> tuple[int, int] | None:
     found = [number_in(cell) if isinstance(cell, str) else number(cell) for cell in cells]
     whole = [int(value) for value in found if value is not None and 0 < value < 1_000_000]
     return (whole[0], whole[1]) if len(whole) == 2 else None
-
-
-def parts(said: Mapping[str, Said], others: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The masks of each picture, also of those of which nothing is said."""
-    return {**dict.fromkeys(others, ()), **{name: tuple(of.masks) for name, of in said.items()}}

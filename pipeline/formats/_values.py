@@ -7,6 +7,7 @@ import math
 import re
 import reprlib
 from typing import Any
+from unicodedata import normalize
 
 from pipeline.errors import UserError
 from pipeline.source import UNPRINTABLE
@@ -31,7 +32,7 @@ class Twice(dict[str, Any]):
         del self[key]
 
 
-def parsed(data: bytes, where: str) -> Any:
+def parsed(data: bytes | str, where: str) -> Any:
     """JSON of a file of annotations; an object in it with a key that stands twice is a `Twice`.
 
     Raises:
@@ -93,9 +94,24 @@ def identity(value: object) -> Id | None:
 
 
 def class_name(value: object) -> str | None:
-    """The trimmed name of a class; None for what cannot be one."""
-    name = value.strip() if isinstance(value, str) else ""
+    """The trimmed name of a class, an accent one with its letter however it was written; None for what cannot be one.
+
+    macOS writes the two apart in names of folders, so that one class would be two.
+    """
+    name = normalize("NFC", value.strip()) if isinstance(value, str) else ""
     return name if 0 < len(name) <= MAX_CLASS_NAME and not UNPRINTABLE.search(name) else None
+
+
+def class_said(value: str) -> str:
+    """The name of a class in text that somebody wrote.
+
+    Raises:
+        ValueError: it cannot be one.
+    """
+    if (name := class_name(value)) is None:
+        expected = f"expected 1 to {MAX_CLASS_NAME} characters, and no control characters"
+        raise ValueError(f"the class is {shown(value)}; {expected}")
+    return name
 
 
 def shown(value: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,8 +16,8 @@ SPLITS = {"train.txt": "train", "val.txt": "val", "test.txt": "test", "trainval.
 RANKS = ("main", "imagesets", "segmentation", "layout", "action")
 """Folders of lists: where two tell of one picture, the first of them counts."""
 MAX_BYTES = 50_000_000
-MARK = re.compile(r"(.*\S)\s+-?[01]")
-"""A name and whether the class of the list is in that picture."""
+MARKS = ("-1", "0", "1")
+"""What may stand after a name: whether the class of the list is in that picture."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,7 @@ def _tell(found: Lists, texts: Mapping[str, str]) -> None:
 
 def _id(line: str) -> str:
     """The picture that a line names, without folders, suffix and mark."""
-    line = line.strip()
-    if match := MARK.fullmatch(line):
-        line = match[1]
-    name = base(line.replace("\\", "/"))
+    parts = line.rsplit(maxsplit=1)
+    line = parts[0] if len(parts) > 1 and parts[1] in MARKS else line
+    name = base(line.strip().replace("\\", "/"))
     return (stem(name) if suffix(name) in PICTURES else name).lower()

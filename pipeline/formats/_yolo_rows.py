@@ -78,7 +78,8 @@ def story(file: str, data: bytes, classes: Classes, outlined: bool) -> Story:
             box, outline = _shape(tokens[1:], classes.keypoints)
             things.append(Thing(name, box, f"{place} ({name})", outline=outline))
         except KeyError as error:
-            flaws.append(Flaw(FlawKind.UNKNOWN_CLASS, file, place, f"{classes.file} names no class {error.args[0]}"))
+            missing = f"{classes.file} names no class" if classes.file else "classes are numbers from 0 on, and none is"
+            flaws.append(Flaw(FlawKind.UNKNOWN_CLASS, file, place, f"{missing} {error.args[0]}"))
         except ValueError as error:
             flaws.append(Flaw(FlawKind.UNREADABLE, file, place, str(error)))
     found = Objects(tuple(things), file, relative=True)

@@ -6,7 +6,6 @@ equally sure, nobody guesses. `convoy inspect` says what was found and why.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -20,7 +19,7 @@ from pipeline.errors import UserError, did_you_mean
 from pipeline.formats._looking import Heads
 from pipeline.formats._names import below, clutter, folder, parent, suffix
 from pipeline.plugin import config_class, names
-from pipeline.source import Entry, open_source, printable
+from pipeline.source import Entry, open_source, printable, quoted
 
 NOT_ASKED = frozenset({"auto", "digits"})
 """Itself, and the format that reads no source."""
@@ -185,4 +184,4 @@ def _example(name: str, config: Config) -> str:
 
 def _quoted(text: str) -> str:
     """As YAML takes it between braces."""
-    return text if re.fullmatch(r"[\w./~-]+(:/[\w./~-]+)?", text) else json.dumps(text)
+    return text if re.fullmatch(r"[\w./~-]+(:/[\w./~-]+)?", text) else quoted(text)

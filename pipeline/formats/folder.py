@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+from unicodedata import normalize
 
 from pydantic import Field
 
@@ -134,7 +135,7 @@ def lay_out(names: Iterable[str], inside: str, path: str) -> Layout:
     homes = {parent(name) for name in chosen if suffix(name) in PICTURES} or {parent(name) for name in chosen}
     places: dict[str, dict[str, tuple[str, str | None]]] = defaultdict(dict)
     for home in homes - _above_all(homes):
-        above, label = parent(home), base(home)
+        above, label = parent(home), normalize("NFC", base(home))
         split = SPLIT_NAMES.get(base(above).lower())
         places[parent(above) if split else above][home] = (label, split)
     if not places or (places.keys() == {""} and places[""].keys() == {""}):

@@ -30,6 +30,7 @@ from pipeline.formats._mask_look import Look, look
 from pipeline.formats._names import splits
 from pipeline.formats._numbers_of import numbers_of
 from pipeline.formats._samples import joined, lines, lost
+from pipeline.formats._values import class_said
 from pipeline.source import open_source
 
 TRIED = 20
@@ -172,11 +173,15 @@ def _numbered(classes: Mapping[int, str] | Sequence[str]) -> dict[int, str]:
 
 def _label(text: str, classes: Mapping[int, str], place: str) -> tuple[str | None, Flaw | None]:
     """The class that a list means, by number or by name, where the source or the options name any."""
-    if not classes or text in classes.values():
-        return text, None
+    file, _, line = place.partition(": ")
+    try:
+        name = class_said(text)
+    except ValueError as error:
+        return None, Flaw(FlawKind.UNREADABLE, file, line, str(error))
+    if not classes or name in classes.values():
+        return name, None
     if text.isdecimal() and len(text) < 6 and int(text) in classes:
         return classes[int(text)], None
-    file, _, line = place.partition(": ")
     return None, Flaw(FlawKind.UNKNOWN_CLASS, file, line, f"no class is named or numbered {text[:80]!r}")
 
 

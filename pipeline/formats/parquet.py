@@ -128,7 +128,7 @@ class Config(FormatConfig):
             try:
                 with pq.ParquetFile(place) as file:
                     yield file
-            except (pa.ArrowException, OSError, OverflowError) as error:
+            except (pa.ArrowException, OSError, OverflowError, ValueError) as error:  # text that is not UTF-8
                 reason = " ".join(str(error).replace(str(place), name).split())[:200]
                 raise UserError(
                     f"{self.path}: {name} is damaged or no Parquet file: {reason}. Fetch it again."
@@ -187,5 +187,5 @@ def _columns_in(data: bytes, name: str) -> Columns | None:
 
     try:
         return columns_of(pq.ParquetFile(pa.BufferReader(data)).schema_arrow, name)
-    except (pa.ArrowException, OSError, OverflowError):
+    except (pa.ArrowException, OSError, OverflowError, ValueError):
         return None

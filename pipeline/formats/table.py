@@ -13,9 +13,9 @@
 Columns are found by their names, and that of the pictures by whether its values are files of the source. A name may be
 relative to the table or to the source, without suffix, or of another machine; it is never an address, and nothing is
 fetched. Boxes are two corners in pixels (`xmin`, `x1`, `left`), or a corner and a size (`x`, `y`, `w`, `h`), or shares
-of the picture where all numbers of all tables lie in 0..1. `split` and `group` count as such; of the other columns
-those of short values, up to 50, are metadata to slice by. Tables named by splits (`train_labels.csv`) belong together,
-and one that holds all is then left out.
+of the picture where all numbers of all tables lie in 0..1, or hardly beyond. `split` and `group` count as such; of the
+other columns those of short values, up to 50, are metadata to slice by. Tables named by splits (`train_labels.csv`)
+belong together, and one that holds all is then left out.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from pipeline.formats._names import folder_splits
 from pipeline.formats._samples import Joined, joined, lines, lost
 from pipeline.formats._table_choice import gather
 from pipeline.formats._table_columns import Layout
-from pipeline.formats._table_rows import Reading, Said, parts
+from pipeline.formats._table_rows import Reading
+from pipeline.formats._table_said import Said, parts
 from pipeline.source import open_source
 
 TRIED = 20

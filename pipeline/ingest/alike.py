@@ -8,7 +8,7 @@ that is shorts too, and none among handwritten digits, faces in one light, or ob
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,7 +22,7 @@ MOST = 200_000
 """Pictures that are compared; of more, looking would take longer than training."""
 FAMILY = 20
 """Copies of one picture at most: where more look alike a camera stands still, and each shows something else."""
-PORTION = 512
+PORTION = 256
 ROUNDED = 16.0
 """What float32 may take from a sum of squares, and more: what is near by it is looked at exactly."""
 
@@ -37,23 +37,27 @@ def families(looks: Sequence[bytes]) -> list[list[int]]:
         return []
     levels = np.frombuffer(b"".join(looks), np.uint8).reshape(len(looks), LOOK).astype(np.float32)
     parents = list(range(len(looks)))
-    for one, other in _pairs(levels):
+    crowded = np.zeros(len(looks), bool)
+    for one, other in _pairs(levels, crowded):
         first, second = sorted((_root(parents, one), _root(parents, other)))
         parents[second] = first
     members: dict[int, list[int]] = {}
     for position in range(len(looks)):
         members.setdefault(_root(parents, position), []).append(position)
-    return [family for family in members.values() if 1 < len(family) <= FAMILY]
+    return [family for family in members.values() if 1 < len(family) <= FAMILY and not crowded[family].any()]
 
 
-def _pairs(levels: np.ndarray) -> list[tuple[int, int]]:
-    """Positions of looks float32 [N, LOOK] that are near each other.
+def _pairs(levels: np.ndarray, crowded: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Positions of looks float32 [N, LOOK] that are near each other; not those of a look with `FAMILY` others near it.
+
+    Such a look and those near it are noted in `crowded`, bool [N]: whatever they are joined with is no family. Told one
+    by one, the pairs of 4,000 frames of one scene would take two minutes and a gigabyte.
 
     Near looks have means that differ by less: sorted by them only neighbours are compared.
     """
     means = levels.mean(axis=1)
     order = np.argsort(means, kind="stable")
-    levels, means, found = levels[order], means[order], []
+    levels, means = levels[order], means[order]
     limits = np.minimum(NEAR, levels.std(axis=1) / CONTRAST)
     for start in range(0, len(levels), PORTION):
         stop = min(start + PORTION, len(levels))
@@ -62,12 +66,17 @@ def _pairs(levels: np.ndarray) -> list[tuple[int, int]]:
         rows, others = levels[start:stop] - means[start], levels[start:end] - means[start]
         squares = (rows**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2 * rows @ others.T
         allowed = np.minimum(limits[start:stop, None], limits[None, start:end])
-        near = (squares < allowed**2 * LOOK + ROUNDED) & (np.arange(start, stop)[:, None] < np.arange(start, end))
+        later = np.arange(start, stop)[:, None] < np.arange(start, end)
+        surely = later & (squares < allowed**2 * LOOK - ROUNDED)
+        many = surely.sum(axis=1) >= FAMILY
+        crowded[order[start:stop][many]] = True
+        crowded[order[start:end][surely[many].any(axis=0)]] = True
+        near = later & (squares < allowed**2 * LOOK + ROUNDED)
+        near[many] &= ~surely[many]
         for row, other in zip(*np.nonzero(near), strict=True):
             apart = levels[start + row].astype(np.float64) - levels[start + other]
             if (apart**2).mean() <= allowed[row, other] ** 2:
-                found.append((int(order[start + row]), int(order[start + other])))
-    return found
+                yield int(order[start + row]), int(order[start + other])
 
 
 def _root(parents: list[int], position: int) -> int:

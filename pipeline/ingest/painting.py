@@ -17,6 +17,8 @@ UNKNOWN = 254
 """While layers are put together: a pixel whose value is of no class."""
 CLEAR = 256
 """Likewise: a pixel through which the layers below are seen."""
+TABLE = 65_536
+"""Values that are looked up; a TIFF of 32 bits may hold others, and -1 where there is nothing."""
 
 
 def packed(painted: Painted | Pieces) -> bytes:
@@ -127,7 +129,7 @@ def _told(pixels: np.ndarray, table: list[Any]) -> tuple[np.ndarray, dict[str, i
         for value, number in table
         if (len(value) == 3) == coloured
     }
-    if coloured:
+    if coloured or pixels.min() < 0 or pixels.max() >= TABLE:
         found, where, counts = np.unique(codes(pixels), return_inverse=True, return_counts=True)
         present = zip(found.tolist(), counts.tolist(), strict=True)
         numbers = np.array([known.get(code, UNKNOWN) for code in found.tolist()], np.int16)[where]

@@ -21,6 +21,9 @@ from pipeline.ingest.sifting import PREFERENCE, Picture
 if TYPE_CHECKING:
     from pipeline.params import SplitOptions
 
+ROUNDS = 20
+"""Over the classes, each of which mends what the one before has left or made."""
+
 
 def assign(
     pictures: Sequence[Picture],
@@ -115,7 +118,11 @@ def _split(at: float, shares: list[tuple[str, float]]) -> str:
 
 
 def _fill(chosen: dict[str, str], places: dict[str, float], strata: dict[str, set[str]], wanted: list[str]) -> None:
-    """Change `chosen` so that each stratum has a picture in every split of `wanted`."""
+    """Change `chosen` so that each stratum has a picture in every split of `wanted`.
+
+    A group that moves may be the last one there of another of its classes: another one goes first, and all are looked
+    at again.
+    """
     members: dict[str, list[str]] = defaultdict(list)
     for unit in sorted(places, key=places.__getitem__):
         for name in strata[unit]:
@@ -123,12 +130,31 @@ def _fill(chosen: dict[str, str], places: dict[str, float], strata: dict[str, se
     few = {name: len(units) for name, units in members.items() if len(units) < len(wanted)}
     if few:
         raise UserError(_too_few(few, wanted))
-    for _, units in sorted(members.items()):
-        for split in wanted:
-            counts = Counter(chosen[unit] for unit in units)
-            if not counts[split]:
-                spare = [unit for unit in units if counts[chosen[unit]] > 1]
-                chosen[spare[-1 if split == "train" else 0]] = split
+
+    def last(unit: str) -> bool:
+        """Whether a class of a unit has no other one in its split."""
+        return any(sum(chosen[other] == chosen[unit] for other in members[name]) == 1 for name in strata[unit])
+
+    for _ in range(ROUNDS):
+        every = ((name, split) for name in sorted(members) for split in wanted)
+        lacking = [(name, split) for name, split in every if _lacks(members[name], chosen, split)]
+        if not lacking:
+            return
+        for name, split in lacking:
+            if _lacks(members[name], chosen, split):
+                counts = Counter(chosen[unit] for unit in members[name])
+                spare = [unit for unit in members[name] if counts[chosen[unit]] > 1]
+                spare = spare[::-1] if split == "train" else spare
+                chosen[next((unit for unit in spare if not last(unit)), spare[0])] = split
+    listed = ", ".join(f"{name!r} ({split})" for name, split in lacking[:8])
+    raise UserError(
+        f"Groups of pictures that stay together hold several classes each, and no way was found to share them out so "
+        f"that every class is in every split: {listed}. Name smaller groups, or leave a class out."
+    )
+
+
+def _lacks(units: Sequence[str], chosen: dict[str, str], split: str) -> bool:
+    return all(chosen[unit] != split for unit in units)
 
 
 def _too_few(few: dict[str, int], wanted: list[str]) -> str:

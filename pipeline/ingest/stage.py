@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline import interrupts
 from pipeline.contracts import SPLITS
+from pipeline.errors import UserError
 from pipeline.files import STATE, replacing_folder
 from pipeline.ingest import fingerprint
 from pipeline.progress import track
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.ingest.sifting import Picture
     from pipeline.params import IngestParams
 
 
@@ -74,10 +79,30 @@ def _make(params: IngestParams, out: Path, inputs: fingerprint.Inputs) -> None:
             sifted = sift(params.data.read(), params.task, rules, spool, verdicts, advance, groups)
             looks = {picture.id: verdicts[picture.id].look for picture in sifted.pictures}
             sifted = settle(sifted, looks, params.task, rules)
+        check_groups(groups, sifted.pictures)
         sifted = sifted._replace(pictures=assign(sifted.pictures, params.split, params.task.stratum, sifted.kin))
         with replacing_folder(out) as folder:
             write(folder, params, sifted, spool)
+            interrupts.heed()
     fingerprint.remember(inputs, out)
+
+
+def check_groups(pattern: str, pictures: Sequence[Picture]) -> None:
+    """Refuse a pattern that keeps no pictures together, though somebody wants it.
+
+    Args:
+        pattern: `split.group`.
+        pictures: that are kept.
+
+    Raises:
+        UserError: no picture is of a group.
+    """
+    if pattern and pictures and not any(picture.group for picture in pictures):
+        first = min(each.name for each in pictures)
+        raise UserError(
+            f"params.yaml: split.group: {pattern!r} finds no group in the name of any of {len(pictures):,} pictures, "
+            f"such as {first!r}, so that none would be kept together. Mend it, or leave it out."
+        )
 
 
 def _ingested(out: Path, new: bool) -> Ingested:

@@ -46,12 +46,11 @@ def settle(sifted: Sifted, looks: Mapping[str, bytes], task: TaskConfig, rules: 
     """
     pictures, rejected, problems = list(sifted.pictures), list(sifted.rejected), list(sifted.problems)
     kin = set(sifted.kin)
-    for odd in _odd_shapes(pictures) if task.alike else ():
-        problem = noted(odd, rules)
-        problems.append(problem)
-        if problem.done == "reject":
-            rejected.append(Rejected(odd.source, reason([problem])))
-            pictures = [picture for picture in pictures if picture.name != odd.source]
+    odd = {flaw.source: noted(flaw, rules) for flaw in (_odd_shapes(pictures) if task.alike else ())}
+    problems += odd.values()
+    shapeless = {name for name, problem in odd.items() if problem.done == "reject"}
+    rejected += [Rejected(name, reason([odd[name]])) for name in shapeless]
+    pictures = [picture for picture in pictures if picture.name not in shapeless]
     for family in families([looks[picture.id] for picture in pictures]):
         members = sorted((pictures[position] for position in family), key=lambda one: (PREFERENCE[one.split], one.name))
         kin |= related(member.group for member in members)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from pipeline.contracts import SPLITS, TaskConfig
 from pipeline.plugin import config_class
-from pipeline.source import printable
+from pipeline.source import printable, quoted
 
 if TYPE_CHECKING:
     from pipeline.inspection.look import Seen
@@ -53,7 +52,7 @@ def _side(seen: Seen) -> int:
 
 
 def _yaml(value: Any) -> str:
-    """A value as YAML reads it again; JSON is YAML."""
+    """A value as YAML reads it again."""
     import yaml
 
     if isinstance(value, str) and printable(value) == value:
@@ -62,4 +61,4 @@ def _yaml(value: Any) -> str:
                 return value
         except yaml.YAMLError:
             pass
-    return json.dumps(value)
+    return quoted(value)

@@ -18,7 +18,7 @@ from pipeline.inspection.advice import advice
 from pipeline.inspection.counting import ClassCount, Classes, Copies, Groups, pattern
 from pipeline.inspection.sample import Sample, Sizes
 from pipeline.plugin import config_class, names
-from pipeline.source import printable
+from pipeline.source import check_writable, printable
 
 UNSAID = "not said"
 """The split of pictures of which the source says none."""
@@ -111,6 +111,10 @@ def _opened(path: str, form: str, inside: str) -> tuple[FormatConfig, Seen]:
     config_of = config_class("formats", form)
     if "path" not in config_of.model_fields:
         raise UserError(f"Format {form!r} reads no path: `data: {{name: {form}}}` is all of it.")
+    if not path:
+        raise UserError("The path is empty. Name a folder, an archive, or an address as in data.path.")
+    check_writable(path)
+    check_writable(inside)
     config: Any = config_of.model_validate({"path": path, **({"inside": inside} if inside else {})})
     why = ""
     if form == AUTO:

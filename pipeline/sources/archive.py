@@ -61,10 +61,13 @@ class ArchiveSource(Source):
     def stream(self, wanted: Collection[str]) -> Iterator[tuple[Entry, bytes] | LeftOut]:
         from pipeline.archives import explained
 
+        left = set(wanted)
         with explained(self.shown):
             for name, member in self._wanted(wanted):
+                left.discard(name)
                 self._limit(member.size, self.limits.file_bytes, f"bytes in {name}")
                 yield Entry(name, member.size, 0, member.checksum), member.read(member.size)
+        yield from self._gone(left)
 
     def heads(self, wanted: Collection[str], size: int) -> Iterator[tuple[str, bytes]]:
         from pipeline.archives import explained

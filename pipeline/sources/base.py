@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from pipeline.contracts import LeftOut
 from pipeline.errors import UserError
@@ -61,7 +62,7 @@ class Source(ABC):
 
     @abstractmethod
     def stream(self, wanted: Collection[str]) -> Iterator[tuple[Entry, bytes] | LeftOut]:
-        """The contents of the files named in `wanted`, each once, in one pass.
+        """The contents of the files named in `wanted`, each once, in one pass; one that has gone is left out.
 
         Raises:
             UserError: the source is damaged or beyond a limit.
@@ -79,6 +80,11 @@ class Source(ABC):
     def fingerprint(self) -> Iterator[str]:
         """`name, size, time` of each file of a folder, or of the archive: equal lines, equal contents."""
 
+    @staticmethod
+    def _gone(names: Collection[str]) -> Iterator[LeftOut]:
+        """Files that were there when the source was listed."""
+        yield from (LeftOut(name, "it has just gone") for name in sorted(names))
+
     def _limit(self, found: int, limit: int, what: str) -> None:
         if found > limit:
             raise UserError(f"{self.shown}: {found:,} {what}; the limit is {limit:,}. Make the source smaller.")
@@ -88,6 +94,26 @@ def printable(name: str) -> str:
     """A name that can be shown and stored, whatever is in it."""
     name = UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", name)
     return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
+
+
+def check_writable(path: str) -> None:
+    """Raise where no `params.yaml` can name a path.
+
+    Raises:
+        UserError: there are bytes in it that are not UTF-8, or control characters.
+    """
+    if UNPRINTABLE.search(path):
+        raise UserError(
+            f"{printable(path)} holds control characters or bytes that are not UTF-8: no params.yaml can name it. "
+            "Rename it."
+        )
+
+
+def quoted(value: Any) -> str:
+    """A value as YAML reads it again: as JSON, which writes some characters as two that YAML takes for two, if asked to
+    keep to ASCII."""
+    text = json.dumps(value, ensure_ascii=False)
+    return json.dumps(value) if UNPRINTABLE.search(text) else text
 
 
 def fault(name: str) -> str | None:

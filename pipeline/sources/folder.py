@@ -22,15 +22,16 @@ class FolderSource(Source):
     path: Path
 
     def entries(self) -> Iterator[Entry | LeftOut]:
-        for count, entry in enumerate(self._walk(self.path, "", self.path.resolve()), start=1):
+        for count, entry in enumerate(self._walk(), start=1):
             self._limit(count, self.limits.files, "files")
             yield entry
 
     def stream(self, wanted: Collection[str]) -> Iterator[tuple[Entry, bytes] | LeftOut]:
-        total = 0
+        total, left = 0, set(wanted)
         for entry in self.entries():
-            if entry.name not in wanted:
+            if entry.name not in left:
                 continue
+            left.discard(entry.name)
             if isinstance(entry, LeftOut):  # it has changed since it was listed
                 yield entry
                 continue
@@ -44,6 +45,7 @@ class FolderSource(Source):
             self._limit(max(entry.size, len(data)), self.limits.file_bytes, f"bytes in {entry.name}")
             self._limit(total, self.limits.total_bytes, "bytes in all")
             yield entry, data
+        yield from self._gone(left)
 
     def heads(self, wanted: Collection[str], size: int) -> Iterator[tuple[str, bytes]]:
         for name in sorted(wanted):
@@ -57,22 +59,28 @@ class FolderSource(Source):
         for entry in self.entries():
             yield "\t".join(map(str, (entry.name, entry.reason) if isinstance(entry, LeftOut) else entry[:3]))
 
-    def _walk(self, folder: Path, prefix: str, root: Path) -> Iterator[Entry | LeftOut]:
-        try:
-            with os.scandir(folder) as found:
-                items = sorted(found, key=lambda item: item.name)
-        except OSError as error:
-            raise UserError(
-                f"{folder}: the folder cannot be read: {error.strerror}. Grant access or move it."
-            ) from None
-        for item in items:
+    def _walk(self) -> Iterator[Entry | LeftOut]:
+        """In the order of names. Folders may lie within each other deeper than functions can call each other."""
+        root = self.path.resolve()
+        waiting = [("", item) for item in _inside(self.path)]
+        while waiting:
+            prefix, item = waiting.pop()
             name = prefix + item.name
             if item.is_dir(follow_symlinks=False):
-                yield from self._walk(folder / item.name, name + "/", root)
+                waiting += [(name + "/", inner) for inner in _inside(self.path / name)]
             elif reason := fault(name):
                 yield LeftOut(printable(name), reason)
             else:
                 yield _found(item, name, root)
+
+
+def _inside(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder, the first name last."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda item: item.name, reverse=True)
+    except OSError as error:
+        raise UserError(f"{folder}: the folder cannot be read: {error.strerror}. Grant access or move it.") from None
 
 
 def _found(item: os.DirEntry[str], name: str, root: Path) -> Entry | LeftOut:

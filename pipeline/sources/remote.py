@@ -32,13 +32,15 @@ class StoreSource(Source):
                 yield LeftOut(printable(name), reason) if reason else _entry(name, stored)
 
     def stream(self, wanted: Collection[str]) -> Iterator[tuple[Entry, bytes] | LeftOut]:
-        total = 0
+        total, left = 0, set(wanted)
         with insisting(self.shown):
             items = self._checked(wanted)
             for (name, stored), data in in_order(items, lambda item: self._whole(item[1]), lambda item: item[1].weight):
+                left.discard(name)
                 total += len(data)
                 self._limit(total, self.limits.total_bytes, "bytes in all")
                 yield _entry(name, stored), data
+        yield from self._gone(left)
 
     def heads(self, wanted: Collection[str], size: int) -> Iterator[tuple[str, bytes]]:
         with insisting(self.shown):

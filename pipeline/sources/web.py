@@ -136,7 +136,7 @@ def _check_address(address: str, what: str) -> None:
     parts = _split(address)
     if parts is None or not parts.hostname or parts.scheme not in ("http", "https"):
         raise UserError(
-            f"{what}: expected an address such as https://host/pets.zip#sha256=...; found {address[:200]!r}."
+            f"{what}: expected an address such as https://host/pets.zip#sha256=...; found {_bare(address)!r}."
         )
     if "@" in parts.netloc:
         raise UserError(
@@ -161,8 +161,13 @@ def _shown(address: str) -> str:
     """Without a query, in which there may be a signature, and without a user."""
     parts = _split(address)
     if parts is None:
-        return repr(address[:200])
+        return repr(_bare(address))
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _bare(address: str) -> str:
+    """What is no address, without what might be a password or a signature in it."""
+    return re.sub(r"//.*@", "//...@", address, flags=re.DOTALL).partition("?")[0][:200]
 
 
 def _on_this_machine(host: str) -> bool:
