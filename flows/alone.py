@@ -6,11 +6,12 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from pipeline.errors import UserError
+from pipeline.files import opened_lock
 
 GLANCE = 0.1
 """Seconds; whoever only looks who holds a lock has let it go by then."""
@@ -26,7 +27,7 @@ def alone(lock_file: Path, wait: Callable[[str], None]) -> Iterator[None]:
     """
     try:
         lock_file.parent.mkdir(parents=True, exist_ok=True)
-        lock = lock_file.open("a+")
+        lock = opened_lock(lock_file)
     except OSError as error:
         raise UserError(
             f"{lock_file} cannot be locked: {error.strerror}. Give yourself the right to write it."
@@ -38,16 +39,11 @@ def alone(lock_file: Path, wait: Callable[[str], None]) -> Iterator[None]:
                 lock.seek(0)
                 wait(lock.read().strip())
                 fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.seek(0)
-        lock.truncate()
-        lock.write(f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        lock.flush()
+        _name_holder(lock, f"process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         try:
             yield
         finally:
-            lock.seek(0)
-            lock.truncate()
-            lock.flush()
+            _name_holder(lock, "")
 
 
 def holder(lock_file: Path) -> str | None:
@@ -58,7 +54,7 @@ def holder(lock_file: Path) -> str | None:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return lock.read().strip() or "another process"
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     return None
 
@@ -72,6 +68,13 @@ def of_device(identity: str) -> Path:
     given = os.environ.get(LOCKS)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return (Path(given) if given else cache / "convoy" / "locks") / f"{identity}.lock"
+
+
+def _name_holder(lock: IO[str], holder: str) -> None:
+    """Let others read who holds the lock; where the disk is full they cannot, and it is held all the same."""
+    with suppress(OSError):
+        os.ftruncate(lock.fileno(), 0)
+        os.write(lock.fileno(), holder.encode())
 
 
 def _taken(lock: IO[str]) -> bool:

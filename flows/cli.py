@@ -22,7 +22,7 @@ from flows.records.commands import COMMANDS
 from flows.schedule import commands
 from flows.tune import app as tune
 from pipeline.errors import UserError
-from pipeline.room import full
+from pipeline.room import closed, full
 
 INTERRUPTED = 130
 
@@ -213,9 +213,13 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(error.status)
     except Exception as error:
-        if not (words := full(error)):
+        if words := full(error):
+            said = f"Cannot write: {words}. Make room, then run the same command again; nothing is lost."
+        elif words := closed(error):
+            said = f"{words}. Give yourself the right to it, or work in a clone of your own."
+        else:
             raise
-        print(f"Cannot write: {words}. Make room, then run the same command again; nothing is lost.", file=sys.stderr)
+        print(said, file=sys.stderr)
         sys.exit(1)
 
 

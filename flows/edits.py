@@ -11,10 +11,12 @@ from typing import Any
 
 from pipeline.door import PARAMS, where_wrong
 from pipeline.errors import ParamsError, Problem, UserError, did_you_mean
-from pipeline.files import STATE, write_text
+from pipeline.files import STATE, write_bytes, write_text
 from pipeline.params import PART_FOLDERS
 
 KEPT = STATE / "params"
+NO_VALUE = (ValueError, RecursionError)
+"""What a parser of YAML lets through: of a date or number that is none, and of lists in lists without end."""
 
 
 def edited(text: str, assignments: Sequence[str]) -> str:
@@ -34,7 +36,7 @@ def edited(text: str, assignments: Sequence[str]) -> str:
             raise UserError(f"--set {assignment!r}: expected key=value, as in --set train.epochs=5.")
         try:
             _assign(params, key, YAML(typ="safe").load(value))
-        except YAMLError:
+        except (YAMLError, *NO_VALUE):
             raise UserError(f"--set {assignment!r}: {value!r} is not valid YAML; quote it for the shell.") from None
     return _dumped(params)
 
@@ -75,12 +77,14 @@ def combinations(assignments: Sequence[str]) -> list[list[str]]:
 
 
 def replace_params(path: Path, text: str) -> Path | None:
-    """Write `text` as the params file; where the old text is kept, if it was another."""
-    old = path.read_text(encoding="utf-8") if path.exists() else text
-    if old == text:
+    """Write `text` as the params file, its lines ended as they were; where the old text is kept, if it was another."""
+    old = path.read_bytes() if path.exists() else text.encode()
+    if b"\r\n" in old:
+        text = text.replace("\n", "\r\n")
+    if old == text.encode():
         return None
-    kept = KEPT / f"{hashlib.sha256(old.encode()).hexdigest()[:12]}.yaml"
-    write_text(kept, old)
+    kept = KEPT / f"{hashlib.sha256(old).hexdigest()[:12]}.yaml"
+    write_bytes(kept, old)
     write_text(path, text)
     return kept
 
@@ -100,7 +104,7 @@ def _loaded(text: str, file: str) -> Any:
 
     try:
         params = _yaml().load(text)
-    except YAMLError as error:
+    except (YAMLError, *NO_VALUE) as error:
         raise UserError(f"{file}: not valid YAML: {where_wrong(error)}.") from None
     if not isinstance(params, dict):
         raise UserError(f"{file}: expected `key: value` lines, one section each.")

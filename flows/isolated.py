@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -109,11 +110,15 @@ def run_queue(project: Path, wish: Wish, queue: Sequence[Sequence[str]]) -> int:
 
 def _waited_for(command: Sequence[str], root: Path) -> int:
     process = subprocess.Popen(command, cwd=root)
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # the terminal has told the run as well, and it keeps what is done
-            continue
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # of it nobody but us tells the run
+    try:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:  # the terminal has told the run as well, and it keeps what is done
+                continue
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _changes(project: Path) -> str:

@@ -24,7 +24,7 @@ from pydantic import Field, ValidationError
 from flows import logs
 from flows.alone import alone
 from flows.servers import processes
-from flows.servers.processes import CLOCK_STEP
+from flows.servers.processes import ROUNDING, born
 from pipeline.contracts import Options
 from pipeline.door import load
 from pipeline.errors import UserError
@@ -58,7 +58,7 @@ class Job(Options):
     pid: int = 0
     """Of its process, which leads its session; 0 until that is up."""
     created: float = 0.0
-    """When that process began, as the operating system tells it: process ids are used again."""
+    """When that process began, see `flows.servers.processes.born`: process ids are used again."""
     status: int | None = None
     """What the command ended with."""
     ended: float = 0.0
@@ -75,7 +75,7 @@ class Job(Options):
             return time.time() < self.started + BIRTH
         with suppress(psutil.NoSuchProcess):
             found = psutil.Process(self.pid)
-            return abs(found.create_time() - self.created) < CLOCK_STEP and found.status() != psutil.STATUS_ZOMBIE
+            return abs(born(found) - self.created) < ROUNDING and found.status() != psutil.STATUS_ZOMBIE
         return False
 
 
@@ -199,8 +199,7 @@ def main(arguments: list[str]) -> int:
         return 2
     # A handler, and not to ignore it: a command would inherit that, and could not be stopped.
     signal.signal(signal.SIGINT, lambda *_: None)
-    created = psutil.Process().create_time()
-    job = job.model_copy(update={"pid": os.getpid(), "created": created})
+    job = job.model_copy(update={"pid": os.getpid(), "created": born(psutil.Process())})
     _write(project, job)
     process = subprocess.Popen([sys.executable, "-m", "flows.cli", *job.argv], stdin=subprocess.DEVNULL)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())

@@ -7,12 +7,14 @@ removed, for those whom it named are dead.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
+from pipeline.errors import UserError
 from pipeline.files import STATE, write_bytes
 
 LOCK = Path("dvc.lock")
@@ -22,6 +24,8 @@ WITHOUT_DIGEST = {"path", "size", "nfiles", "hash", "isexec"}
 """Keys of an item in `dvc.lock` that say nothing of its contents."""
 SECOND_LOOK = 0.3
 """Seconds; a file that a living DVC is just writing is whole by then."""
+CONFLICT = re.compile(rb"^(<{7}|>{7}) ", re.MULTILINE)
+"""What git puts around two versions of some lines."""
 
 
 def keep_lock(root: Path) -> None:
@@ -31,12 +35,25 @@ def keep_lock(root: Path) -> None:
 
 
 def mend(root: Path) -> None:
-    """Put right what a kill has cut short, and say so; what is whole is left alone."""
+    """Put right what a kill has cut short, and say so; what is whole is left alone.
+
+    Raises:
+        UserError: a merge in git has left both versions of `dvc.lock` in it.
+    """
+    _refuse_conflict(root / LOCK)
     if _stays_broken(root / TABLE, json.loads):
         (root / TABLE).unlink(missing_ok=True)
     if _stays_broken(root / LOCK, _entries) and (root / KEPT).exists():
         write_bytes(root / LOCK, (root / KEPT).read_bytes())
         print("dvc.lock was cut short by a kill; it is put back as it was before that stage.", flush=True)
+
+
+def _refuse_conflict(lock: Path) -> None:
+    if lock.exists() and CONFLICT.search(lock.read_bytes()):
+        raise UserError(
+            f"{LOCK} holds a merge's conflict. Take one side, `git checkout --ours {LOCK}` or `--theirs`, then "
+            "`convoy run`: what does not fit is computed again."
+        )
 
 
 def _stays_broken(path: Path, parse: Callable[[str], object]) -> bool:

@@ -15,9 +15,10 @@ from flows import settings
 from flows.alone import alone, of_device
 from flows.edits import edited, merged, replace_params
 from flows.housekeeping.turns import run_at_work
+from flows.repository import in_git, unreadable
 from flows.result import Result
 from flows.servers.dashboards import prefect_for_run
-from flows.stage import Graph, in_git
+from flows.stage import Graph
 from flows.worktrees import LOCK
 from pipeline.door import PARAMS, load, parse
 from pipeline.errors import ParamsError, UserError
@@ -25,6 +26,9 @@ from pipeline.files import DATASET, in_worktree, shared
 from pipeline.params import IngestParams, Params
 from pipeline.registry import attempts, cases
 from pipeline.registry.attempts import Finished
+
+RECORD = "record.json"
+"""In the folder of a finished run; `pipeline.registry.runs`, which writes it, takes a second to import."""
 
 if TYPE_CHECKING:
     from flows.schedule.request import Request
@@ -58,6 +62,8 @@ def run(root: Path, request: Request, params_file: Path | None) -> Result:
             moving.check(root)
         if not in_git(root):
             print("Not in a git repository: the run is recorded without the code that made it. `git init` mends that.")
+        elif trouble := unreadable(root):
+            print(f"The run is recorded without the code that made it: {trouble}. `convoy doctor` says what to do.")
         with prefect_for_run(settings.home(root)) as prefect, device_of(prepared()):
             with prefect.client(), polite_kill():
                 _tell_of_decisions(settings.home(root), prefect.api)
@@ -130,8 +136,13 @@ def nothing_to_do(root: Path) -> Finished | None:
 
 def up_to_date(root: Path) -> Finished | None:
     """What the last run came to, if data, params and code are as it left them."""
-    finished = attempts.finished(PARAMS.read_text(encoding="utf-8"))
-    if finished is None or Graph(root).changed():  # DVC is not loaded where there is work anyway: servers start first
+    try:
+        finished = attempts.finished(PARAMS.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):  # the door has the words
+        return None
+    if finished is None or not (attempts.folder(finished.id) / RECORD).exists():  # removed by hand: it is made again
+        return None
+    if Graph(root).changed():  # DVC is not loaded where there is work anyway: servers start first
         return None
     from pipeline.ingest.stage import unchanged
 
@@ -154,16 +165,21 @@ def change_params(assignments: Sequence[str], params_file: Path | None) -> None:
     """
     if not assignments and params_file is None:
         return
-    try:
-        text = (params_file or PARAMS).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--params {params_file}: cannot be read: {error}") from None
-    if params_file is not None and PARAMS.exists():
-        text = merged(text, PARAMS.read_text(encoding="utf-8"), str(params_file))
+    text = _text(PARAMS, str(PARAMS)) if params_file is None or PARAMS.exists() else ""
+    if params_file is not None:
+        said = _text(params_file, f"--params {params_file}")
+        text = merged(said, text, str(params_file)) if text else said
     text = edited(text, assignments) if assignments else text
     parse(Params, text, str(params_file or PARAMS))
     if (kept := replace_params(PARAMS, text)) and not in_worktree():
         print(f"params.yaml is changed; the text from before is in {kept}.")
+
+
+def _text(file: Path, name: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{name}: cannot be read: {error}") from None
 
 
 def prepared() -> str:

@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import unquote
 
 from pipeline.errors import UserError
 from pipeline.files import PROJECT, STATE
@@ -39,6 +40,8 @@ TELEMETRY = (
     "NO_ALBUMENTATIONS_UPDATE",
     "PREFECT_SERVER_ANALYTICS_ENABLED",
 )
+OF_HOOKS = ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE")
+"""What git tells its hooks: where one of them calls us, it would name another tree than the one that a run works in."""
 UNTOLD = "untold"
 """Folder of the shared state for what Prefect has not heard (flows/worker/untold.py): often looked at, mostly empty."""
 
@@ -69,23 +72,36 @@ def home(root: Path) -> Path:
 
 
 def environment(root: Path, given: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables that our processes need beside those `given`; makes the server's password on the first call."""
+    """The variables that our processes need beside those `given`; makes the server's password on the first call.
+
+    One that is given empty is not given, as for the libraries that read it.
+
+    Raises:
+        UserError: the path of the project means another one in the address of a database.
+    """
     root = home(root)
     state = root / STATE
+    if "?" in str(state) or unquote(str(state)) != str(state):
+        raise UserError(
+            f"{root}: the addresses of its databases would mean another folder, for there is a ? in it, or a % before "
+            "two digits. Rename or move the project."
+        )
     wanted = SWITCHES | {
         "MLFLOW_TRACKING_URI": f"sqlite:///{state / 'mlflow.db'}",
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{state / 'prefect.db'}",
         "PREFECT_HOME": str(state / "prefect"),
         "PREFECT_SERVER_API_AUTH_STRING": password(root),
     }
-    if "PREFECT_API_URL" not in given:  # a password of ours is nobody else's business
+    if not given.get("PREFECT_API_URL"):  # a password of ours is nobody else's business
         wanted["PREFECT_API_AUTH_STRING"] = wanted["PREFECT_SERVER_API_AUTH_STRING"]
-    return {name: value for name, value in wanted.items() if name not in given}
+    return {name: value for name, value in wanted.items() if not given.get(name)}
 
 
 def apply(root: Path) -> None:
     """Set the variables for this process and its children, before Prefect, MLflow or DVC is imported."""
     os.environ.update(environment(root))
+    for name in OF_HOOKS:
+        os.environ.pop(name, None)
 
 
 def enter_project() -> Path:
@@ -105,6 +121,8 @@ def password(root: Path) -> str:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:
             file.write(f"convoy:{secrets.token_urlsafe(24)}\n")
+            file.flush()
+            os.fsync(handle)  # an empty one, as a power cut leaves it, would be no password
         try:
             os.link(temporary, path)  # of two at once, one wins and both read the same
         except FileExistsError:

@@ -5,13 +5,13 @@ DVC decides whether a stage is up to date and holds the hashes; a flow decides w
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import signal
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from flows import mending
+from flows.alone import holder
+from flows.repository import in_git
 from pipeline.__main__ import EXIT_MISTAKE, EXIT_TEMPORARY, LAST_WORDS
 from pipeline.errors import TemporaryFailure, UserError, shortened
 from pipeline.interrupts import EXIT_CODE
@@ -32,6 +34,8 @@ WORDS = Path(".convoy/stage.words")
 """Why a stage stopped, if it said so; see `pipeline.__main__.LAST_WORDS`."""
 LONGEST = 20_000
 """Characters of it that are listened to."""
+LOOK_SECONDS = 0.1
+"""Between two looks for a stage that is to stop and has not begun."""
 GOES_ON = " `convoy run` goes on from what is done."
 
 
@@ -101,9 +105,21 @@ class Graph:
         )
 
     def changed(self) -> dict[str, Any]:
-        """The stages that are not up to date, and what changed; a source that has news is not among it."""
-        status = {name: what for name, what in self._repo.status().items() if what != ["always changed"]}
-        return status
+        """The stages that are not up to date, and what changed; a source that has news is not among it.
+
+        Raises:
+            UserError: another DVC command is at work, or dvc.yaml is wrong.
+        """
+        from dvc.exceptions import DvcException
+        from dvc.lock import LockError
+
+        try:
+            status = self._repo.status()
+        except LockError as error:
+            raise self._busy() from error
+        except DvcException as error:
+            raise UserError(f"DVC cannot tell what has changed: {_one_line(error)}") from error
+        return {name: what for name, what in status.items() if what != ["always changed"]}
 
     def run(self, name: str, anew: bool = False) -> StageRun:
         """Bring one stage up to date.
@@ -134,14 +150,14 @@ class Graph:
             try:
                 wait([reproducing])
             except BaseException:  # Ctrl-C, or the time limit: the stage keeps what is done and ends
-                _stop_child()
+                _stop(reproducing, last)
                 raise
             finally:
                 del os.environ[LAST_WORDS]
         try:
             done = reproducing.result()
         except LockError as error:
-            raise UserError(f"Another DVC command is at work in {self._root}; try again when it has ended.") from error
+            raise self._busy() from error
         except DvcException as error:
             raise _explained(name, error, _said(words)) from error
         ran = _last_process() != last
@@ -169,10 +185,8 @@ class Graph:
             return None
         return (lock.get("stages") or {}).get(name)
 
-
-def in_git(root: Path) -> bool:
-    """Whether `root` lies in a git repository."""
-    return any((folder / ".git").exists() for folder in [root, *root.parents])
+    def _busy(self) -> UserError:
+        return UserError(f"Another DVC command is at work in {self._root}; try again when it has ended.")
 
 
 def _explained(name: str, error: Exception, said: str = "") -> Exception:
@@ -219,13 +233,21 @@ def _last_process() -> str:
         return ""
 
 
-def _stop_child() -> None:
-    """End the stage that is at work: whoever waited for it does not any more."""
-    with STAGE_LOCK.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # held, so the process that is named in it lives
-            os.kill(int(_last_process()), signal.SIGTERM)
+def _stop(reproducing: Future[Any], last: str) -> None:
+    """End the stage that is at work, or that DVC is about to start: whoever waited for it does not any more.
+
+    Args:
+        reproducing: what DVC does; it cannot be called off, and may still be comparing files.
+        last: the process that the lock of stages named before it began.
+    """
+    told = last
+    while not reproducing.done():
+        at_work = holder(STAGE_LOCK) or ""  # held, so the process that is named in it lives
+        if at_work.isdecimal() and at_work != told:
+            with suppress(ProcessLookupError):
+                os.kill(int(at_work), signal.SIGTERM)
+            told = at_work
+        wait([reproducing], timeout=LOOK_SECONDS)
 
 
 def _one_line(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from pipeline.params import Named
 from pipeline.registry import attempts, champion
 from pipeline.registry.cases import Case
 from pipeline.registry.glances import SHOWN
+from pipeline.wording import short
 
 
 def show(root: Path) -> None:
@@ -65,7 +66,7 @@ def _training() -> str:
         return ""
     if told.stage != "train":
         return f"; {told.stage}"
-    latest = ", ".join(f"{name} {value:.4g}" for name, value in told.latest.items())
+    latest = ", ".join(f"{name} {short(value)}" for name, value in told.latest.items())
     return f"; train: {told.training}" + (f"; epoch {told.epoch} came to {latest}" if latest else "")
 
 

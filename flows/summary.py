@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from flows.records.terminal import day
+from flows.records.terminal import day, plain
 from flows.result import Result
 from pipeline.door import load
 from pipeline.errors import UserError
@@ -30,23 +30,25 @@ def show(result: Result) -> None:
     standing = _standing(finished)
     reigns = finished.champion or (standing is not None and standing.state == "promoted")
     place = "is the champion" if reigns else f"is not the champion: {TITLES[finished.outcome]}"
-    table = Table.grid(padding=(0, 2))
-    table.add_row("run", finished.id[:8])
-    table.add_row("score", _score(finished))
-    table.add_row("model", f"{name} version {finished.version} {place}")
-    table.add_row("why", "\n".join(finished.reasons[:2]))
+    rows = [
+        ("run", finished.id[:8]),
+        ("score", _score(finished)),
+        ("model", f"{name} version {finished.version} {place}"),
+        ("why", "\n".join(finished.reasons[:2])),
+    ]
     if standing and standing.state == "waiting":
         version = standing.case.challenger.named
-        table.add_row(
-            "waits", f"for a decision until {day(standing.case.deadline)}: on the page that `convoy up` starts, or by"
-        )
-        table.add_row("", f"convoy promote {version} --why ... or convoy reject {version} --why ...")
+        until = f"for a decision until {day(standing.case.deadline)}: on the page that `convoy up` starts, or by"
+        rows += [("waits", until), ("", f"convoy promote {version} --why ... or convoy reject {version} --why ...")]
     if result.experiment:
-        table.add_row("home", f"git and DVC keep it as {result.experiment}: `dvc exp apply` or `dvc exp branch`")
+        rows.append(("home", f"git and DVC keep it as {result.experiment}: `dvc exp apply` or `dvc exp branch`"))
     elif not in_worktree():
-        table.add_row("report", str(EVALUATION / "report.html"))
+        rows.append(("report", str(EVALUATION / "report.html")))
     command = "convoy" if os.environ.get("VIRTUAL_ENV") else ".venv/bin/convoy"
-    table.add_row("look", f"{command} up   starts the review page, Prefect and MLflow")
+    rows.append(("look", f"{command} up   starts the review page, Prefect and MLflow"))
+    table = Table.grid(padding=(0, 2))
+    for title, said in rows:
+        table.add_row(title, plain(said))  # names in it are those of the data, and no markup
     console = Console(highlight=False)
     console.print()
     if not result.new:

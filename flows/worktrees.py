@@ -15,17 +15,20 @@ import re
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from flows.alone import holder
-from flows.stage import in_git
-from pipeline.errors import UserError
+from flows.repository import in_git
+from pipeline.errors import UserError, shortened
 from pipeline.files import PROJECT, SHARED, STATE
 
 HOME = STATE / "worktrees"
 KEPT_DAYS = 7
+LONGEST = 400
+"""Characters of what git says in an error."""
 LOCK = STATE / "run.lock"
 """Held by the run that works in a tree."""
 
@@ -74,30 +77,53 @@ def make(project: Path, name: str, ref: str, patch: str = "") -> Path:
 
 
 def close(project: Path, name: str) -> None:
-    """Remove the worktree `name`, whatever state it is in."""
+    """Remove the worktree `name`, whatever state it is in.
+
+    Raises:
+        UserError: it cannot be removed.
+    """
     place = folder(project, name)
-    if place.exists():
-        shutil.rmtree(place)
+    try:
+        while place.exists():
+            with suppress(FileNotFoundError):  # of what another process removes meanwhile
+                shutil.rmtree(place)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or place} cannot be removed ({error.strerror or error}). Give yourself the right to, or "
+            f"remove {place} by hand."
+        ) from error
     _git(project, "worktree", "prune")
 
 
 def sweep(project: Path) -> list[str]:
-    """Remove the worktrees that nobody works in and that were left alone for `KEPT_DAYS`; their names."""
-    names = left(project)
-    for name in names:
-        close(project, name)
-    return names
+    """Remove the worktrees that nobody works in and that were left alone for `KEPT_DAYS`; their names.
+
+    One that cannot be removed is in nobody's way: `convoy gc` says what keeps it.
+    """
+    removed = []
+    for name in left(project):
+        with suppress(UserError):
+            close(project, name)
+            removed.append(name)
+    return removed
 
 
 def left(project: Path) -> list[str]:
     """The worktrees that nobody works in, and whose process has ended or that were left alone for `KEPT_DAYS`."""
     oldest = time.time() - KEPT_DAYS * 86400
-    return [name for name in idle(project) if folder(project, name).stat().st_mtime < oldest or _is_orphan(name)]
+    return [name for name in idle(project) if _is_orphan(name) or _made(folder(project, name)) < oldest]
 
 
 def named_here(what: str) -> str:
     """A name for a worktree that ends with this process."""
     return f"{what}-{time.strftime('%Y%m%d-%H%M%S')}-pid{os.getpid()}"
+
+
+def _made(place: Path) -> float:
+    try:
+        return place.stat().st_mtime
+    except FileNotFoundError:  # removed by another process meanwhile
+        return time.time()
 
 
 def _is_orphan(name: str) -> bool:
@@ -140,7 +166,8 @@ def resolve(project: Path, ref: str) -> str:
         return _git(project, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}").strip()
     except UserError:
         raise UserError(
-            f"git knows no commit {ref!r} here. Commit the project first, or fetch it: `git fetch --all`."
+            f"git knows no commit {ref.removeprefix('refs/heads/')!r} here. Commit the project first, or fetch it: "
+            "`git fetch --all`."
         ) from None
 
 
@@ -149,8 +176,9 @@ def share_dvc(project: Path, root: Path) -> None:
     from configobj import ConfigObj
     from dvc.config import Config
 
+    (root / ".dvc").mkdir(exist_ok=True)  # a commit need not hold it
     private = project / ".dvc" / "config.local"
-    shared = ConfigObj(str(private)) if private.exists() else ConfigObj()
+    shared = ConfigObj(str(private) if private.exists() else None, encoding="utf-8")
     shared.filename = str(root / ".dvc" / "config.local")
     known = Config(str((project / ".dvc").absolute()), validate=False)
     shared.setdefault("cache", {}).setdefault("dir", "")
@@ -158,8 +186,8 @@ def share_dvc(project: Path, root: Path) -> None:
     for remote, options in known.get("remote", {}).items():
         if Path(options.get("url", "")).is_absolute():  # a path relative to the project's configuration is resolved
             shared.setdefault(f'remote "{remote}"', {})["url"] = options["url"]
+    Path(shared.filename).touch(0o600)  # it may hold credentials
     shared.write()
-    Path(shared.filename).chmod(0o600)  # it may hold credentials
 
 
 def _git(folder: Path, *arguments: str, given: str | None = None) -> str:
@@ -174,6 +202,6 @@ def _git(folder: Path, *arguments: str, given: str | None = None) -> str:
     except FileNotFoundError:
         raise UserError("git is not installed; a run in a tree of its own needs it.") from None
     except subprocess.CalledProcessError as error:
-        words = error.stderr.decode(errors="replace").strip().splitlines()
-        raise UserError(f"git {arguments[0]}: {words[-1] if words else f'status {error.returncode}'}") from error
+        words = " ".join(error.stderr.decode(errors="replace").split())
+        raise UserError(f"git {arguments[0]}: {shortened(words, LONGEST) or f'status {error.returncode}'}") from error
     return done.stdout.decode("utf-8", "surrogateescape")

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from pipeline import interrupts
 from pipeline.errors import TemporaryFailure, UserError
-from pipeline.files import DATASET, STATE, write_text
+from pipeline.files import DATASET, STATE, opened_lock, write_text
 from pipeline.progress import copied
-from pipeline.room import explained, full
+from pipeline.room import closed, explained, full
 
 EXIT_MISTAKE = UserError.status
 EXIT_TEMPORARY = TemporaryFailure.status
@@ -136,6 +136,8 @@ def _ending(stage: str) -> tuple[int, str]:
     except Exception as error:
         if words := full(error):
             return EXIT_TEMPORARY, f"{stage}: cannot write: {words}. Make room, then run again; nothing is lost."
+        if words := closed(error):
+            return EXIT_MISTAKE, f"{stage}: {words}. Give yourself the right to it, then run again; nothing is lost."
         return EXIT_LEFT_ALONE if left_alone() else EXIT_DEFECT, traceback.format_exc().rstrip()
     return interrupts.EXIT_CODE if interrupts.asked() else 0, ""
 
@@ -175,7 +177,7 @@ def alone() -> Iterator[None]:
     STATE.mkdir(exist_ok=True)
     with ExitStack() as held:
         for path in _locks():
-            lock = held.enter_context(path.open("a+"))
+            lock = held.enter_context(opened_lock(path))
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -188,7 +190,7 @@ def alone() -> Iterator[None]:
                 os.write(lock.fileno(), process)
             except OSError as error:
                 raise explained(error, path, len(process)) from error
-            with path.with_suffix(PROCESSES).open("a") as theirs:
+            with opened_lock(path.with_suffix(PROCESSES)) as theirs:
                 fcntl.flock(theirs, fcntl.LOCK_EX)
         yield
 
@@ -198,7 +200,7 @@ def beside() -> Iterator[None]:
     """Work as one of the processes of a stage, which holds its locks for all of them as long as it lives itself."""
     with ExitStack() as held:
         for path in _locks():
-            fcntl.flock(held.enter_context(path.with_suffix(PROCESSES).open("a")), fcntl.LOCK_SH)
+            fcntl.flock(held.enter_context(opened_lock(path.with_suffix(PROCESSES))), fcntl.LOCK_SH)
         yield
 
 

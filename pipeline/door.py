@@ -91,11 +91,21 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.YAMLError(f"line {line}: a key must be a word; put quotes around a text that has braces")
             if key_node.value in seen:
-                line = key_node.start_mark.line + 1
                 raise yaml.YAMLError(f"line {line}: the key {key_node.value!r} stands twice; keep one")
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError) as error:
+            raise yaml.YAMLError(
+                f"line {node.start_mark.line + 1}: {node.value!r} looks like a date or a number and is none; quote it"
+            ) from error
 
 
 def _mapping(text: str, file: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from pipeline.room import explained
 
@@ -85,6 +85,21 @@ def creating(path: Path, needed: int = 0) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise explained(error, path, needed) from error
+
+
+def opened_lock(path: Path) -> IO[str]:
+    """A lock file, made where it is missing, for everybody who can write in its folder: several users may take turns.
+
+    It is open for reading and for writing: NFS grants a shared lock to readers only, and one of its own to writers.
+    """
+    flags = os.O_RDWR | os.O_APPEND
+    try:
+        handle = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:  # and without O_CREAT: where all can write, Linux keeps that to the owner of the file
+        handle = os.open(path, flags)
+    else:
+        os.fchmod(handle, path.parent.stat().st_mode & 0o666)
+    return os.fdopen(handle, "a+")
 
 
 class Grown:

@@ -1,4 +1,4 @@
-"""A disk that is full, in words: what could not be written, how much room it needs, and what to do next."""
+"""A disk that is full or closed, in words: what could not be written, how much room it needs, and what to do next."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from pipeline.errors import TemporaryFailure
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk, a quota and a limit on files that leave no room."""
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""Errors of a file that belongs to somebody else, and of a disk that is there for reading alone."""
 DATABASE_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
 """The same, as SQLite tells of them."""
+DATABASE_CLOSED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+"""Likewise, of a file that belongs to somebody else."""
 TEMPORARY = re.compile(r"^\.(.+)\.tmp$")
 """The name of a folder until it is whole; see `pipeline.files.replacing_folder`."""
 
@@ -41,7 +45,7 @@ def explained(error: OSError, path: Path, needed: int = 0) -> Exception:
 def full(error: BaseException | None) -> str:
     """The system's words where a full disk, a quota or a limit is behind an error, however wrapped; else nothing."""
     while error:
-        if isinstance(error, OSError) and error.errno in (*FULL, errno.EROFS):
+        if isinstance(error, OSError) and error.errno in FULL:
             return f"{os.strerror(error.errno)}{f': {error.filename}' if error.filename else ''}"
         if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", None) in DATABASE_FULL:
             return str(error)
@@ -49,9 +53,24 @@ def full(error: BaseException | None) -> str:
     return ""
 
 
+def closed(error: BaseException | None) -> str:
+    """The system's words where a right that is missing, or a disk that is read-only, is the error; else nothing."""
+    while error:
+        if isinstance(error, OSError) and error.errno in CLOSED and error.filename:
+            return f"{os.strerror(error.errno)}: {error.filename}"
+        error = error.__cause__
+    return ""
+
+
 def explained_database(error: sqlite3.Error, path: Path) -> TemporaryFailure | None:
-    """A full disk under a SQLite file in words, as `explained` has them; None: it is another error."""
-    if getattr(error, "sqlite_errorcode", None) not in DATABASE_FULL:
+    """A full disk under a SQLite file in words, as `explained` has them, or one that is closed; None: another error."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code & 0xFF in DATABASE_CLOSED and path.exists():
+        return TemporaryFailure(
+            f"{path}: {error}. Nothing of it is lost: give yourself the right to write it and in its folder, then run "
+            "the same command again."
+        )
+    if code not in DATABASE_FULL:
         return None
     limited = resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
     told = explained(OSError(errno.EFBIG if limited else errno.ENOSPC, ""), path)

@@ -20,7 +20,7 @@ from flows.health import checks_of_servers, doctor
 from flows.health.checks import FAILED, OK, WARNING, Check
 from flows.health.checks_of_ledger import check_ledger
 from flows.servers import processes
-from flows.servers.processes import Server, listen
+from flows.servers.processes import Server, born, listen
 from pipeline.files import write_json
 from pipeline.registry import decisions
 from pipeline.registry.decisions import By
@@ -103,6 +103,23 @@ def test_a_fastapi_that_kills_prefect_is_refused(root: Path, monkeypatch: pytest
     assert check.found == "fastapi 0.155.0: with 0.155 and newer, Prefect 3.8's server dies when it starts"
 
 
+def test_what_is_found_is_text_and_no_markup(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = Check("place", FAILED, "/my/[data]/x [/red]", "look in [bold]")
+    monkeypatch.setattr(doctor, "CHECKS", (lambda _: [found],))
+    assert doctor.show_diagnosis(root) == 1
+    said = capsys.readouterr().out
+    assert "/my/[data]/x [/red]" in said and "-> look in [bold]" in said
+
+
+def test_a_device_that_hangs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "COMPUTE", "import time; time.sleep(60)")
+    monkeypatch.setattr(doctor, "COMPUTE_SECONDS", 0.5)
+    (check,) = doctor.check_compute(root)
+    assert (check.status, check.found) == (FAILED, "torch says nothing for 0.5 s: a device hangs")
+
+
 def test_torch_that_does_not_compute(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "torch.py").write_text("raise ImportError('libcudart.so.13: cannot open shared object file')")
     monkeypatch.setenv("PYTHONPATH", str(root))
@@ -124,9 +141,9 @@ def test_git_from_nothing_to_clean(root: Path) -> None:
         "not in a repository: runs cannot say what code made them"
     ]
     git(root, "init")
-    dirty, nameless = doctor.check_git(root)
-    assert (dirty.status, nameless.found) == (WARNING, "git knows no name for you")
-    assert dirty.found == "3 files differ from the last commit: a run records them as a patch"
+    empty, nameless = doctor.check_git(root)
+    assert (empty.status, nameless.found) == (WARNING, "git knows no name for you")
+    assert empty.found == "runs cannot say what code made them: nothing is committed yet"
     git(root, "config", "user.name", "A")
     git(root, "config", "user.email", "a@example.com")
     git(root, "add", ".")
@@ -134,6 +151,18 @@ def test_git_from_nothing_to_clean(root: Path) -> None:
     (clean,) = doctor.check_git(root)
     assert clean.status == OK
     assert clean.found.endswith(", nothing changed")
+    (root / "params.yaml").write_text("other")
+    assert [check.found for check in doctor.check_git(root)] == [
+        "1 file differs from the last commit: a run records them as a patch"
+    ]
+
+
+def test_a_repository_that_git_does_not_read_is_none_to_a_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git(root, "init")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own: as if somebody else had made the clone
+    (check,) = [check for check in doctor.check_git(root) if check.name == "git"]
+    assert (check.status, "detected dubious ownership" in check.found) == (WARNING, True)
+    assert "tell it to trust this folder" in check.advice
 
 
 def test_dvc_and_its_remotes(root: Path) -> None:
@@ -264,7 +293,7 @@ def open_server() -> Iterator[int]:
 
 def up(root: Path, port: int, **of_page: str) -> None:
     """This process is kept as every server of the project."""
-    ours = {"pid": psutil.Process().pid, "started": psutil.Process().create_time(), "port": port}
+    ours = {"pid": psutil.Process().pid, "started": born(psutil.Process()), "port": port}
     servers = {
         name: Server(name=name, health="/", log=root / "log", **ours, **(of_page if name == "page" else {}))
         for name in ("page", "prefect", "mlflow")

@@ -6,8 +6,13 @@ import pytest
 import yaml
 
 from flows.edits import combinations, edited, replace_params
-from flows.run import change_params
+from flows.run import change_params, up_to_date
+from pipeline.door import parse
 from pipeline.errors import UserError
+from pipeline.files import write_json
+from pipeline.params import Named
+from pipeline.registry import attempts
+from pipeline.registry.attempts import Finished
 
 SHIPPED = (Path(__file__).parents[1] / "params.yaml").read_text()
 
@@ -36,6 +41,8 @@ def test_nothing_to_change_is_byte_for_byte_the_same():
         ("trian.epochs=5", "trian.epochs: no such section. Did you mean 'train'?"),
         ("train.epochs.more=5", "train.epochs.more: no such section."),
         ("train.epochs=[1", "'[1' is not valid YAML"),
+        ("name=2026-13-45", "'2026-13-45' is not valid YAML"),  # a date that is none
+        ("name=" + "[" * 5000, "is not valid YAML"),
     ],
 )
 def test_words(assignment, words):
@@ -67,6 +74,56 @@ def test_the_text_from_before_is_kept(tmp_path, monkeypatch, capsys):
     assert replace_params(Path("params.yaml"), Path("params.yaml").read_text()) is None
     with pytest.raises(UserError, match="cannot be read"):
         change_params([], tmp_path / "none.yaml")
+
+
+def test_lines_end_as_they_did(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = SHIPPED.replace("\n", "\r\n").encode()
+    Path("params.yaml").write_bytes(before)
+    change_params(["train.epochs=10"], None)
+    assert Path("params.yaml").read_bytes() == before
+    change_params(["train.epochs=7"], None)
+    assert Path("params.yaml").read_bytes() == before.replace(b"epochs: 10", b"epochs: 7")
+    (kept,) = Path(".convoy/params").iterdir()
+    assert kept.read_bytes() == before
+
+
+def test_a_params_file_that_is_no_text_is_told_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_bytes("name: café".encode("latin-1"))
+    other = tmp_path / "other.yaml"
+    other.write_text("seed: 1\n")
+    for assignments, file in ((["seed=1"], None), ([], other)):
+        with pytest.raises(UserError, match=r"^params\.yaml: cannot be read: 'utf-8' codec"):
+            change_params(assignments, file)
+    assert up_to_date(tmp_path) is None  # what comes after it says the same in the door's words
+    Path("params.yaml").rename("other.yaml")
+    with pytest.raises(UserError, match=r"^--params other\.yaml: cannot be read"):
+        change_params([], Path("other.yaml"))
+
+
+def test_a_run_whose_record_is_gone_is_none_that_was_done(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(SHIPPED)
+    done = Finished(id="a" * 32, run="b" * 32, version="1", outcome="hold", champion=False, reasons=[])
+    write_json(attempts._outcome(SHIPPED), done.model_dump())
+    assert attempts.finished(SHIPPED) == done
+    assert up_to_date(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seed: 1\nname: 2026-13-45\n", "line 2: '2026-13-45' looks like a date or a number and is none; quote it"),
+        ("seed: 1\nname: !!timestamp soon\n", "line 2: 'soon' looks like a date or a number and is none; quote it"),
+        ("data: {name: folder, path: {{home}}/pets}\n", "line 1: "),
+        ("seed: 1\nname: {{home}}\n", "line 2: a key must be a word; put quotes around a text that has braces"),
+    ],
+)
+def test_what_no_yaml_is_comes_with_its_line(text, words):
+    with pytest.raises(UserError) as raised:
+        parse(Named, text)
+    assert f"params.yaml: 1 problem\n  the file: not valid YAML: {words}" in str(raised.value)
 
 
 def test_several_values_are_several_runs():

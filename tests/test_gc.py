@@ -132,6 +132,12 @@ def lock(root: Path, md5: str, name: str = "dvc.lock") -> None:
     (root / name).write_text(f"md5: {md5}\n")
 
 
+def test_a_working_tree_whose_path_nobody_understands_keeps_everything(repository: Path) -> None:
+    git(repository, "worktree", "add", "-q", "--detach", str(repository.parent / "two\nlines"))
+    with pytest.raises(UserError, match=r"^git worktree list says 'lines', which nobody here understands\."):
+        references.md5s(repository, (), ())
+
+
 def test_everything_that_git_can_bring_back_names_its_data(repository: Path) -> None:
     marks = [f"{number:032x}" for number in range(1, 10)]
     branch, tag, remote, stash, older, untracked, experiment, here, tree = marks

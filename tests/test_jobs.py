@@ -21,6 +21,7 @@ from test_runs import made_record, run_id, stopped
 
 from flows import jobs
 from flows.jobs import Job
+from flows.servers.processes import born
 from pipeline.errors import UserError
 from pipeline.files import write_json
 from pipeline.registry import runs
@@ -79,7 +80,7 @@ def said(project: Path, job: Job) -> str:
 def test_a_command_runs_and_its_end_is_known(project: Path) -> None:
     job = jobs.start(project, ["schedule", "resume", "nightly"], by="ada")
     assert job.state == "working"
-    assert psutil.Process(job.pid).create_time() == job.created
+    assert born(psutil.Process(job.pid)) == pytest.approx(job.created, abs=1.5)
     done = ended(project, job)
     assert (done.state, done.status, done.by, done.pid) == ("done", 0, "ada", job.pid)
     assert done.ended >= done.started
@@ -162,7 +163,7 @@ def test_what_is_left_of_a_job_that_never_came_up(project: Path) -> None:
         job = Job(id="20260101-000000-0000000a", argv=["verify", "x"], started=time.time() - age)
         assert job.state == state
     alien = psutil.Process()  # a process id that was used again
-    job = job.model_copy(update={"pid": alien.pid, "created": alien.create_time() - 60})
+    job = job.model_copy(update={"pid": alien.pid, "created": born(alien) - 60})
     assert job.state == "lost"
 
 
@@ -172,7 +173,7 @@ def test_old_ones_are_forgotten_and_none_that_is_at_work(project: Path) -> None:
         name = f"20260101-000000-{number:08x}"
         job = Job(id=name, argv=["verify", "x"], started=now - number, status=0)
         if number == 209:
-            job = job.model_copy(update={"pid": mine.pid, "created": mine.create_time(), "status": None})
+            job = job.model_copy(update={"pid": mine.pid, "created": born(mine), "status": None})
         if number == 5:
             job = job.model_copy(update={"started": now - 31 * 86400})
         write_json(project / jobs.HOME / f"{name}.json", job.model_dump(mode="json"))

@@ -34,7 +34,7 @@ from flows import announce, notify, settings
 from flows.notify import Event
 from flows.notify.mail import smtp_server
 from flows.notify.redaction import redacted
-from flows.servers.processes import Server, record
+from flows.servers.processes import Server, born, record
 from pipeline.door import PARAMS, parse
 from pipeline.errors import UserError
 from pipeline.files import write_json
@@ -612,7 +612,7 @@ def test_who_is_to_decide_is_asked_and_told_until_when(heard: Heard) -> None:
 def test_who_is_to_decide_is_told_where_to_look(tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
     told, _ = heard
     case = make_case(make_version("1"))
-    ours = {"pid": os.getpid(), "started": psutil.Process().create_time(), "port": 4307}
+    ours = {"pid": os.getpid(), "started": born(psutil.Process()), "port": 4307}
     page = Server(name="Review", health="/health", log=tmp_path / "log", **ours)
 
     def links() -> dict[str, str]:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy.engine import make_url
 
 from flows import settings
 from flows.accounts import TOKEN, digest
@@ -252,6 +253,10 @@ def test_mlflow_refuses_foreign_hosts_origins_and_frames(dashboards: tuple[Path,
     assert ask(create, json_body | {"Origin": "https://evil.example"}, data=b'{"name": "forged"}')[0] == 403
     assert ask(create, json_body, data=b'{"name": "ours"}')[0] == 200
     assert ask(url)[1]["X-Frame-Options"] == "DENY"
+    process = started["mlflow"].process()
+    assert process
+    for one in (process, *process.children(recursive=True)):  # what every user of the machine can read
+        assert "mlflow.db" not in " ".join(one.cmdline())
     assert ask(search, {"Origin": "https://evil.example"})[1]["Access-Control-Allow-Origin"] is None
 
 
@@ -394,6 +399,8 @@ def test_a_host_that_is_not_this_machines_and_a_port_that_is_none_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=r"Nothing can listen on 192\.0\.2\.7: .* Give an address of this machine\."):
         servers.up(page_alone, print, PageAt("192.0.2.7"))
+    with pytest.raises(UserError, match=r"Nothing can listen on a\.\.b: .* Give an address of this machine\."):
+        servers.up(page_alone, print, PageAt("a..b"))  # no name of any machine
     for port in ("x", "0", "65436", "-1"):
         monkeypatch.setenv("CONVOY_PAGE_PORT", port)
         with pytest.raises(UserError) as failure:
@@ -433,8 +440,35 @@ def test_a_process_whose_id_was_used_again_is_not_ours(tmp_path: Path) -> None:
     processes.record(tmp_path).parent.mkdir()
     processes.record(tmp_path).write_text(json.dumps({"prefect": entry.model_dump(mode="json")}))
     assert servers.running(tmp_path) == {}
-    started = psutil.Process().create_time()
-    assert entry.model_copy(update={"started": started}).process() == psutil.Process()
+    ours = entry.model_copy(update={"started": processes.born(psutil.Process())})
+    assert ours.process() == psutil.Process()
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="elsewhere the system keeps the time of day")
+def test_a_process_stays_ours_when_the_clock_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    born = processes.born(psutil.Process())
+    ours = Server(name="Prefect", pid=os.getpid(), started=born, port=1, health="/", log=tmp_path / "log")
+    began, boot = psutil.Process().create_time(), psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot + 3600)  # as the kernel tells it after such a step
+    assert psutil.Process().create_time() == pytest.approx(began + 3600, abs=1.5)
+    assert ours.process() == psutil.Process()
+
+
+def test_what_is_missing_are_the_servers_that_run_neither_here_nor_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    assert servers.missing(tmp_path) == ["page", "prefect", "mlflow"]
+    born = processes.born(psutil.Process())
+    ours = Server(name="Prefect", pid=os.getpid(), started=born, port=1, health="/", log=tmp_path / "log")
+    processes.record(tmp_path).parent.mkdir()
+    processes.record(tmp_path).write_text(json.dumps({"prefect": ours.model_dump(mode="json")}))
+    assert servers.missing(tmp_path) == ["page", "mlflow"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    assert servers.missing(tmp_path) == ["page", "mlflow"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://team.example")
+    assert servers.missing(tmp_path) == ["page"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"prefect": 1}', '{"prefect": {"pid": "x"}}', "\0"])
@@ -453,6 +487,19 @@ def test_the_users_variables_win(tmp_path: Path) -> None:
     )
     assert "MLFLOW_TRACKING_URI" not in theirs
     assert "PREFECT_API_AUTH_STRING" not in theirs  # our password is not sent to their server
+    assert settings.environment(tmp_path, dict.fromkeys(ours, "") | {"PREFECT_API_URL": ""}) == ours
+
+
+@pytest.mark.parametrize(("name", "fits"), [("a%20b", False), ("why?", False), ("100% [x] 'ü' #1", True)])
+def test_a_path_that_is_another_in_an_address_is_refused(tmp_path: Path, name: str, fits: bool) -> None:
+    if fits:
+        found = settings.environment(tmp_path / name)["MLFLOW_TRACKING_URI"]
+        assert make_url(found).database == f"{tmp_path / name}/.convoy/mlflow.db"
+        return
+    with pytest.raises(
+        UserError, match=r"would mean another folder, for there is a \? in it, or a % before two digits"
+    ):
+        settings.environment(tmp_path / name)
 
 
 def test_the_password_is_made_once_for_the_owner_alone(tmp_path: Path) -> None:

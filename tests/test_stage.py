@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
+import threading
 
+import psutil
 import pytest
 from dvc.exceptions import ReproductionError
 from dvc.lock import LockError
 from dvc.stage.exceptions import StageCmdFailedError
 
 from flows import mending
+from flows.run import polite_kill
 from flows.stage import Died, Graph, Mistake, Stopped, _explained
 from pipeline import __main__ as stages
 from pipeline.errors import TemporaryFailure, UserError
@@ -118,6 +123,48 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert Graph(tmp_path).run("copy").name == "copy"
     return tmp_path
+
+
+SLOW_TO_BEGIN = """
+import fcntl, os, pathlib, time
+time.sleep(0.8)
+lock = open(".convoy/stage.lock", "a+")
+fcntl.flock(lock, fcntl.LOCK_EX)
+lock.truncate(0)
+os.write(lock.fileno(), str(os.getpid()).encode())
+time.sleep(20)
+pathlib.Path("b").touch()
+"""
+
+
+def test_a_stage_that_has_not_begun_when_the_run_is_told_to_stop_is_told_as_well(project) -> None:
+    (project / "slow.py").write_text(SLOW_TO_BEGIN)
+    (project / ".convoy/stage.lock").write_text(str(os.getpid()))  # of the stage before: it is not told
+    (project / "dvc.yaml").write_text("stages: {copy: {cmd: python slow.py, deps: [a, slow.py], outs: [b]}}\n")
+    with polite_kill():
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        with pytest.raises(KeyboardInterrupt):
+            Graph(project).run("copy")
+    begun = int((project / ".convoy/stage.lock").read_text())
+    assert begun != os.getpid() and not psutil.pid_exists(begun)
+    assert not (project / "b").exists()  # nobody waited for its end
+
+
+def test_a_wrong_dvc_yaml_is_told_in_words(project) -> None:
+    (project / "dvc.yaml").write_text("stages: {copy: {cmd: cp a b, deps: [a], outs: [b]}, copy: [}\n")
+    with pytest.raises(UserError, match=r"^DVC cannot tell what has changed: .*dvc\.yaml"):
+        Graph(project).changed()
+
+
+def test_a_conflict_in_dvcs_lock_is_left_to_whoever_merges(project) -> None:
+    (project / "a").write_text("2")
+    Graph(project).run("copy")  # so a lock from before is kept
+    text = (project / "dvc.lock").read_text()
+    both = f"<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> other\n"
+    (project / "dvc.lock").write_text(both)
+    with pytest.raises(UserError, match=r"^dvc\.lock holds a merge's conflict\. Take one side, `git checkout --ours"):
+        Graph(project)
+    assert (project / "dvc.lock").read_text() == both
 
 
 @pytest.mark.parametrize("left", ["", '{"out/x": {"read": [{"pid": 12'])

@@ -324,9 +324,13 @@ def test_a_run_that_always_dies_stays_crashed(scene: Scene) -> None:
     assert scene.nothing_left(flow_run)
 
 
-def test_a_branch_that_is_not_there_is_told_on_prefects_page(scene: Scene) -> None:
+def test_a_branch_that_is_not_there_is_told_on_prefects_page_and_to_people(scene: Scene) -> None:
+    whom = 'name: x\nnotify: {"on": [failure], webhook: "http://127.0.0.1:9/"}\n'  # where nobody listens
+    (scene.root / "params.yaml").write_text(whom)
     flow_run = scene.due(branch="none-such")
     assert scene.reaches(flow_run, "Failed")[-1][1].startswith("git knows no commit 'none-such' here.")
+    until(lambda: "Not notified: " in scene.log(), 20, scene.log)
+    (scene.root / "params.yaml").write_text("")
     flow_run = scene.due(branch="--upload-pack=evil")
     message = scene.reaches(flow_run, "Failed")[-1][1]
     assert message.startswith("The parameter `request` of this run is wrong. branch: ")

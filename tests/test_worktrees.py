@@ -11,7 +11,9 @@ import pytest
 from configobj import ConfigObj
 from small_project import commit, git
 
-from flows import worktrees
+from flows import settings, worktrees
+from flows.schedule.request import Request
+from flows.worker import due
 from pipeline import files
 from pipeline.errors import UserError
 from pipeline.registry import code
@@ -19,8 +21,8 @@ from pipeline.registry import code
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project in a subfolder of its repository."""
-    repository = tmp_path / "repository"
+    """A project in a subfolder of its repository, in a folder as people call theirs."""
+    repository = tmp_path / "Jürgen's `pets`"
     project = repository / "vision"
     (project / ".dvc").mkdir(parents=True)
     (project / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
@@ -82,6 +84,23 @@ def test_what_is_not_committed_comes_along_as_a_patch(project: Path) -> None:
     assert (root / "dvc.yaml").stat().st_mode & 0o111
 
 
+def test_what_is_no_utf8_comes_along_byte_for_byte_whatever_git_is_told_to_show(project: Path) -> None:
+    (project / "notes.txt").write_bytes("café\nthé\n".encode("latin-1"))
+    commit(project, "two")
+    (project / "notes.txt").write_bytes("café\nthé à la menthe\n".encode("latin-1"))
+    (project / "new.txt").write_bytes(b"\xff\n")
+    for key, value in {"diff.noprefix": "true", "color.diff": "always", "diff.context": "0"}.items():
+        git(project, "config", key, value)
+    odd = os.fsdecode(b"caf\xe9.txt")
+    for name in ("né.txt", ":(top)x.txt", "a[1]*.txt", odd):
+        (project / name).write_text("né\n")
+    patch = code.read(project).patch
+    patch.encode("ascii")
+    root = worktrees.open_for(project, "a", "main", patch)
+    for name in ("notes.txt", "new.txt", "né.txt", ":(top)x.txt", "a[1]*.txt", odd):
+        assert (root / name).read_bytes() == (project / name).read_bytes()
+
+
 def test_a_hook_of_the_repository_does_not_run_in_it(project: Path) -> None:
     hook = project.parent / ".git/hooks/post-checkout"
     hook.write_text("#!/bin/sh\ntouch $PWD/hooked\n")
@@ -122,6 +141,42 @@ def test_a_tree_whose_process_was_killed_is_swept_at_once(project: Path) -> None
     for name in (worktrees.named_here("by-hand"), "verify-1-pid4194305"):  # above the kernel's largest number
         worktrees.open_for(project, name, "main")
     assert worktrees.sweep(project) == ["verify-1-pid4194305"]
+
+
+def test_a_tree_that_cannot_be_removed_is_told_and_is_in_nobodys_way(project: Path) -> None:
+    worktrees.open_for(project, "verify-1-pid4194305", "main")
+    link = project / ".convoy/worktrees/verify-2-pid4194305"
+    link.symlink_to(project)  # which rmtree refuses
+    assert worktrees.sweep(project) == ["verify-1-pid4194305"]
+    with pytest.raises(UserError, match=rf"{link} cannot be removed \(.*link.*\)\. Give yourself the right to, or"):
+        worktrees.close(project, link.name)
+    assert (project / "dvc.yaml").exists()
+
+
+def test_a_branch_goes_before_a_tag_of_its_name(project: Path) -> None:
+    git(project, "tag", "main")
+    (project / "dvc.yaml").write_text("stages: {a: {cmd: a}}\n")
+    commit(project, "two")
+    assert worktrees.resolve(project, "main") == git(project, "rev-parse", "HEAD~").strip()  # git's own rule
+    assert worktrees.resolve(project, due.ref_of(Request(branch="main"))) == git(project, "rev-parse", "HEAD").strip()
+    assert due.ref_of(Request()) == "HEAD"
+
+
+def test_a_hook_may_ask_for_a_tree(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"GIT_DIR": ".git", "GIT_INDEX_FILE": ".git/index"}.items():  # as git tells a hook
+        monkeypatch.setenv(name, value)
+    for name, value in settings.environment(project).items():
+        monkeypatch.setenv(name, value)
+    settings.apply(project)
+    assert (worktrees.open_for(project, "a", "main") / "dvc.yaml").exists()
+
+
+def test_a_commit_without_dvcs_folder_is_given_one(project: Path) -> None:
+    git(project, "rm", "-q", "-r", "--cached", ".dvc")
+    commit_all = ("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-q", "-m", "two")
+    git(project, *commit_all)
+    root = worktrees.open_for(project, "a", "main")
+    assert ConfigObj(str(root / ".dvc/config.local"))["cache"]["dir"] == str(project / ".dvc/cache")
 
 
 @pytest.mark.parametrize("ref", ["nowhere", "--help", "main:vision", "a" * 40, ""])

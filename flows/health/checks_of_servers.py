@@ -17,6 +17,7 @@ import psutil
 
 from flows import settings
 from flows.health.checks import FAILED, OK, WARNING, Check
+from flows.notify.redaction import redacted
 from flows.servers.processes import HOST, Server, answers, running
 from pipeline.files import STATE
 
@@ -35,7 +36,7 @@ def check_databases(root: Path) -> Iterable[Check]:
     for (database, (library, migrations)), address in zip(MIGRATIONS.items(), addresses, strict=True):
         path = root / STATE / database
         if not address.endswith(f":///{path}"):
-            yield Check(database, OK, f"another one is used: {re.sub('//[^/@]*@', '//', address)}")
+            yield Check(database, OK, f"another one is used: {redacted(address)}")
         elif not path.exists():
             yield Check(database, WARNING, "not made yet: the first run will take 15 s longer", "make setup")
         elif (schema := schema_of(path)) is None:
@@ -43,6 +44,8 @@ def check_databases(root: Path) -> Iterable[Check]:
                 f"restore it from a copy, or begin anew without what it remembers: mv {path} {path}.old; make setup"
             )
             yield Check(database, FAILED, f"{path} is no database that can be read", advice)
+        elif not os.access(path, os.W_OK):
+            yield Check(database, FAILED, f"{path} is read-only for you", f"chmod u+w {path}, or ask whose it is")
         elif (newest := newest_schema(library, migrations)) != schema:
             advice = {
                 "prefect.db": "convoy up migrates it",
@@ -84,11 +87,12 @@ def check_servers(root: Path) -> Iterable[Check]:
     ):
         given = os.environ.get(variable, "")
         if given.startswith(("http:", "https:")):
+            named = redacted(given)
             if answers(given.rstrip("/") + path, 5.0):
-                yield Check(title, OK, f"the server of {variable} answers: {given}")
+                yield Check(title, OK, f"the server of {variable} answers: {named}")
             else:
                 yield Check(
-                    title, FAILED, f"{variable} names {given}, which does not answer", f"start it, or unset {variable}"
+                    title, FAILED, f"{variable} names {named}, which does not answer", f"start it, or unset {variable}"
                 )
         elif name not in servers:
             yield Check(title, OK, "its server is not up; convoy up starts it")

@@ -23,6 +23,8 @@ from flows import settings
 from flows.health.checks import FAILED, OK, WARNING, Check
 from flows.health.checks_of_ledger import check_ledger
 from flows.health.checks_of_servers import check_databases, check_servers
+from flows.records.terminal import plain
+from flows.repository import in_git, unreadable
 from pipeline.door import PARAMS, load
 from pipeline.errors import ParamsError
 from pipeline.files import STATE
@@ -31,6 +33,8 @@ from pipeline.params import Params
 OLDEST = (3, 11)
 GIGABYTE = 10**9
 STYLES = {OK: "green", WARNING: "yellow", FAILED: "bold red"}
+COMPUTE_SECONDS = 120.0
+"""For torch to load and to compute, which takes it some 5; a driver at fault lets it wait for ever."""
 COMPUTE = """
 import torch
 found = ["cpu"] + [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
@@ -49,9 +53,9 @@ def show_diagnosis(root: Path) -> int:
         table.add_column(column, overflow="fold")
     checks = diagnose(root)
     for check in checks:
-        table.add_row(f"[{STYLES[check.status]}]{check.status}[/]", check.name, check.found)
+        table.add_row(plain(check.status, STYLES[check.status]), check.name, plain(check.found))
         if check.advice:
-            table.add_row("", "", f"[italic]-> {check.advice}[/]")
+            table.add_row("", "", plain(f"-> {check.advice}", "italic"))
     Console().print(table)
     counts = {status: sum(check.status == status for check in checks) for status in (FAILED, WARNING)}
     print(f"\n{len(checks)} checks: {counts[FAILED]} failed, {counts[WARNING]} with a warning.")
@@ -121,17 +125,19 @@ def installed(name: str) -> str | None:
 
 def check_compute(root: Path) -> Iterable[Check]:
     """Whether torch computes, on what devices; in a process of its own, as a broken driver may end it."""
-    done = subprocess.run([sys.executable, "-c", COMPUTE], capture_output=True, text=True, cwd=root)
+    advice = "make clean, then make setup; or set compute.device: cpu"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", COMPUTE], capture_output=True, text=True, cwd=root, timeout=COMPUTE_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        yield Check("compute", FAILED, f"torch says nothing for {COMPUTE_SECONDS:g} s: a device hangs", advice)
+        return
     if done.returncode == 0:
         yield Check("compute", OK, done.stdout.strip())
     else:
         lines = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
-        yield Check(
-            "compute",
-            FAILED,
-            f"torch does not compute: {lines[-1]}",
-            "make clean, then make setup; or set compute.device: cpu",
-        )
+        yield Check("compute", FAILED, f"torch does not compute: {lines[-1]}", advice)
 
 
 def check_git(root: Path) -> Iterable[Check]:
@@ -139,16 +145,19 @@ def check_git(root: Path) -> Iterable[Check]:
     if shutil.which("git") is None:
         yield Check("git", WARNING, "not installed: runs cannot say what code made them", "install git")
         return
-    if git(root, "rev-parse", "--is-inside-work-tree") != "true":
+    if not in_git(root):
         yield Check("git", WARNING, "not in a repository: runs cannot say what code made them", "git init, then commit")
         return
     changed = (git(root, "status", "--porcelain") or "").splitlines()
-    if changed:
+    if trouble := unreadable(root):
+        advice = "commit the project; or, if git says so, tell it to trust this folder (`git status` has the command)"
+        yield Check("git", WARNING, f"runs cannot say what code made them: {trouble}", advice)
+    elif changed:
         files = "1 file differs" if len(changed) == 1 else f"{len(changed)} files differ"
         found = f"{files} from the last commit: a run records them as a patch"
         yield Check("git", WARNING, found, "commit before a run that must be repeatable")
     else:
-        yield Check("git", OK, f"at commit {git(root, 'rev-parse', '--short', 'HEAD') or 'none yet'}, nothing changed")
+        yield Check("git", OK, f"at commit {git(root, 'rev-parse', '--short', 'HEAD')}, nothing changed")
     if not git(root, "config", "user.name"):
         yield Check("git user", WARNING, "git knows no name for you", "git config --global user.name 'Your Name'")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from flows.housekeeping.group import Group, of_paths
-from flows.stage import in_git
+from flows.repository import in_git
 from pipeline.registry.needed import named
 
 if TYPE_CHECKING:

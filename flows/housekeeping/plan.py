@@ -18,7 +18,7 @@ from flows.housekeeping.group import Group
 from flows.housekeeping.marks import going as begun
 from flows.housekeeping.marks import marked
 from flows.housekeeping.stores import Store
-from flows.stage import in_git
+from flows.repository import in_git
 from pipeline.files import shared
 from pipeline.registry import attempts, glances, needed, runs
 from pipeline.registry.glances import Glance

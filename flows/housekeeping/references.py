@@ -20,6 +20,8 @@ EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38,62}/.+-\d{4}-\d{2}-\
 """Of a run; see `pipeline.registry.experiment`."""
 PINS = "refs/convoy/runs/"
 COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+ATTRIBUTES = {"worktree", "HEAD", "branch", "bare", "detached", "locked", "prunable"}
+"""What git says of a working tree, line by line."""
 SKIPPED = {".git", ".dvc", ".convoy", ".venv", "__pycache__", "node_modules"}
 TEMPORARY = Path(".dvc/tmp/exps")
 """Where `dvc exp run --temp` has its working trees."""
@@ -110,7 +112,10 @@ def pin(root: Path, commits: dict[str, str]) -> None:
 
 def _trees(root: Path) -> tuple[list[Path], list[str]]:
     """Every working tree of the repository, and what is checked out there."""
-    fields = [entry.partition(" ") for entry in _git(root, "worktree", "list", "--porcelain", "-z").split("\0")]
+    # Without -z, which git has since 2.36 alone; what a path with a newline looks like then is no attribute.
+    fields = [line.partition(" ") for line in _git(root, "worktree", "list", "--porcelain").split("\n") if line]
+    if unknown := [name for name, _, _ in fields if name not in ATTRIBUTES]:
+        raise UserError(f"git worktree list says {unknown[0]!r}, which nobody here understands. Nothing was freed.")
     heads = [value for name, _, value in fields if name == "HEAD" and value.strip("0")]
     return [Path(value) for name, _, value in fields if name == "worktree"], heads
 

@@ -145,7 +145,9 @@ def _of_runs(store: Store, runs: Sequence[MlflowRun]) -> Group:
 
 
 def _why(store: Store) -> str:
-    return "of runs that go" if store.ours else f"of runs that go; only marked as deleted on {store.uri}"
+    return (
+        "of runs that go" if store.ours else f"of runs that go; only marked as deleted on {tracking.shown(store.uri)}"
+    )
 
 
 def _purge(store: Store, delete: Callable[[Any], None]) -> None:

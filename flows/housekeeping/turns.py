@@ -17,10 +17,10 @@ from typing import IO, TYPE_CHECKING
 
 from flows.alone import holder
 from flows.housekeeping.cache import opened
-from flows.stage import in_git
+from flows.repository import in_git
 from flows.worktrees import HOME, LOCK, idle
 from pipeline.errors import UserError
-from pipeline.files import shared
+from pipeline.files import opened_lock, shared
 from pipeline.registry import glances
 from pipeline.registry.glances import SHOWN
 
@@ -89,7 +89,7 @@ def _busy(why: str) -> str:
 def _lock() -> IO[str]:
     path = shared() / TURNS
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("a")
+    return opened_lock(path)
 
 
 def _taken(lock: IO[str], how: int) -> bool:

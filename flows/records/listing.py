@@ -182,7 +182,7 @@ def _assignment(text: str, known: Sequence[Glance]) -> tuple[str, Any]:
         raise UserError(f"--param {text!r}: no run has a param {key!r}.{did_you_mean(key, keys)}")
     try:
         return key, yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # the second from a date that is none
         return key, value
 
 

@@ -11,7 +11,7 @@ import yaml
 from flows import worktrees
 from flows.isolated import run_in_tree
 from flows.records.finding import look_up
-from flows.stage import in_git
+from flows.repository import in_git
 from pipeline.door import PARAMS
 from pipeline.errors import UserError
 from pipeline.files import write_text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from flows.repository import in_git
 from pipeline.errors import UserError
 
 
@@ -31,4 +32,9 @@ def existing(project: Path, branch: str) -> None:
 
 
 def _git(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", "-C", str(project), *arguments], capture_output=True, text=True, check=False)
+    if not in_git(project.absolute()):
+        raise UserError("A deployment trains commits of a branch: `git init`, then commit the project.")
+    try:
+        return subprocess.run(["git", "-C", str(project), *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise UserError("git is not installed; a deployment trains commits of a branch.") from None

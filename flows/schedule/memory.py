@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -13,6 +13,8 @@ from pipeline.contracts import Options
 from pipeline.files import STATE, write_json
 
 HOME = STATE / "schedules"
+WRONG = timedelta(days=2)
+"""A clock that is so far behind what was dealt with went wrong before, and is right now."""
 
 
 class Memory(Options):
@@ -21,7 +23,9 @@ class Memory(Options):
     deployment: UUID
     trigger: Trigger
     handled: AwareDatetime
-    """The last intended time that was dealt with; it never moves back, though the clock may."""
+    """The last intended time that was dealt with. It stays where the clock is set back, unless by more than `WRONG`:
+    else nothing would run until the clock has come so far again. No time runs twice then either, for its flow run has a
+    key."""
     looked: AwareDatetime | None = None
     """When the source was looked at."""
     seen: str = ""
@@ -31,14 +35,15 @@ class Memory(Options):
 
 
 def recall(project: Path, name: str, deployment: UUID, trigger: Trigger, now: datetime) -> Memory:
-    """What is remembered; a deployment or a trigger that is new starts at `now`, with nothing missed."""
+    """What is remembered; a deployment or a trigger that is new, or a clock that was wrong, starts at `now`."""
     try:
         kept = Memory.model_validate_json(_file(project, name).read_bytes())
     except (OSError, ValidationError):
         return Memory(deployment=deployment, trigger=trigger, handled=now)
+    handled = now if kept.handled - now > WRONG else kept.handled
     if (kept.deployment, kept.trigger) == (deployment, trigger):
-        return kept
-    return Memory(deployment=deployment, trigger=trigger, handled=max(kept.handled, now))
+        return kept.model_copy(update={"handled": handled})
+    return Memory(deployment=deployment, trigger=trigger, handled=max(handled, now))
 
 
 def keep(project: Path, name: str, memory: Memory) -> None:

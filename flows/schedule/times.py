@@ -72,7 +72,7 @@ def due(trigger: Trigger, handled: datetime, now: datetime) -> datetime | None:
 
     Args:
         trigger: what sets runs off.
-        handled: the last intended time that was dealt with. It must never move back: then a clock that is set back
+        handled: the last intended time that was dealt with. As long as it does not move back, a clock that is set back
             gives no time twice.
         now: the moment.
     """

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from flows import settings
 from flows.decisions import follow
+from flows.notify.redaction import redacted
 from flows.servers.databases import prepare
 from flows.servers.prefect_server import prefect_for_run, start_prefect
 from flows.servers.processes import HOST, PATIENCE, Server, listen, record, running, start, stop, wait_ready
@@ -26,7 +27,7 @@ from flows.worker import automations
 from pipeline.errors import UserError
 from pipeline.files import STATE, write_json
 
-__all__ = ["Server", "down", "prefect_for_run", "prepare", "running", "up"]
+__all__ = ["Server", "down", "missing", "prefect_for_run", "prepare", "running", "up"]
 
 PAGE_PORT, PREFECT_PORT, MLFLOW_PORT = 4300, 4200, 5000
 HOST_VARIABLE, PORT_VARIABLE = "CONVOY_PAGE_HOST", "CONVOY_PAGE_PORT"
@@ -68,32 +69,32 @@ def up(root: Path, say: Say = print, page: PageAt | None = None) -> dict[str, Se
     # The page first: what keeps it from starting, as accounts that are missing, is said before anything else starts.
     wanted: dict[str, Starter] = {"page": partial(_start_page, page)}
     for name, starter in (("prefect", _start_prefect), ("mlflow", _start_mlflow)):
-        if (address := variables.get(ELSEWHERE[name], "")).startswith(("http:", "https:")):
-            say(f"{ELSEWHERE[name]} names a server already, {address}: none is started here.")
+        if address := _elsewhere(name, variables):
+            say(f"{ELSEWHERE[name]} names a server already, {redacted(address)}: none is started here.")
         else:
             wanted[name] = starter
     with _locked(root):
         servers = running(root)
-        missing = [name for name in wanted if name not in servers]
+        to_start = [name for name in wanted if name not in servers]
         try:
-            for name in missing:
+            for name in to_start:
                 if name != "page":
                     prepare(root, say)
                 servers[name] = wanted[name](root, variables)
                 _remember(root, servers)  # before it answers: whatever happens now, `down` finds it
                 if name == "page":
                     wait_ready(servers[name], PATIENCE)
-            if missing:
-                say(f"Start {', '.join(servers[name].name for name in missing)} ...")
+            if to_start:
+                say(f"Start {', '.join(servers[name].name for name in to_start)} ...")
             for name, server in servers.items():
                 wait_ready(server, PATIENCE)
-                if name == "prefect" and name in missing:
+                if name == "prefect" and name in to_start:
                     automations.install(f"{server.url}/api", variables.get("PREFECT_SERVER_API_AUTH_STRING"))
         except BaseException:
-            _end(root, {name: servers[name] for name in missing if name in servers})
+            _end(root, {name: servers[name] for name in to_start if name in servers})
             raise
     for name in (name for name in wanted if name in servers):
-        again = "" if name in missing else "  (up already)"
+        again = "" if name in to_start else "  (up already)"
         if name == "page" and again and servers[name].host != page.host:
             again = f"  (up already, on {servers[name].host}; `convoy down` first to move it to {page.host})"
         say(f"{servers[name].name + ':':8} {servers[name].url}{FIRST[name]}{again}")
@@ -102,6 +103,12 @@ def up(root: Path, say: Say = print, page: PageAt | None = None) -> dict[str, Se
         _apply_schedules(root, say)
         say(f"Prefect's page asks to log in, once: give it the line in {settings.password_file(root)}")
     return servers
+
+
+def missing(root: Path) -> list[str]:
+    """Those of `up`'s servers that do not run."""
+    found = running(root)
+    return [name for name in FIRST if name not in found and not _elsewhere(name, os.environ)]
 
 
 def down(root: Path, say: Say = print) -> list[str]:
@@ -131,6 +138,12 @@ def _apply_schedules(root: Path, say: Say) -> None:
         say(f"The schedules are not applied. {error}")
 
 
+def _elsewhere(name: str, variables: Mapping[str, str]) -> str:
+    """The address of the user's own server, if the variables name one."""
+    address = variables.get(ELSEWHERE.get(name, ""), "")
+    return address if address.startswith(("http:", "https:")) else ""
+
+
 def _page_at() -> PageAt:
     port = os.environ.get(PORT_VARIABLE) or str(PAGE_PORT)
     if not port.isdecimal() or not 0 < int(port) < 65_436:
@@ -156,12 +169,13 @@ def _start_mlflow(root: Path, variables: Mapping[str, str]) -> Server:
         port = free.getsockname()[1]
     hosts = [f"{host}:{port}" for host in (HOST, "localhost")]
     command = ["-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", variables["MLFLOW_TRACKING_URI"]]
     command += ["--artifacts-destination", (root / STATE / "mlartifacts").as_uri()]
     command += ["--allowed-hosts", ",".join(hosts), "--x-frame-options", "DENY"]
     command += ["--cors-allowed-origins", ",".join(f"http://{host}" for host in hosts)]
     log = root / STATE / "logs" / "mlflow.log"
-    process, started = start(command, variables, root, log)
+    # Not in the command, which every user of the machine can read: the address of a database holds its password.
+    given = {**variables, "MLFLOW_BACKEND_STORE_URI": variables["MLFLOW_TRACKING_URI"]}
+    process, started = start(command, given, root, log)
     return Server(name="MLflow", pid=process.pid, started=started, port=port, health="/health", log=log)
 
 

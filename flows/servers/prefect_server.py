@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from flows import settings
+from flows.notify.redaction import redacted
 from flows.servers.databases import prepare
 from flows.servers.processes import HOST, PATIENCE, Server, answers, listen, running, start, stop, wait_ready
 from pipeline.errors import UserError
@@ -71,7 +72,7 @@ class Prefect:
             wait_ready(self.private, PATIENCE)
         elif not answers(f"{self.api}/health", 10.0):
             raise UserError(
-                f"The Prefect server at {self.api} does not answer. Start it, or unset PREFECT_API_URL: "
+                f"The Prefect server at {redacted(self.api)} does not answer. Start it, or unset PREFECT_API_URL: "
                 "a run then starts a server of its own."
             )
 
@@ -172,7 +173,7 @@ def prefect_for_run(root: Path) -> Iterator[Prefect]:
     try:
         yield server
     finally:
-        if given is None:
+        if not given:
             del os.environ["PREFECT_API_URL"]
         if server.private and (process := server.private.process()):
             stop(process)

@@ -1,6 +1,6 @@
 """Background processes on loopback: start one, wait until it answers, see whether it still runs, end it and its kin.
 
-A process is known by its id and its start time together: ids are used again, and nothing but ours may be ended.
+A process is known by its id and its birth together: ids are used again, and nothing but ours may be ended.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ ANY = ("0.0.0.0", "::")  # noqa: S104 (a name for it; nothing is bound here)
 """Hosts that stand for every address of the machine."""
 PATIENCE = 90.0
 """Seconds for a server to answer; 3 to 6 on two idle cores."""
-CLOCK_STEP = 2.0
-"""Seconds by which the start time of a process may seem to move when the clock is set."""
+ROUNDING = 1.5
+"""Seconds by which two looks at when a process began may differ: the system rounds the time of its own start."""
 
 
 class Server(Options):
@@ -39,7 +39,7 @@ class Server(Options):
     """As people call it: `Prefect`."""
     pid: int
     started: float
-    """Seconds since 1970, as the operating system tells it."""
+    """See `born`."""
     port: int
     host: str = HOST
     """That it listens on."""
@@ -57,7 +57,7 @@ class Server(Options):
         """The process, if it still runs."""
         with suppress(psutil.NoSuchProcess):
             found = psutil.Process(self.pid)
-            ours = abs(found.create_time() - self.started) < CLOCK_STEP
+            ours = abs(born(found) - self.started) < ROUNDING
             if ours and found.status() != psutil.STATUS_ZOMBIE:
                 return found
         return None
@@ -65,6 +65,14 @@ class Server(Options):
     def answers(self, timeout: float = 2.0) -> bool:
         """Whether its health check passes within `timeout` seconds."""
         return answers(self.url + self.health, timeout)
+
+
+def born(process: psutil.Process) -> float:
+    """When a process began, in seconds, by a count that stays as it is when the clock is set.
+
+    Linux counts from the start of the machine: as a time of day it would move with the clock. macOS keeps that time.
+    """
+    return process.create_time() - (psutil.boot_time() if psutil.LINUX else 0.0)
 
 
 def record(root: Path) -> Path:
@@ -99,25 +107,31 @@ def listen(preferred: int, host: str = HOST) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in range(preferred, preferred + 100) if preferred else [0]:
-        # macOS lets us bind a port that another program holds on every address: ask whether somebody answers.
-        with socket.socket(family) as probe:
-            probe.settimeout(0.5)
-            if port and probe.connect_ex((host, port)) == 0:
-                continue
         ours = socket.socket(family)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else a port rests a minute after its last use
         try:
+            if port and _answered(family, host, port):
+                ours.close()
+                continue
             ours.bind((host, port))
             ours.listen(128)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter from what cannot be a name
             ours.close()
-            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            number, reason = getattr(error, "errno", None), getattr(error, "strerror", None)
+            if number not in (errno.EADDRINUSE, errno.EACCES):
                 raise UserError(
-                    f"Nothing can listen on {host}: {error.strerror}. Give an address of this machine."
+                    f"Nothing can listen on {host}: {reason or error}. Give an address of this machine."
                 ) from error
             continue
         return ours
     raise UserError(f"No free port on {host} between {preferred} and {preferred + 99}; end what uses them.")
+
+
+def _answered(family: socket.AddressFamily, host: str, port: int) -> bool:
+    """Whether somebody listens there: macOS lets us bind a port that another program holds on every address."""
+    with socket.socket(family) as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((host, port)) == 0
 
 
 def start(
@@ -133,7 +147,7 @@ def start(
         handle: an open file that it inherits.
 
     Returns:
-        The process and its start time.
+        The process, and when it was born.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
@@ -148,9 +162,9 @@ def start(
             start_new_session=True,
         )
     try:
-        return process, psutil.Process(process.pid).create_time()
-    except psutil.NoSuchProcess:
-        return process, time.time()
+        return process, born(psutil.Process(process.pid))
+    except psutil.NoSuchProcess:  # it has ended already, so no birth is wrong
+        return process, 0.0
 
 
 def wait_ready(server: Server, timeout: float) -> None:

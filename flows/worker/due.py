@@ -35,6 +35,11 @@ def request_of(flow_run: FlowRun) -> Request:
         raise UserError(f"The parameter `request` of this run is wrong. {problems}") from None
 
 
+def ref_of(request: Request) -> str:
+    """What git is asked for: a branch by its whole name, for a tag that is called like it would go before it."""
+    return f"refs/heads/{request.branch}" if request.branch else "HEAD"
+
+
 def called_off(client: SyncPrefectClient, flow_run: FlowRun, request: Request, now: datetime) -> Skip | None:
     """Why the flow run need not begin, if so; one that has begun and was interrupted always goes on."""
     if flow_run.run_count or flow_run.deployment_id is None:

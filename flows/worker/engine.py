@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import FlowRunEngine
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from flows.notify.redaction import redacted
 from flows.worker import untold
 from flows.worker.untold import AWAY, End
 from pipeline.errors import UserError
@@ -85,16 +86,16 @@ def run_as(flow_run: FlowRun, flow: Flow[Any, Any], parameters: dict[str, Any] |
         raise _went_away(error) from error
     if untold.read(flow_run.id):
         print(
-            f"Prefect's server at {PREFECT_API_URL.value()} was away when the run ended. What it has not heard is told "
-            "by the next `convoy run` or `convoy up`, or by the worker.",
+            f"Prefect's server at {redacted(PREFECT_API_URL.value())} was away when the run ended. What it has not "
+            "heard is told by the next `convoy run` or `convoy up`, or by the worker.",
             flush=True,
         )
     return engine.result()
 
 
 def _went_away(error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    reason = redacted(" ".join(str(error).split()))[:200] or type(error).__name__
     return UserError(
-        f"The Prefect server at {PREFECT_API_URL.value()} went away before the run began: {reason}\n"
+        f"The Prefect server at {redacted(PREFECT_API_URL.value())} went away before the run began: {reason}\n"
         "Start it, or unset PREFECT_API_URL: a run then starts a server of its own."
     )

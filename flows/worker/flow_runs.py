@@ -19,6 +19,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from flows.alone import holder
 from flows.schedule.server import project_tag
 from pipeline.contracts import Options
 from pipeline.errors import UserError
@@ -65,9 +66,7 @@ def held(project: Path, flow_run_id: UUID | str, patience: float = PATIENCE) -> 
 
 def lives(project: Path, flow_run_id: UUID | str) -> bool:
     """Whether a process of this machine runs the flow run."""
-    with suppress(FileNotFoundError), _lock(project, flow_run_id).open("r") as lock:
-        return not _locked(lock.fileno())
-    return False
+    return holder(_lock(project, flow_run_id)) is not None
 
 
 def remember(project: Path, flow_run_id: UUID, taken: Taken) -> None:

@@ -21,10 +21,11 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Failed
 from pydantic import ValidationError
 
-from flows import worktrees
+from flows import announce, worktrees
 from flows.alone import alone
 from flows.decisions import follow
 from flows.decisions.follow import Follower
+from flows.notify.redaction import redacted
 from flows.schedule import scheduler
 from flows.schedule.server import bring_in_line
 from flows.servers import dashboards as servers
@@ -32,8 +33,9 @@ from flows.worker import automations, crashes, due, flow_runs, pool, untold
 from flows.worker.duties import Every, told_to_stop
 from flows.worker.heartbeat import beating
 from flows.worker.job import Job, conclude, unwanted
-from pipeline.errors import UserError
+from pipeline.errors import TemporaryFailure, UserError
 from pipeline.files import STATE
+from pipeline.room import full
 
 COMMAND = ("-m", "flows.scheduled")
 """What runs a flow run, after the interpreter and before its id: in its worktree, with the code there."""
@@ -70,9 +72,10 @@ class Worker:
     def __init__(self, project: Path, name: str, keep_up: bool) -> None:
         self._project, self._name, self._keep_up = project, name, keep_up
         self._job: Job | None = None
-        self._heartbeat, self._sweeps = Every(HEARTBEAT_SECONDS), Every(10)
+        self._heartbeat, self._sweeps, self._servers = Every(HEARTBEAT_SECONDS), Every(10), Every(20)
         self._schedules, self._polls, self._cancellations = Every(5), Every(2), Every(2)
         self._trouble, self._in_doubt = "", False
+        self._ticked: list[str] = []
         self._follower = Follower(project)
 
     def serve(self) -> None:
@@ -102,7 +105,7 @@ class Worker:
                 automations.ensure(client)
                 self._deploy(client)
                 if self._trouble or not self._in_doubt:
-                    say(f"Worker {self._name} serves the pool {pool.POOL!r} at {api}. Ctrl-C stops it.")
+                    say(f"Worker {self._name} serves the pool {pool.POOL!r} at {redacted(api)}. Ctrl-C stops it.")
                 self._trouble = ""
                 while not told:
                     self._look_after(client, api)
@@ -112,9 +115,13 @@ class Worker:
             pass  # a flow run was deleted on the page a moment ago; the next round knows
         except AWAY as error:
             if self._in_doubt:  # once is nothing: a server on SQLite is at times too busy for one request
-                reason = " ".join(str(error).split())[:200] or type(error).__name__
-                self._complain(f"The Prefect server at {api} is away ({reason}); the worker waits for it.")
+                reason = redacted(" ".join(str(error).split()))[:200] or type(error).__name__
+                self._complain(f"The Prefect server at {redacted(api)} is away ({reason}); the worker waits for it.")
             self._in_doubt = True
+        except OSError as error:
+            if not (words := full(error)):
+                raise
+            self._complain(f"Cannot write: {words}. The worker goes on once there is room.")
 
     def _start_servers(self) -> None:
         try:
@@ -129,6 +136,8 @@ class Worker:
             say(str(error))
 
     def _look_after(self, client: SyncPrefectClient, api: str) -> None:
+        if self._keep_up and self._servers.due() and servers.missing(self._project):
+            self._start_servers()
         if self._heartbeat.due():
             client.send_worker_heartbeat(pool.POOL, self._name, HEARTBEAT_SECONDS)
         if self._job:
@@ -136,9 +145,14 @@ class Worker:
         if self._sweeps.due():
             self._sweep(client)
         if self._schedules.due():
-            self._report(scheduler.tick(client, self._project, datetime.now(UTC)))
+            self._tick(client)
         if self._job is None and self._polls.due():
             self._take(client, api)
+
+    def _tick(self, client: SyncPrefectClient) -> None:
+        """What a tick says is said once, however often the next ones say the same."""
+        said, self._ticked = self._ticked, scheduler.tick(client, self._project, datetime.now(UTC))
+        self._report([line for line in self._ticked if line not in said])
 
     def _take(self, client: SyncPrefectClient, api: str) -> None:
         """Start the flow run that has been due for longest; call off those that need not begin."""
@@ -153,16 +167,19 @@ class Worker:
                     client.set_flow_run_state(flow_run.id, skip.state(), force=True)
                     say(f"Flow run {flow_run.id} does not begin. {skip.reason}")
                 elif flow_runs.claim(client, self._project, flow_run.id, self._name):
-                    self._start(client, flow_run, request.branch or "HEAD", api)
+                    self._start(flow_run, due.ref_of(request), api)
                     return
+            except TemporaryFailure as error:  # a full disk: it waits, or is put back, until there is room
+                self._complain(str(error))
             except UserError as error:
                 client.set_flow_run_state(flow_run.id, Failed(message=str(error)), force=True)
                 say(f"Flow run {flow_run.id} failed: {error}")
+                announce.failed_early(self._project, flow_run.name, str(error))  # it has no tree whose params say whom
                 self._sweeps.at_once()
 
-    def _start(self, client: SyncPrefectClient, flow_run: FlowRun, branch: str, api: str) -> None:
+    def _start(self, flow_run: FlowRun, ref: str, api: str) -> None:
         with beating(flow_run.id):  # its process does so itself once it is up
-            root = worktrees.open_for(self._project, str(flow_run.id), branch)
+            root = worktrees.open_for(self._project, str(flow_run.id), ref)
         say(f"Flow run {flow_run.id} starts in {root}.")
         self._job = Job(flow_run.id, COMMAND, root, api)
 
