@@ -37,6 +37,7 @@ from pipeline.train.assembly import Training, assemble
 from pipeline.train.batches import Batch
 from pipeline.train.divergence import Diverged, check_epoch, check_losses, check_weights
 from pipeline.train.epochs import finish_epochs
+from pipeline.train.evidence import Found, keep
 from pipeline.train.learner import Learner, counted
 from pipeline.train.losses_of_views import losses_of_views
 from pipeline.train.machine import Arithmetic, Machine, Pace
@@ -533,6 +534,14 @@ def test_a_member_of_an_ensemble_goes_back_alone(project: Path, capsys: pytest.C
     assert "train: member 2 of 2: diverged in epoch 2, step 4 of 5, at a learning rate of" in said
     assert "train: member 2 of 2: goes back to where epoch 2 began, and on with 0.5 of the learning rate\n" in said
     assert "train: member 1 of 2: epoch   2/2  loss" in said
+
+
+def test_of_kept_features_of_half_precision_the_norms_are_kept_and_no_pictures(training: Training) -> None:
+    folder = training.checkpoints.folder / "diverged"
+    found = Found(0, 1, 0.1, math.inf, "the loss is inf", {"all": 1.0}, {}, np.empty(0), folder)
+    keep(found, training, Batch(torch.zeros(4, 3, dtype=torch.bfloat16), torch.zeros(4), np.arange(4)))
+    assert sorted(path.name for path in folder.iterdir()) == ["norms.csv", "pictures.csv", "step.json"]
+    assert (folder / "pictures.csv").read_text().splitlines() == ["file,id,loss,source"]
 
 
 def trained(project: Path, **variables: str) -> Ended:

@@ -48,8 +48,8 @@ def settle(sifted: Sifted, looks: Mapping[str, bytes], task: TaskConfig, rules: 
     kin = set(sifted.kin)
     odd = {flaw.source: noted(flaw, rules) for flaw in (_odd_shapes(pictures) if task.alike else ())}
     problems += odd.values()
-    shapeless = {name for name, problem in odd.items() if problem.done == "reject"}
-    rejected += [Rejected(name, reason([odd[name]])) for name in shapeless]
+    shapeless = {name: problem for name, problem in odd.items() if problem.done == "reject"}
+    rejected += [Rejected(name, reason([problem])) for name, problem in shapeless.items()]
     pictures = [picture for picture in pictures if picture.name not in shapeless]
     for family in families([looks[picture.id] for picture in pictures]):
         members = sorted((pictures[position] for position in family), key=lambda one: (PREFERENCE[one.split], one.name))

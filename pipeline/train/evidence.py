@@ -64,7 +64,8 @@ def keep(found: Found, training: Training, batch: Batch) -> None:
         UserError: the disk is full.
     """
     assert batch.views is not None
-    seen = training.ranks.gathered((batch.pictures.cpu().numpy(), batch.views))
+    shown = batch.pictures.cpu().numpy() if len(found.losses) else np.empty(0, np.uint8)  # features are no pictures
+    seen = training.ranks.gathered((shown, batch.views))
     training.ranks.found(lambda: _write(found, training, *map(np.concatenate, zip(*seen, strict=True))))
 
 
