@@ -28,7 +28,10 @@ SIDE, POINTS = 32, 5
 
 
 def model(name: str, **options: object) -> ModelConfig:
-    return config_class("models", name).model_validate({**LIGHT.get(name, {}), **options})
+    light = LIGHT.get(name, {})
+    if "backbone" in options:
+        light = {"features": light["features"]}  # the others are of our own way down
+    return config_class("models", name).model_validate({**light, **options})
 
 
 def network(name: str, channels: int = 3, seed: int = 0, **options: object) -> Deciding:

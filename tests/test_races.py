@@ -20,7 +20,7 @@ from flows.alone import holder, of_device
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = int(os.environ.get("CONVOY_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("CONVOY_ROUNDS", "1"))
 PATIENCE = 180
 
 
@@ -61,7 +61,7 @@ def at_work(projects: list[Path]) -> set[str]:
 
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_never_two_at_once(projects: list[Path], number: int) -> None:
-    killed = number % 2 == 1
+    killed = number % 2 == 0
     runs = [started(project, number) for project in projects]
     lock = of_device("cpu")
     end = time.monotonic() + PATIENCE
