@@ -96,7 +96,7 @@ def test_dvc_exp_run_and_convoy_run_come_to_the_same(project: Path, home: Path) 
 
 def test_neither_a_run_of_its_own_tree_nor_somebody_at_work_here_notices_the_other(project: Path) -> None:
     run = subprocess.Popen(
-        [sys.executable, "-u", "-m", "flows.cli", "run", "--isolated", "--set", "seed=3", "--set", "train.epochs=400"],
+        [sys.executable, "-u", "-m", "flows.cli", "run", "--isolated", "--set", "seed=3", "--set", "train.epochs=300"],
         cwd=project,
         env=environment(),
         stdout=subprocess.PIPE,

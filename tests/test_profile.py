@@ -255,7 +255,11 @@ SLOW_INPUT = "augment={name: custom, size: 32, transforms: [" + ", ".join(["{nam
     ("changes", "bound", "named"),
     [
         ((SLOW_INPUT, "model={name: convnet, width: 1}"), Bound.INPUT, "compute.loader_threads"),
-        (("augment.size=64", "model.width=16", "train.batch_size=32"), Bound.COMPUTING, "compute.precision"),
+        (
+            ("augment.size=64", "model.width=16", "train.batch_size=32", "compute.threads=1"),
+            Bound.COMPUTING,
+            "compute.precision",
+        ),
         (("train.checkpoint_seconds=0", "train.batch_size=2"), Bound.OVERHEAD, "train.checkpoint_seconds"),
     ],
     ids=["input", "computing", "overhead"],
