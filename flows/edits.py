@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.door import PARAMS, where_wrong
-from pipeline.errors import ParamsError, Problem, UserError, did_you_mean
+from pipeline.errors import NO_VALUE, ParamsError, Problem, UserError, did_you_mean
 from pipeline.files import STATE, write_bytes, write_text
 from pipeline.params import PART_FOLDERS
 
 KEPT = STATE / "params"
-NO_VALUE = (ValueError, RecursionError)
-"""What a parser of YAML lets through: of a date or number that is none, and of lists in lists without end."""
 
 
 def edited(text: str, assignments: Sequence[str]) -> str:

@@ -27,9 +27,6 @@ from pipeline.params import IngestParams, Params
 from pipeline.registry import attempts, cases
 from pipeline.registry.attempts import Finished
 
-RECORD = "record.json"
-"""In the folder of a finished run; `pipeline.registry.runs`, which writes it, takes a second to import."""
-
 if TYPE_CHECKING:
     from flows.schedule.request import Request
 
@@ -140,7 +137,7 @@ def up_to_date(root: Path) -> Finished | None:
         finished = attempts.finished(PARAMS.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):  # the door has the words
         return None
-    if finished is None or not (attempts.folder(finished.id) / RECORD).exists():  # removed by hand: it is made again
+    if finished is None or not (attempts.folder(finished.id) / attempts.RECORD).exists():  # removed: made again
         return None
     if Graph(root).changed():  # DVC is not loaded where there is work anyway: servers start first
         return None

@@ -68,7 +68,7 @@ def _standing(finished: Finished) -> Standing | None:
 
 def _score(finished: Finished) -> str:
     """From the record: a run that was found to be done already has left nothing in its tree."""
-    record = json.loads((attempts.folder(finished.id) / "record.json").read_bytes())
+    record = json.loads((attempts.folder(finished.id) / attempts.RECORD).read_bytes())
     name, images = record["params"]["task"]["score"], record["scores"]["images"]
     score = record["scores"][name]
     spread = spread_said(record["scores"], name)

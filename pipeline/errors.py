@@ -11,6 +11,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
+NO_VALUE = (ValueError, RecursionError)
+"""What a parser of YAML raises beside its own errors: of a date or number that is none, of endless lists."""
+
 
 class UserError(Exception):
     """A mistake that the user can mend; its text is all that the user needs."""

@@ -197,7 +197,8 @@ def test_nothing_to_do_is_known_without_mlflow(client: MlflowClient, params: Par
     finish(params, "name: x\nflow: {retries: 1}")
     assert attempts.finished("name: x\nflow: {retries: 2}") == DONE
     assert attempts.finished("name: y") is None
-    assert attempts.finished("name: [") is None  # the door says what is wrong with it
+    for broken in ("name: [", "seed: 2026-13-45", "[" * 5000):
+        assert attempts.finished(broken) is None  # the door says what is wrong with it
     lock = Path("dvc.lock")
     lock.write_text(lock.read_text().replace("cmd", "command"))
     assert attempts.finished("name: x") is None

@@ -141,7 +141,7 @@ def _named(
 def _record_text(run: str) -> str:
     """The record as it lies there, whatever its schema."""
     try:
-        return (attempts.folder(run) / runs.RECORD).read_text(encoding="utf-8", errors="replace")
+        return (attempts.folder(run) / attempts.RECORD).read_text(encoding="utf-8", errors="replace")
     except (
         FileNotFoundError,
         NotADirectoryError,

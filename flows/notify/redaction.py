@@ -23,6 +23,11 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
     return ADDRESS.sub(lambda found: found["scheme"] + _bare(found["rest"]), text)
 
 
+def reason(error: BaseException) -> str:
+    """What an error says, in a line without secrets; its type, if it says nothing."""
+    return redacted(" ".join(str(error).split())) or type(error).__name__
+
+
 def _bare(rest: str) -> str:
     rest, query, _ = rest.partition("?")
     host, slash, path = rest.partition("/")

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from flows.housekeeping.marks import marked
 from flows.records.terminal import console, plain, safe
-from pipeline.errors import UserError, did_you_mean
+from pipeline.errors import NO_VALUE, UserError, did_you_mean
 from pipeline.registry import champion, glances
 from pipeline.registry.endings import reason_said
 from pipeline.registry.glances import SHOWN, Glance, State
@@ -182,7 +182,7 @@ def _assignment(text: str, known: Sequence[Glance]) -> tuple[str, Any]:
         raise UserError(f"--param {text!r}: no run has a param {key!r}.{did_you_mean(key, keys)}")
     try:
         return key, yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError):  # the second from a date that is none
+    except (yaml.YAMLError, *NO_VALUE):
         return key, value
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from flows.notify.redaction import redacted
+from flows.notify.redaction import reason, redacted
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def worded(error: BaseException, where: str) -> UserError:
     if passing(error):
         return UserError(f"{where} cannot be reached ({type(chain[-1]).__name__}). Is it up, and the network?")
     teller = "DVC" if isinstance(chain[-1], DvcException) else where
-    return UserError(f"{teller} says: {redacted(' '.join(str(chain[-1]).split())) or type(chain[-1]).__name__}")
+    return UserError(f"{teller} says: {reason(chain[-1])}")
 
 
 def passing(error: BaseException) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.door import where_wrong
-from pipeline.errors import ParamsError, Problem
+from pipeline.errors import NO_VALUE, ParamsError, Problem
 from pipeline.files import write_text
 
 FILE = Path("prefect.yaml")
@@ -35,7 +35,7 @@ def document(text: str) -> Any:
 
     try:
         document = _yaml().load(text)
-    except (YAMLError, RecursionError, ValueError) as error:  # the last from dates that are none
+    except (YAMLError, *NO_VALUE) as error:
         raise ParamsError(str(FILE), [Problem("the file", f"not valid YAML: {where_wrong(error)}.")]) from None
     if not isinstance(document, dict):
         raise ParamsError(str(FILE), [Problem("the file", "expected `deployments:` and a list below it.")])

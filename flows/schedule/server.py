@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.notify.redaction import redacted
+from flows.notify.redaction import reason, redacted
 from flows.schedule import deployments
 from flows.schedule.deployments import ENTRYPOINT, POOL, TAG, Deployment
 from flows.schedule.prefect_yaml import FILE
@@ -54,8 +54,7 @@ def reachable(project: Path) -> Iterator[SyncPrefectClient | None]:
             yield client
     except httpx.HTTPError as error:
         raise UserError(
-            f"The Prefect server at {redacted(api)} does not answer as it should "
-            f"({redacted(' '.join(str(error).split()))[:200]}). "
+            f"The Prefect server at {redacted(api)} does not answer as it should ({reason(error)[:200]}). "
             f"What stands in {FILE} stays; `convoy up` applies it."
         ) from error
 

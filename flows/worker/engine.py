@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flow_engine import FlowRunEngine
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from flows.notify.redaction import redacted
+from flows.notify.redaction import reason, redacted
 from flows.worker import untold
 from flows.worker.untold import AWAY, End
 from pipeline.errors import UserError
@@ -94,8 +94,8 @@ def run_as(flow_run: FlowRun, flow: Flow[Any, Any], parameters: dict[str, Any] |
 
 
 def _went_away(error: Exception) -> UserError:
-    reason = redacted(" ".join(str(error).split()))[:200] or type(error).__name__
     return UserError(
-        f"The Prefect server at {redacted(PREFECT_API_URL.value())} went away before the run began: {reason}\n"
+        f"The Prefect server at {redacted(PREFECT_API_URL.value())} went away before the run began: "
+        f"{reason(error)[:200]}\n"
         "Start it, or unset PREFECT_API_URL: a run then starts a server of its own."
     )

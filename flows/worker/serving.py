@@ -25,7 +25,7 @@ from flows import announce, worktrees
 from flows.alone import alone
 from flows.decisions import follow
 from flows.decisions.follow import Follower
-from flows.notify.redaction import redacted
+from flows.notify.redaction import reason, redacted
 from flows.schedule import scheduler
 from flows.schedule.server import bring_in_line
 from flows.servers import dashboards as servers
@@ -115,8 +115,9 @@ class Worker:
             pass  # a flow run was deleted on the page a moment ago; the next round knows
         except AWAY as error:
             if self._in_doubt:  # once is nothing: a server on SQLite is at times too busy for one request
-                reason = redacted(" ".join(str(error).split()))[:200] or type(error).__name__
-                self._complain(f"The Prefect server at {redacted(api)} is away ({reason}); the worker waits for it.")
+                self._complain(
+                    f"The Prefect server at {redacted(api)} is away ({reason(error)[:200]}); the worker waits for it."
+                )
             self._in_doubt = True
         except OSError as error:
             if not (words := full(error)):

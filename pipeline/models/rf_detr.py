@@ -24,7 +24,7 @@ from pipeline.contracts import ModelConfig, Output
 from pipeline.errors import UserError
 from pipeline.models._detection.hungarian import Assigned, Rules, assigned, centred, corners, giou
 from pipeline.models._detection.matching import overlaps, truths
-from pipeline.models._detection.weights import fitted, prefix_of, read
+from pipeline.models._detection.weights import check_named, fitted, prefix_of, read
 from pipeline.networks import IGNORED, Costs, Deciding, Matched, Predictions
 
 PATCH, WINDOWS, GROUPS = 16, 2, 13
@@ -60,8 +60,7 @@ class Config(ModelConfig):
 
     @model_validator(mode="after")
     def _says_of_what_the_digest_is(self) -> Config:
-        if self.weights_sha256 and not self.weights:
-            raise ValueError("weights_sha256 is given, and weights names no file; give both, or leave it out")
+        check_named(self.weights, self.weights_sha256)
         return self
 
     def build(self, channels: int, outputs: int, size: int) -> nn.Module:

@@ -27,11 +27,14 @@ import yaml
 from pydantic import Field, ValidationError
 
 from pipeline.contracts import Options
+from pipeline.errors import NO_VALUE
 from pipeline.files import code_digest, shared, write_json, write_text
 from pipeline.params import Params, described
 
 LOCK = Path("dvc.lock")
 CODE = "code.json"
+RECORD = "record.json"
+"""Of a finished run; `pipeline.registry.runs` writes it, and takes a second to import."""
 NO_MATTER = ("flow", "notify")
 """Sections of params.yaml that no result depends on."""
 GLANCE = 0.1
@@ -269,7 +272,7 @@ def finished(params_text: str) -> Finished | None:
 def _outcome(params_text: str) -> Path:
     try:
         plain = yaml.safe_load(params_text)
-    except (yaml.YAMLError, RecursionError):
+    except (yaml.YAMLError, *NO_VALUE):
         plain = params_text  # the door will say what is wrong with it
     if isinstance(plain, dict):
         plain = {section: value for section, value in plain.items() if section not in NO_MATTER}

@@ -173,7 +173,7 @@ def read(folder: Path) -> Glance | None:
     except (OSError, ValidationError):
         pass
     try:
-        glance = of_record(json.loads((folder / "record.json").read_bytes()))
+        glance = of_record(json.loads((folder / attempts.RECORD).read_bytes()))
         with suppress(OSError, UserError):  # a full disk, or somebody else's; the next look takes as long as this one
             write_json(folder / GLANCE, glance.model_dump(mode="json"))
         return glance

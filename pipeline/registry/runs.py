@@ -21,13 +21,12 @@ from pipeline.door import PARAMS
 from pipeline.files import DATASET, code_digest, write_json
 from pipeline.params import Params, described
 from pipeline.registry import attempts, environment, glances
-from pipeline.registry.attempts import LOCK, Attempt
+from pipeline.registry.attempts import LOCK, RECORD, Attempt
 from pipeline.registry.champion import Version
 from pipeline.registry.code import Code
 from pipeline.registry.environment import Environment
 from pipeline.registry.verdict import Verdict
 
-RECORD = "record.json"
 ARTIFACT = RECORD
 SCORES = Path("out/evaluation/metrics.json")
 TRAINING = Path("out/training/training.json")

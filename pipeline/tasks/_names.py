@@ -22,3 +22,14 @@ def natural(name: str) -> tuple[list[tuple[bool, int, str]], str]:
         number = digits.lstrip("0")
         parts.append((bool(text), len(number), number or text))  # numbers before text, shorter numbers first
     return parts, name
+
+
+def once_each(names: tuple[str, ...], what: str) -> tuple[str, ...]:
+    """The same names, as options have them.
+
+    Raises:
+        ValueError: one stands there twice; `what` it names.
+    """
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"the {what} {twice[0]!r} stands there twice; name each once")
+    return names

@@ -15,7 +15,7 @@ from pipeline.answers.grades import GradeAnswers, marks, medians
 from pipeline.contracts import AnnotationRules, Output, Settled, Target, TaskConfig, Views
 from pipeline.errors import UserError, did_you_mean
 from pipeline.tasks._boxes import settled
-from pipeline.tasks._names import natural_order
+from pipeline.tasks._names import natural_order, once_each
 from pipeline.tasks._views import mean_of_views, softmax
 
 NUMBER = re.compile(r"[+-]?[0-9]{1,15}([.][0-9]{1,15})?")
@@ -47,9 +47,7 @@ class Config(TaskConfig):
     @field_validator("order")
     @classmethod
     def _once_each(cls, order: tuple[str, ...]) -> tuple[str, ...]:
-        if twice := sorted({name for name in order if order.count(name) > 1}):
-            raise ValueError(f"the class {twice[0]!r} stands there twice; name each once")
-        return order
+        return once_each(order, "class")
 
     @field_validator("counts")
     @classmethod

@@ -16,7 +16,7 @@ from pipeline.answers.numbers import SAID, NumberAnswers, in_words
 from pipeline.contracts import AnnotationRules, Output, Settled, Target, TaskConfig, Views
 from pipeline.errors import UserError, did_you_mean
 from pipeline.numbers import Scale, of_numbers
-from pipeline.tasks._names import natural_order
+from pipeline.tasks._names import natural_order, once_each
 from pipeline.tasks._numbers import mean, middle, of_images, places
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ class Config(TaskConfig):
     @field_validator("numbers")
     @classmethod
     def _once_each(cls, numbers: tuple[str, ...]) -> tuple[str, ...]:
-        if twice := sorted({name for name in numbers if numbers.count(name) > 1}):
-            raise ValueError(f"the number {twice[0]!r} stands there twice; name each once")
-        return numbers
+        return once_each(numbers, "number")
 
     @model_validator(mode="after")
     def _are_apart(self) -> Config:

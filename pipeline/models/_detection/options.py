@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pipeline.contracts import ModelConfig, Output
 from pipeline.errors import UserError
 from pipeline.models._detection.backbones import Wanted, known_backbone
+from pipeline.models._detection.weights import check_named
 
 if TYPE_CHECKING:
     from pipeline.models._detection.pyramid import Pyramid
@@ -46,8 +47,7 @@ class DetectorConfig(ModelConfig):
 
     @model_validator(mode="after")
     def _says_of_what_the_digest_is(self) -> DetectorConfig:
-        if self.weights_sha256 and not self.weights:
-            raise ValueError("weights_sha256 is given, and weights names no file; give both, or leave it out")
+        check_named(self.weights, self.weights_sha256)
         return self
 
     @field_validator("backbone")

@@ -17,6 +17,16 @@ SHOWN = 5
 WHERE = "params.yaml: model.weights"
 
 
+def check_named(path: str, sha256: str) -> None:
+    """Refuse a digest without the file that it is of, as options name both.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if sha256 and not path:
+        raise ValueError("weights_sha256 is given, and weights names no file; give both, or leave it out")
+
+
 def load_weights(body: nn.Module, path: str, sha256: str, names: set[str]) -> None:
     """Give a backbone the weights of a file; nothing at all happens if `path` is empty.
 
