@@ -1,10 +1,13 @@
 """The bootstrap: what a score could have been on other images like these.
 
-A resample draws N of the N test images with replacement, and is kept as how often each was drawn. Resample r
-is a function of (seed, r), so two models, or two metrics, meet the same resamples.
+A resample draws with replacement as many units as there are, and is kept as how often each image was drawn. A unit is
+an image, or all images that belong together, such as those of one patient: they are right or wrong together, so that
+ten of them say less than ten of ten patients. Resample r is a function of (seed, r), so two models, or two metrics,
+meet the same resamples.
 
 Sources:
     Efron, Tibshirani. An Introduction to the Bootstrap, 1993, chapters 6 and 13 (percentile interval).
+    Davison, Hinkley. Bootstrap Methods and their Application, 1997, section 3.8 (units that are drawn whole).
     Hesterberg. What Teachers Should Know About the Bootstrap, 2015, section 5.3 (expanded percentiles, for few images).
 """
 
@@ -19,6 +22,9 @@ import numpy as np
 
 Score = Callable[[np.ndarray], np.ndarray]
 """Weights of the images [R, N] -> [R]: `MetricConfig.score` of some answers."""
+Units = np.ndarray
+"""For each of N images the number of its unit, int64 [N], each of 0..U-1 at least once: an image that belongs to no
+other has one of its own."""
 CHUNK = 2_000_000
 """Weights held at a time, 16 MB of them; a metric needs some six times that."""
 POWER = 0.8
@@ -33,7 +39,7 @@ class Interval(NamedTuple):
 
 
 class Paired(NamedTuple):
-    """Two models on the same images: challenger minus champion. Bounds are nan where images are too few for them."""
+    """Two models on the same images: challenger minus champion. Bounds are nan where units are too few for them."""
 
     difference: Interval
     """Two-sided, at `confidence`."""
@@ -42,35 +48,45 @@ class Paired(NamedTuple):
     upper: float
     """Likewise: it is not above it."""
     spread: float
-    """Standard error of the difference; 0 if every resample gives the same, nan if images are too few."""
+    """Standard error of the difference; 0 if every resample gives the same, nan if units are too few."""
     detectable: float
     """Smallest true difference that these images show in 80 of 100 such tests; 0 if every resample gives the same, nan
     if they show none."""
 
 
-def draws(images: int, count: int, seed: int) -> Iterator[np.ndarray]:
+def alone(images: int) -> Units:
+    """Each of the images is by itself."""
+    return np.arange(images)
+
+
+def how_many(units: Units) -> int:
+    """U."""
+    return int(units.max()) + 1 if len(units) else 0
+
+
+def draws(units: Units, count: int, seed: int) -> Iterator[np.ndarray]:
     """How often each image is drawn, in portions that fit in memory.
 
     Args:
-        images: N.
+        units: that are drawn.
         count: R.
         seed: >= 0; another seed, other resamples. The first resamples of a longer run are the same.
 
     Yields:
-        float64 [some, N], R rows in all, each summing to N.
+        float64 [some, N], R rows in all; over units each sums to U.
     """
-    portion = max(1, CHUNK // max(1, images))
+    number, portion = how_many(units), max(1, CHUNK // max(1, len(units)))
     for start in range(0, count, portion):
         rows = range(start, min(start + portion, count))
-        yield np.stack([_draw(images, seed, row) for row in rows]).astype(np.float64)
+        yield np.stack([_draw(number, seed, row)[units] for row in rows]).astype(np.float64)
 
 
-def interval(score: Score, images: int, *, resamples: int, confidence: float, seed: int) -> Interval:
+def interval(score: Score, units: Units, *, resamples: int, confidence: float, seed: int) -> Interval:
     """A score with its percentile bootstrap interval.
 
     Args:
         score: what to compute.
-        images: N.
+        units: that are drawn.
         resamples: R.
         confidence: share of such intervals that hold the truth, as 0.95.
         seed: of the resamples.
@@ -78,41 +94,54 @@ def interval(score: Score, images: int, *, resamples: int, confidence: float, se
     Returns:
         The score of the images as they are, and the bounds; resamples that leave it undefined are passed over.
     """
-    value = _plain(score, images)
-    low, high = _bounds(_scores(score, images, resamples, seed), confidence)
+    value = _plain(score, len(units))
+    low, high = _bounds(_scores(score, units, resamples, seed), confidence)
     return Interval(value, low, high)
 
 
 def paired(
-    challenger: Score, champion: Score, counted: np.ndarray, *, resamples: int, confidence: float, seed: int
+    challenger: Score, champion: Score, units: Units, trials: int, *, resamples: int, confidence: float, seed: int
 ) -> Paired:
     """Test whether the challenger scores higher than the champion, on the same resamples of the same images.
 
-    Resamples of few images differ too little from each other, so the bounds lie farther out than a percentile, as far
+    Resamples of few units differ too little from each other, so the bounds lie farther out than a percentile, as far
     as Student's t does: of equal models whose scores differ normally, 6 in 100 pass at 5 images and 5 at 10, where
     percentiles let 11 and 8 pass. A resample that leaves either score undefined counts as one beyond both bounds.
 
     Args:
         challenger: its score; higher is better: hand in the negative of one where lower is.
         champion: likewise.
-        counted: which of the N images tell of a model by themselves, bool [N].
+        units: that are drawn.
+        trials: how many of them tell of a model by themselves.
         resamples: R.
         confidence: of the interval and of the one-sided bound, as 0.95.
         seed: of the resamples.
     """
-    images, trials = len(counted), int(counted.sum())
-    gaps = _scores(challenger, images, resamples, seed) - _scores(champion, images, resamples, seed)
-    gap = _plain(challenger, images) - _plain(champion, images)
+    gaps = _scores(challenger, units, resamples, seed) - _scores(champion, units, resamples, seed)
+    gap = _plain(challenger, len(units)) - _plain(champion, len(units))
     known = gaps[~np.isnan(gaps)]
     unknown = 1 - len(known) / len(gaps)
     low, high = _beyond(known, unknown, _tail(trials, (1 - confidence) / 2))
     lower, upper = _beyond(known, unknown, _tail(trials, 1 - confidence))
-    # The chance that equal models part one way on every image: no test of so few could tell them from others.
+    # The chance that equal models part one way on every unit: no test of so few could tell them from others.
     if math.isnan(gap) or math.isnan(lower) or 0.5**trials >= 1 - confidence:
         return Paired(Interval(gap, np.nan, np.nan), np.nan, np.nan, np.nan, np.nan)
     spread = float(known.std(ddof=1)) * _widened(trials)
     detectable = (_student(trials, confidence) + NormalDist().inv_cdf(POWER)) * spread
     return Paired(Interval(gap, low, high), lower, upper, spread, detectable)
+
+
+def parted(challenger: Score, champion: Score, units: Units) -> int:
+    """How many units tell two models apart: those whose images alone give two scores, or no score.
+
+    Where few of many units do, the rest make a difference no surer, and so they are no `trials` of `paired`.
+    """
+    number, portion, count = how_many(units), max(1, CHUNK // max(1, len(units))), 0
+    for start in range(0, number, portion):
+        rows = np.arange(start, min(start + portion, number))
+        weights = (units == rows[:, None]).astype(np.float64)
+        count += int((challenger(weights) != champion(weights)).sum())  # nan is not itself
+    return count
 
 
 def power(spread: float, difference: float, trials: int, confidence: float) -> float:
@@ -121,19 +150,19 @@ def power(spread: float, difference: float, trials: int, confidence: float) -> f
     Args:
         spread: standard error of the difference, as `paired` found it.
         difference: a true one.
-        trials: images that count.
+        trials: as `paired` was told.
         confidence: of the test, as 0.95.
     """
     return NormalDist().cdf(difference / spread - _student(trials, confidence)) if spread > 0 else float("nan")
 
 
-def _draw(images: int, seed: int, row: int) -> np.ndarray:
+def _draw(units: int, seed: int, row: int) -> np.ndarray:
     generator = np.random.Generator(np.random.Philox(key=np.array([seed, row], np.uint64)))
-    return np.bincount(generator.integers(images, size=images), minlength=images)
+    return np.bincount(generator.integers(units, size=units), minlength=units)
 
 
-def _scores(score: Score, images: int, count: int, seed: int) -> np.ndarray:
-    return np.concatenate([score(weights) for weights in draws(images, count, seed)])
+def _scores(score: Score, units: Units, count: int, seed: int) -> np.ndarray:
+    return np.concatenate([score(weights) for weights in draws(units, count, seed)])
 
 
 def _plain(score: Score, images: int) -> float:
@@ -146,7 +175,7 @@ def _tail(trials: int, alpha: float) -> float:
 
 
 def _widened(trials: int) -> float:
-    """By how much samples of so many images differ more than resamples of one sample do."""
+    """By how much samples of so many units differ more than resamples of one sample do."""
     return math.sqrt(trials / (trials - 1))
 
 

@@ -239,6 +239,12 @@ class Split:
         names: list[str] = pc.coalesce(self.samples.column("together"), self.samples.column("id")).to_pylist()
         return names
 
+    @cached_property
+    def units(self) -> np.ndarray:
+        """The same in numbers that count up from 0 as they come, int64 [N]: see `bootstrap.Units`."""
+        numbers: np.ndarray = pa.array(self.together).dictionary_encode().indices.to_numpy().astype(np.int64)
+        return numbers
+
     def runs(self, position: int) -> list[list[int]]:
         """Of a dataset that has them: the pixels of each object in an image, in the order of `objects`, as runs."""
         return [thing["runs"] for thing in self.samples.column("objects")[position].as_py()]

@@ -6,6 +6,9 @@ is right, equal models win half each. Counts, everywhere:
     fixed   images that only the challenger answers rightly
     broken  images that only the champion answers rightly
 
+Images that belong together, such as those of one patient, are right or wrong together: such a unit counts once, for
+the model that answers more of its images better.
+
 Sources:
     McNemar. Note on the Sampling Error of the Difference Between Correlated Proportions or Percentages, 1947.
     Clopper, Pearson. The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial, 1934.
@@ -24,6 +27,22 @@ import numpy as np
 POWER = 0.8
 HAIR = 1e-9
 """Relative; a p-value this close to the limit does not pass, so that rounding never parts the bound from the test."""
+
+
+def won(better: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """By how many images the challenger wins each unit; below 0 the champion does.
+
+    Args:
+        better: 1 where the challenger answers an image better, -1 where the champion does, else 0; int64 [N, ...].
+        units: of each image, int64 [N], in 0..U-1.
+
+    Returns:
+        int64 [U, ...].
+    """
+    order = np.argsort(units, kind="stable")
+    starts = np.flatnonzero(np.diff(units[order], prepend=-1))
+    sums: np.ndarray = np.add.reduceat(better[order], starts, axis=0) if len(units) else better
+    return sums
 
 
 def one_sided(fixed: Any, broken: Any) -> Any:

@@ -144,16 +144,16 @@ def _end(end: float, places: int, sign: str) -> str:
 def perfect(scores: Mapping[str, Any]) -> str:
     """What can be said in place of an interval where every test image is answered rightly; empty: one is not.
 
-    No resample differs from another then, so an interval says nothing, but how many images there are does: that n
-    answers are right by chance though a share p would be wrong has the probability (1 - p)^n, which is 5 % here.
+    No resample differs from another then, so an interval says nothing, but how many units of images there are does:
+    that n are right by chance though a share p would be wrong has the probability (1 - p)^n, which is 5 % here.
 
     Args:
         scores: of the test split, as a record has them.
     """
-    accuracy, images = scores.get("accuracy"), scores.get("images", 0)
-    if not images or not isinstance(accuracy, Mapping) or accuracy.get("value") != 1:
+    accuracy, units = scores.get("accuracy"), scores.get("units", 0)
+    if not units or not isinstance(accuracy, Mapping) or accuracy.get("value") != 1:
         return ""
-    share = 100 * (1 - 0.05 ** (1 / images))
+    share = 100 * (1 - 0.05 ** (1 / units))
     return f"perfect; of other images like these, expect fewer than {share:.1f} % to be answered wrongly"
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.answers.labels import LabelAnswers
+from pipeline.bootstrap import alone
 from pipeline.bundle import FILES, digest_of
 from pipeline.params import GateOptions
 from pipeline.registry import cases, champion, slices, trial
@@ -77,7 +78,7 @@ def make_full_case(root: Path, dataset: str, version: Version, **changes: Any) -
     labels = samples.column("label").to_numpy().astype(np.int64)
     told, rival = _answering(labels, classes, 0.94, 1), _answering(labels, classes, 0.80, 2)
     verdict = trial.judge(told, rival, "version 3", Trial("accuracy", 0.95, 200, 0))
-    rows = slices.by_class(told, rival, GateOptions(class_floor=0.9))
+    rows = slices.by_class(told, rival, GateOptions(class_floor=0.9), alone(len(labels)))
     names = np.array(classes, dtype=object)
     changed = np.array(["both wrong", "broken", "fixed", "both right"], dtype=object)
     images = pa.table(

@@ -113,6 +113,7 @@ def make_dataset(root: Path, task: str, shown: list[Shown]) -> str:
     columns: dict[str, Any] = {
         "id": [*ids, *(f"f{identity[1:]}" for identity in ids)],
         "split": ["test"] * len(ids) + ["train"] * len(ids),
+        "together": pa.nulls(2 * len(ids), pa.string()),
         "source": [f"{index:02}.png" for index in range(len(ids))] * 2,
         "shard": pa.array([0] * 2 * len(ids), pa.int32()),
         "row": pa.array([*range(len(ids))] * 2, pa.int32()),

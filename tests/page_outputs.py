@@ -40,7 +40,8 @@ def dataset(root: Path) -> tuple[str, str]:
     rows = {
         "id": ids,
         "split": ["test"] * TEST + ["train"] * TRAIN,
-        "group": pa.array([None] * count, pa.string()),
+        "group": pa.nulls(count, pa.string()),
+        "together": pa.nulls(count, pa.string()),
         "width": pa.array([SIDE] * count, pa.int32()),
         "height": pa.array([SIDE] * count, pa.int32()),
         "source": [f"{CLASSES[number % len(CLASSES)]}/IMG_{number:04d}.png" for number in range(count)],
@@ -137,7 +138,7 @@ def answers(root: Path, skill: float, data: str) -> dict[str, Any]:
     }
     accuracy = float((predicted == labels).mean())
     others = {"average_precision": 0.03, "brier": -0.5, "f1": -0.01, "roc_auc": 0.05}
-    scores = {"images": TEST, "accuracy": interval(accuracy)} | {
+    scores = {"images": TEST, "units": TEST, "accuracy": interval(accuracy)} | {
         name: interval(min(0.999, abs(accuracy + shift))) for name, shift in others.items()
     }
     return {"lock": yaml.safe_dump({"schema": "2.0", "stages": stages}), "scores": scores}

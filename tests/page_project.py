@@ -222,6 +222,7 @@ def _verdict(outcome: str, accuracy: float, digest: str) -> dict[str, Any]:
             "score": "Accuracy",
             "champion_name": "version 1",
             "images": TEST,
+            "units": TEST,
             "challenger": accuracy,
             "champion": champion,
             "difference": difference,

@@ -94,6 +94,7 @@ def make_dataset(root: Path, pictures: list[bytes], labels: np.ndarray) -> Datas
     columns: dict[str, Any] = {
         "id": ids + [f"f{identity[1:]}" for identity in ids],
         "split": ["test"] * len(ids) + ["train"] * len(ids),
+        "together": pa.nulls(2 * len(ids), pa.string()),
         "width": pa.array([SIDE] * 2 * len(ids), pa.int32()),
         "height": pa.array([SIDE] * 2 * len(ids), pa.int32()),
         "label": [*labels, *labels],

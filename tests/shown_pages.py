@@ -66,7 +66,7 @@ def _learnt(kind: str, run: str) -> Shown:
     record["params"]["task"] = {"name": info.task, "score": made.task.score}
     record["data"] |= {"digest": info.digest, "images": info.images, "classes": info.classes, "splits": info.splits}
     scores = {one.name: one.interval._asdict() for one in figures if one.interval.value == one.interval.value}
-    record["scores"] = {"images": len(test), **scores}
+    record["scores"] = {"images": len(test), "units": len(test), **scores}
     path.write_text(json.dumps(record))
     return Shown(info.digest, run, _case(kind, run, made), made)
 

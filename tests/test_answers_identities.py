@@ -45,9 +45,10 @@ def listed(answers: IdentityAnswers, weights: np.ndarray) -> tuple[np.ndarray, n
     first, second = np.triu_indices(len(answers), 1)
     straight = answers.embeddings / np.maximum(np.linalg.norm(answers.embeddings, axis=1, keepdims=True), 1e-300)
     alike = np.einsum("ne,me->nm", straight, straight)[first, second]
-    each = weights[first] * weights[second]
+    same, each = answers.labels[first] == answers.labels[second], weights[first] * weights[second]
+    each = np.where(same, np.sqrt(each), each)
     kept = each > 0
-    return (answers.labels[first] == answers.labels[second])[kept], alike[kept].round(12), each[kept]
+    return same[kept], alike[kept].round(12), each[kept]
 
 
 def reference(name: str, answers: IdentityAnswers, weights: np.ndarray) -> float:
@@ -73,6 +74,20 @@ def test_scores_of_pairs_are_those_of_an_independent_curve(name: str, digits: in
     found = metric_named(name).score(answers, weights)
     expected = [reference(name, answers, row) for row in weights]
     assert found == pytest.approx(np.array(expected), abs=2e-6)
+
+
+def test_a_person_who_is_drawn_twice_is_two_people_who_are_never_compared():
+    answers, times = many(40, 8, seed=2), np.array([0, 1, 2, 3, 0, 1, 1, 2])
+    drawn = [(image, copy) for image in range(40) for copy in range(times[answers.labels[image]])]
+    same, alike = [], []
+    for place, (one, its) in enumerate(drawn):
+        for other, of_other in drawn[:place]:
+            if answers.labels[one] != answers.labels[other] or its == of_other:
+                same.append(answers.labels[one] == answers.labels[other])
+                alike.append(float(answers.directions[one] @ answers.directions[other]))
+    weights = times[answers.labels][None].astype(float)
+    found = metric_named("verification_auc").score(answers, weights)[0]
+    assert found == pytest.approx(roc_auc_score(same, alike), abs=1e-9)
 
 
 def test_scores_of_pairs_by_hand():

@@ -79,7 +79,7 @@ def test_a_mask_is_the_same_wherever_it_lies() -> None:
 
 
 def predictions(ids: str, actual: list[str], quality: list[float]) -> bytes:
-    return table(id=list(ids), actual=actual, quality=quality)
+    return table(id=list(ids), unit=list(map(ord, ids)), actual=actual, quality=quality)
 
 
 IDS = "".join(map(chr, range(100, 150)))
@@ -116,7 +116,7 @@ def test_right_and_wrong_answers_are_counted() -> None:
     assert (found.score, found.decided_by, found.graded) == ("Accuracy", "McNemar", False)
     assert (found.champion, found.challenger, found.fixed, found.broken) == (0.8, 0.94, 9, 2)
     old = table(id=list(IDS), label=[0] * 50, probabilities=[[1.0, 0.0]] * 50)
-    with pytest.raises(UserError, match=r"has no actual, quality: another version of Convoy wrote it\.$"):
+    with pytest.raises(UserError, match=r"has no unit, actual, quality: another version of Convoy wrote it\.$"):
         difference.paired(old, after, *records)
     nobody, note = difference.paired(before, predictions("ABC", ["cat"] * 3, [1.0] * 3), *records)
     assert (nobody, note) == (None, "No test picture was answered by both.")

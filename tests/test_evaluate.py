@@ -128,7 +128,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 def test_metrics_are_those_of_the_predictions(place: Path):
     metrics = json.loads((place / "evaluation/metrics.json").read_text())
     rows = pq.read_table(place / "evaluation/predictions.parquet").to_pydict()
-    assert metrics.pop("images") == IMAGES == len(rows["id"])
+    assert (metrics.pop("images"), metrics.pop("units")) == (IMAGES, IMAGES) == (len(rows["id"]), len({*rows["unit"]}))
     assert metrics["accuracy"]["value"] == pytest.approx(54 / 60, abs=1e-6)
     macro = {"average": "macro", "zero_division": 0}
     assert metrics["f1"]["value"] == pytest.approx(
@@ -155,7 +155,7 @@ def test_what_an_answer_holds_is_told(place: Path):
 def test_predictions_are_the_networks(place: Path):
     test = Dataset.open(place / "dataset").split("test")
     rows = pq.read_table(place / "evaluation/predictions.parquet").to_pylist()
-    known = ["id", "source", "actual", "answer", "quality", "confidence", "loss", "marks", "probabilities"]
+    known = ["id", "source", "unit", "actual", "answer", "quality", "confidence", "loss", "marks", "probabilities"]
     assert list(rows[0]) == known
     assert [row["id"] for row in rows] == test.ids
     for row, position in zip(rows, range(len(test)), strict=True):
@@ -470,7 +470,7 @@ def rendered(told: LabelAnswers, found: stage.Interval = USUAL, epochs: dict | N
     figure = report.Figure("accuracy", "Accuracy", True, found, 0.1)
     undefined = report.Figure("roc_auc", "ROC AUC", True, stage.Interval(np.nan, np.nan, np.nan), np.nan)
     page = report.page(
-        report.Material(figure, [figure, undefined], told, [], False, False, epochs or {}, info, [], model)
+        report.Material(figure, [figure, undefined], told, len(told), [], False, False, epochs or {}, info, [], model)
     )
     assert "timm resnet18" in page
     assert "undefined" in page
@@ -562,7 +562,7 @@ def test_what_is_not_perfect_never_reads_so(value: float, percent: str, decimal:
 def test_the_line_of_the_stage_has_an_interval_or_says_why_not():
     def line(value: float, low: float, high: float) -> str:
         figure = report.Figure("f1", "F1", True, stage.Interval(value, low, high), 0.08)
-        return stage.said(figure, stage.summary([figure], 1200))
+        return stage.said(figure, stage.summary([figure], 1200, 1200))
 
     assert line(0.9, 0.85, 0.95) == (
         "F1 0.9000 on 1,200 test images (95 % interval 0.8500 to 0.9500); without looking 0.0800"

@@ -135,7 +135,7 @@ def test_scores_of_objects(objects: Path):
 def test_predictions_of_objects(objects: Path):
     found = {row["source"]: row for row in rows(objects, "predictions.parquet")}
     assert list(found["test/0.png"]) == [
-        "id", "source", "actual", "answer", "quality", "confidence", "loss", "marks", "objects",
+        "id", "source", "unit", "actual", "answer", "quality", "confidence", "loss", "marks", "objects",
     ]  # fmt: skip
     assert [row["id"] for row in rows(objects, "predictions.parquet")] == Dataset.open(objects / "dataset").split(
         "test"
@@ -197,7 +197,7 @@ def test_scores_of_masks(pixels: Path):
 def test_predictions_of_masks(pixels: Path):
     found = {row["source"]: row for row in rows(pixels, "predictions.parquet")}
     assert list(found["test/0.png"]) == [
-        "id", "source", "actual", "answer", "quality", "confidence", "loss", "marks", "mask",
+        "id", "source", "unit", "actual", "answer", "quality", "confidence", "loss", "marks", "mask",
     ]  # fmt: skip
     for place, quality in enumerate((1.0, 1.0, 0.25, 1.0)):  # half of the third is right, and the other class not there
         row = found[f"test/{place}.png"]

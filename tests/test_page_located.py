@@ -87,7 +87,7 @@ def _learnt(run: str, home: Path, kind: Any, task: TaskConfig, said: np.ndarray)
     record["lock_text"] = yaml.safe_dump({"schema": "2.0", "stages": stages})
     record["params"]["task"] = {"name": info.task, "score": task.score}
     record["data"] |= {"digest": info.digest, "images": info.images, "classes": info.classes, "splits": info.splits}
-    record["scores"] = {"images": len(test)}
+    record["scores"] = {"images": len(test), "units": len(test)}
     path.write_text(json.dumps(record))
     return info.digest
 

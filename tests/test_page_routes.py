@@ -200,6 +200,7 @@ FEW = Comparison(
     score="Brier score",
     champion_name="version 3",
     images=4,
+    units=4,
     challenger=0.1,
     champion=0.4,
     difference=0.3,

@@ -89,7 +89,7 @@ def made_record(run: str, **changes: Any) -> RunRecord:
         "flow_run": f"b{run[1:8]}-0000-4000-8000-000000000000",
         "tags": {},
         "version": {"name": "digits", "version": "1", "digest": "2" * 64, "dataset": "f" * 64, "location": "x/model"},
-        "scores": {"images": 29, "accuracy": {"value": 0.9, "low": 0.8, "high": 1.0}},
+        "scores": {"images": 29, "units": 29, "accuracy": {"value": 0.9, "low": 0.8, "high": 1.0}},
         "verdict": {"outcome": "promote", "reasons": ["Better than the baseline."]},
     }
     for place, value in changes.items():
@@ -247,7 +247,7 @@ def test_the_page_of_a_run(project, capsys):
 
 
 def test_a_perfect_score_says_what_so_many_images_show(project, capsys):
-    scores = {"images": 342, "accuracy": {"value": 1.0, "low": 1.0, "high": 1.0}}
+    scores = {"images": 342, "units": 342, "accuracy": {"value": 1.0, "low": 1.0, "high": 1.0}}
     scores["brier"] = {"value": 0.001, "low": 0.0005, "high": 0.002}
     runs.write(made_record(run_id(1), scores=scores))
     show(run_id(1), as_json=False, patch=False, params=False)
@@ -306,7 +306,7 @@ def test_hostile_words_stay_words(project, capsys):
 @pytest.fixture
 def several(project: Path) -> None:
     """Three finished runs, one that stopped, of which the second is champion."""
-    low = {"images": 29, "accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}}
+    low = {"images": 29, "units": 29, "accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}}
     first = made_record(run_id(1), version__digest="3" * 64, scores=low)
     second = made_record(
         run_id(2),

@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy import stats
 
 from pipeline import masks
 from pipeline.answers.labels import LabelAnswers
 from pipeline.answers.masks import MaskAnswers
 from pipeline.answers.objects import ObjectAnswers
+from pipeline.bootstrap import alone
 from pipeline.dataset import Dataset, DatasetInfo
 from pipeline.errors import UserError
 from pipeline.params import GateOptions
 from pipeline.registry import slices
-from pipeline.registry.slices import MOST, Cut
+from pipeline.registry.slices import MOST, Cut, Slices
 from pipeline.registry.verdict import SliceRow
 
 
@@ -63,7 +65,7 @@ def test_a_slice_counted_by_hand() -> None:
     labels = np.array([0, 0, 0, 0, 1, 1])
     told = LabelAnswers(["cat", "dog", "owl"], labels, np.eye(3)[[0, 0, 0, 2, 1, 0]])
     rival = LabelAnswers(["cat", "dog", "owl"], labels, np.eye(3)[[0, 1, 2, 0, 2, 0]])
-    cats, dogs = slices.by_class(told, rival, GateOptions(class_floor=0.6, smallest_slice=3))
+    cats, dogs = slices.by_class(told, rival, GateOptions(class_floor=0.6, smallest_slice=3), alone(6))
     assert cats == SliceRow(
         column="class",
         value="cat",
@@ -93,7 +95,7 @@ def test_a_class_of_objects_by_hand() -> None:
 
     challenger = finding([cat, other_cat], [cat, dog], [cat, other_cat], [dog, cat])
     champion = finding([cat, dog], [cat, dog], [cat, crowd], [cat])
-    cats, dogs = slices.by_class(challenger, champion, GateOptions(class_floor=0.8, smallest_slice=3))
+    cats, dogs = slices.by_class(challenger, champion, GateOptions(class_floor=0.8, smallest_slice=3), alone(4))
     # F1 of the cats in the three images that hold one: 1, 1, and one of two boxes is right, 2 / 3. The cat that is said
     # to be in the fourth image does not count here: the image holds none.
     assert (cats.value, cats.images, cats.challenger) == ("cat", 3, pytest.approx((1 + 1 + 2 / 3) / 3))
@@ -117,7 +119,7 @@ def test_a_class_of_pixels_and_a_column_by_hand() -> None:
 
     challenger = painting([0, 0, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0])
     champion = painting([0, 1, 1, 0], [0, 0, 0, 1], [1, 1, 1, 0])
-    sky, road = slices.by_class(challenger, champion, GateOptions())
+    sky, road = slices.by_class(challenger, champion, GateOptions(), alone(3))
     # IoU of the sky: 1, 1, one of two; the champion has one of two, three of four, one of one
     assert (sky.images, sky.challenger, sky.champion) == (3, pytest.approx(2.5 / 3), pytest.approx(2.25 / 3))
     assert (sky.fixed, sky.broken) == (2, 1)
@@ -128,17 +130,33 @@ def test_a_class_of_pixels_and_a_column_by_hand() -> None:
     assert champion.quality == pytest.approx([1 / 2, (3 / 4 + 0) / 2, 1])
     cut = slices.by_column("camera", text("b", "a", "a"))
     asked = GateOptions(slices=("camera",), slice_floor=0.9, smallest_slice=1)
-    first, second = slices.rows(cut, challenger.quality, champion.quality, asked)
+    first, second = slices.by_value(cut, challenger, champion, asked, alone(3))
     assert (first.value, first.images, first.challenger) == ("a", 2, pytest.approx((1 + 7 / 12) / 2))
     assert (first.champion, first.fixed, first.broken, first.held) == (pytest.approx((3 / 8 + 1) / 2), 1, 1, False)
     assert (second.value, second.challenger, second.champion, second.held) == ("b", 1, 1 / 2, True)
 
 
+def of_all(column: str, value: str, images: int, units: np.ndarray | None = None) -> Slices:
+    """One slice that holds all of so many images."""
+    return Slices(column, [value], np.ones((images, 1), bool), alone(images) if units is None else units)
+
+
+def test_images_that_belong_together_part_two_models_once() -> None:
+    # the challenger is better on 8 of 10 images of one patient and on 1 of the second, the champion on 2 of the first
+    challenger = np.array([1.0] * 8 + [0, 0] + [1.0] * 2 + [0.5] * 8)[:, None]
+    champion = np.array([0.0] * 8 + [1, 1] + [0.0, 1.0] + [0.5] * 8)[:, None]
+    (row,) = slices.rows(of_all("site", "north", 20), challenger, champion, GateOptions())
+    assert (row.fixed, row.broken, row.p) == (9, 2, pytest.approx(stats.binomtest(9, 11).pvalue))
+    patients = of_all("site", "north", 20, np.repeat([0, 1, 2], [10, 2, 8]))
+    (row,) = slices.rows(patients, challenger, champion, GateOptions())
+    assert (row.images, row.fixed, row.broken, row.p) == (20, 9, 2, 0.5)  # two patients of two
+
+
 def test_floors_of_classes_and_slices_are_their_own() -> None:
-    right, champion_right = (np.arange(20) % 4 > 0).astype(float), np.ones(20)
+    right, champion_right = (np.arange(20) % 4 > 0).astype(float)[:, None], np.ones((20, 1))
     asked = GateOptions(slices=("width",), class_floor=0.75, slice_floor=0.76)
-    (of_class,) = slices.rows(Cut("class", ["cat"], np.zeros(20, np.int64)), right, champion_right, asked)
-    (of_slice,) = slices.rows(Cut("width", ["64"], np.zeros(20, np.int64)), right, champion_right, asked)
+    (of_class,) = slices.rows(of_all("class", "cat", 20), right, champion_right, asked)
+    (of_slice,) = slices.rows(of_all("width", "64", 20), right, champion_right, asked)
     assert (of_class.held, of_slice.held) == (True, False)
     assert (of_slice.challenger, of_slice.champion, of_slice.broken) == (0.75, 1, 5)
     assert of_slice.p == pytest.approx(2 * 0.5**5)
@@ -149,9 +167,10 @@ def test_floors_of_classes_and_slices_are_their_own() -> None:
 
 
 def test_of_many_slices_under_their_floor_the_farthest_are_named() -> None:
-    cut = Cut("class", [f"c{place}" for place in range(8)], np.arange(800) % 8)
-    right = 1.0 * (np.arange(800) // 8 < 10 * (np.arange(800) % 8))  # c0 none, c1 10 of 100, ..., c7 70 of 100
-    (words,) = slices.under(slices.rows(cut, right, right, GateOptions(class_floor=0.65)))
+    images = np.arange(800)[:, None]
+    of_classes = Slices("class", [f"c{place}" for place in range(8)], images % 8 == np.arange(8), alone(800))
+    right = 1.0 * (images // 8 < 10 * (images % 8))  # c0 none, c1 10 of 100, ..., c7 70 of 100
+    (words,) = slices.under(slices.rows(of_classes, right, right, GateOptions(class_floor=0.65)))
     assert words == (
         "Too few right answers in 7 slices: class 'c0' 0.0000 of 100 images (floor 0.65), class 'c1' 0.1000 of 100 "
         "images (floor 0.65), class 'c2' 0.2000 of 100 images (floor 0.65), class 'c3' 0.3000 of 100 images (floor "

@@ -312,6 +312,55 @@ def test_better_models_are_promoted_as_often_as_the_exact_test_claims(difference
     assert promoted == pytest.approx(claimed, abs=error(promoted, 1000) + 0.01)
 
 
+def rounds_of_patients(count: int, *, known: bool) -> float:
+    """The share of equal pairs whose challenger is promoted, on ten images of each of 50 patients; what parts them is
+    mostly the patient.
+
+    Args:
+        count: of the pairs.
+        known: whether the test knows the patients.
+    """
+    random, promoted, labels = np.random.default_rng(11), 0, np.arange(IMAGES) % 2
+    units = np.repeat(np.arange(50), IMAGES // 50)
+    for turn in range(count):
+        common = SKILL + SHARED * random.standard_normal(50)[units]
+        own = OWN * (0.9 * random.standard_normal((2, 50))[:, units] + 0.44 * random.standard_normal((2, IMAGES)))
+        test = trial(resamples=200, seed=turn, units=units if known else None)
+        promoted += judge(*(answers(common + one, labels) for one in own), "it", test).outcome == "promote"
+    return promoted / count
+
+
+def test_equal_models_are_promoted_as_seldom_where_images_are_of_the_same_patients() -> None:
+    assert rounds_of_patients(200, known=True) * 200 <= stats.binom.ppf(0.999, 200, 0.05)
+    assert rounds_of_patients(200, known=False) > 0.15  # of images that are taken for independent ones
+
+
+def test_images_of_one_patient_are_one_trial() -> None:
+    # the champion misses ten images: one of each of ten patients, or two of each of five
+    side, rival = answering(LABELS, np.arange(0)), answering(LABELS, np.arange(0, 100, 10))
+    of_ten, of_five = np.arange(200) // 10, np.arange(200) // 20
+    found = compared(side, rival, units=of_ten)
+    assert (found.images, found.units, found.grouped, found.fixed, found.broken) == (200, 20, True, 10, 0)
+    assert found.decided_by == "McNemar" and found.p == pytest.approx(2 / 2**10)
+    assert found.difference == pytest.approx(10 / 200)
+    assert found.lower == pytest.approx(mcnemar.lower(20, 10, 0, 0.95) / 10)
+    assert (found.low, found.high) == pytest.approx([end / 10 for end in mcnemar.interval(20, 10, 0, 0.95)])
+    assert found.detectable == pytest.approx(mcnemar.detectable(20, 10, 0, 0.95) / 10)
+    assert found.power[0.02] == pytest.approx(mcnemar.power(20, 10 / 20, 0.2, 0.95))
+    verdict = judge(side, rival, "version 3", trial(units=of_five))
+    assert verdict.outcome == "promote" and verdict.comparison
+    assert (verdict.comparison.decided_by, verdict.comparison.units) == ("bootstrap", 10)
+    assert verdict.comparison.p == pytest.approx(2 / 2**5)
+    assert verdict.reasons[0] == (
+        "Better than version 3: Accuracy 1.0000 against 0.9500 on the same 200 test images. They make 10 units: images "
+        "that belong together are one."
+    )
+    assert verdict.reasons[2].endswith("(exact sign test of the units: p = 0.062).")
+    few = judge(side, rival, "version 3", trial(units=np.arange(200) // 50))
+    assert few.outcome == "hold"
+    assert few.reasons[-1] == "The two part on too few of 4 units to show any difference, however large."
+
+
 def test_equal_and_better_models_by_the_bootstrap() -> None:
     promoted, _ = rounds(100, "brier", 0)
     assert promoted * 100 <= stats.binom.ppf(0.999, 100, 0.05)

@@ -76,13 +76,13 @@ def test_a_score_has_its_interval_and_no_interval_that_is_a_point() -> None:
 
 def test_a_point_says_what_so_many_images_are_worth() -> None:
     point, wide = ({"value": value, "low": low, "high": 1.0} for value, low in ((1.0, 1.0), (0.99, 0.98)))
-    scores = {"images": 299, "accuracy": point, "f1": point}
+    scores = {"images": 299, "units": 299, "accuracy": point, "f1": point}
     # 0.99 of all images answered rightly: 299 of them are so with a probability of 0.99**299 = 0.0495
     worth = "perfect; of other images like these, expect fewer than 1.0 % to be answered wrongly"
     assert spread_said(scores, "accuracy") == spread_said(scores, "f1") == worth
     assert spread_said(scores | {"accuracy": wide}, "accuracy", 3) == "95 % interval 0.980 to 1"
     none = {"value": 0.0, "low": 0.0, "high": 0.0}
-    assert spread_said({"images": 9, "accuracy": none}, "accuracy") == ALIKE
+    assert spread_said({"images": 9, "units": 9, "accuracy": none}, "accuracy") == ALIKE
 
 
 def test_a_difference_has_signs_and_the_confidence_that_was_asked_for() -> None:

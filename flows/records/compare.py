@@ -177,11 +177,16 @@ def _score(side: dict[str, float] | None) -> str:
 def _paired(found: Comparison) -> str:
     sure = "better" if found.low > 0 else "worse" if found.high < 0 else "no difference that these pictures can show"
     verdict = f"The second run is {sure}" if sure in ("better", "worse") else f"There is {sure}"
+    parted = (
+        f"{found.fixed} answered better by the second run, {found.broken} by the first"
+        if found.graded
+        else f"{found.fixed} answered rightly by the second run alone, {found.broken} by the first alone"
+    )
+    units = f" ({found.units:,} units: pictures that belong together are one)" if found.grouped else ""
     return (
-        f"{found.score} on the {found.images:,} test pictures that both answered: {written(found.champion)} before, "
-        f"{written(found.challenger)} after.\n"
+        f"{found.score} on the {found.images:,} test pictures that both answered{units}: "
+        f"{written(found.champion)} before, {written(found.challenger)} after.\n"
         f"Paired difference {difference_said(found.difference, found.low, found.high, found.confidence)}; positive is "
         f"better. {verdict}.\n"
-        f"{found.fixed} answered rightly by the second run alone, {found.broken} by the first alone "
-        f"(exact McNemar test: {chance_said(found.p)})."
+        f"{parted} ({found.exact_test}: {chance_said(found.p)})."
     )

@@ -1,7 +1,9 @@
 """How alike images are by the angle between their embeddings, and what comes of it under weightings of the images.
 
-A pair of images weighs what its two images weigh, multiplied: an image that a resample has drawn twice is in twice as
-many pairs. An image is no pair with itself, however often it is drawn.
+A pair of images of two people weighs what its two images weigh, multiplied: an image that a resample has drawn twice is
+in twice as many pairs. People are drawn whole, and one who is drawn twice is two people who are never compared: a pair
+of images of one person weighs what that person weighs, the geometric mean of what its two images weigh. An image is no
+pair with itself, however often it is drawn.
 
 Sources: Fawcett. An Introduction to ROC Analysis, 2006; Phillips, Moon, Rizvi, Rauss. The FERET Evaluation Methodology
 for Face-Recognition Algorithms, 2000, section 3 (cumulative match characteristic).
@@ -83,6 +85,7 @@ class Pairs:
             np.take(row, self.first, out=each, mode="clip")
             np.take(row, self.second, out=others, mode="clip")
             np.multiply(each, others, out=each)
+            each[self.same] = np.sqrt(each[self.same])
             found = np.append(0.0, np.cumsum(each[self.same]))
             yield Roc(np.cumsum(each, out=each), found, self.ends, upto, steps)
 

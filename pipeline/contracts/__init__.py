@@ -4,6 +4,7 @@ Axis letters, in shapes everywhere:
     B  images of a batch          N  images of a split        K  classes
     C  channels (1 or 3)          H  height, W  width         P  side of a packed picture
     R  resamples of a bootstrap   S  side of the picture that a network sees
+    U  units of images that belong together, or of one image by itself
     M  objects of a picture that there are, D  that a network says there are
     V  views: what a network sees of a picture, one or, cut into tiles, several
     T  numbers that are told of a picture        J  named points of a picture

@@ -45,6 +45,8 @@ class Material(NamedTuple):
     headline: Figure
     figures: Sequence[Figure]
     answers: Answers
+    units: int
+    """In how many the test images come: see `bootstrap.Units`."""
     mistakes: Sequence[Mistake]
     located: bool
     """Whether truth and answers lie somewhere in the pictures, and are drawn on them."""
@@ -89,7 +91,7 @@ def page(material: Material) -> str:
         images=len(answers),
         # Where no resample can differ from another, the interval says nothing: how many images there are does.
         flawless=not errors(answers) and headline.interval.low == headline.interval.high,
-        all_but=1 - 0.05 ** (1 / len(answers)),
+        all_but=1 - 0.05 ** (1 / material.units),
         legend=drawing.legend(answers.classes) if material.located and len(answers.classes) <= LEGEND else [],
         confusion=confusion,
         noun=noun,

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.answering import Answers
-from pipeline.bootstrap import Interval, interval
+from pipeline.bootstrap import Interval, how_many, interval
 from pipeline.bundle import Bundle
 from pipeline.dataset import Dataset, Split
 from pipeline.devices import set_up
@@ -85,6 +85,7 @@ def tell(
         headline=figures[0],
         figures=figures,
         answers=answers,
+        units=how_many(test.units),
         mistakes=worst,
         located=located,
         beside=pictures.beside(answers, located, worst),
@@ -93,7 +94,7 @@ def tell(
         rejected=reasons(dataset.root / "rejected.parquet"),
         model=model.model_dump(mode="json"),
     )
-    scores = summary(figures, len(test))
+    scores = summary(figures, len(test), how_many(test.units))
     with replacing_folder(out) as folder:
         write_json(folder / "metrics.json", scores)
         tables.write_predictions(folder / "predictions.parquet", test, answers)
@@ -148,7 +149,7 @@ def scored(params: EvaluateParams, dataset: Dataset, answers: Answers) -> list[r
     for name, metric in metrics_for(params.task).items():
         found = interval(
             partial(metric.score, answers),
-            len(answers),
+            dataset.split("test").units,
             resamples=params.evaluate.resamples,
             confidence=CONFIDENCE,
             seed=SEED,
@@ -160,10 +161,11 @@ def scored(params: EvaluateParams, dataset: Dataset, answers: Answers) -> list[r
     return figures
 
 
-def summary(figures: list[report.Figure], images: int) -> dict[str, Any]:
-    """`metrics.json`; a metric that is undefined on these images is left out, since JSON has no word for it."""
+def summary(figures: list[report.Figure], images: int, units: int) -> dict[str, Any]:
+    """`metrics.json`: how many images, in how many units, and every metric; one that is undefined on these images is
+    left out, since JSON has no word for it."""
     defined = {figure.name: figure.interval for figure in figures if np.isfinite(figure.interval).all()}
-    return {"images": images, **{name: _rounded(found) for name, found in defined.items()}}
+    return {"images": images, "units": units, **{name: _rounded(found) for name, found in defined.items()}}
 
 
 def read_epochs(path: Path) -> dict[str, list[float]]:

@@ -27,6 +27,8 @@ MOST_ROWS = 10_000
 def write_predictions(path: Path, test: Split, answers: Answers) -> None:
     """One row per test image, in the order of their ids: what is true and said in words, how good and how sure it is.
 
+    Images with the same `unit` belong together: see `bootstrap.Units`.
+
     Args:
         path: of the file.
         test: the images.
@@ -41,6 +43,7 @@ def write_predictions(path: Path, test: Split, answers: Answers) -> None:
     columns = {
         "id": test.samples.column("id"),
         "source": test.samples.column("source"),
+        "unit": pa.array(test.units, pa.int64()),
         "actual": pa.array(actual, pa.string()),
         "answer": pa.array([words for words, _ in said], pa.string()),
         "quality": pa.array(answers.quality, pa.float64()),

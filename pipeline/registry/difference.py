@@ -161,7 +161,7 @@ def paired(before: bytes, after: bytes, first: RunRecord, second: RunRecord) -> 
     """
     if first.data.classes != second.data.classes:
         return None, "The two runs tell other classes apart, so their scores cannot be compared picture by picture."
-    old, new = (_table(table, ["id", "actual", "quality"]) for table in (before, after))
+    old, new = (_table(table, ["id", "unit", "actual", "quality"]) for table in (before, after))
     rows = {one: row for row, one in enumerate(old["id"].to_pylist())}
     shared = [(rows[one], row) for row, one in enumerate(new["id"].to_pylist()) if one in rows]
     left, right = (np.array([pair[side] for pair in shared], np.int64) for side in (0, 1))
@@ -177,6 +177,7 @@ def paired(before: bytes, after: bytes, first: RunRecord, second: RunRecord) -> 
         confidence=second.params["gate"]["confidence"],
         resamples=second.params["evaluate"]["resamples"],
         seed=SEED,
+        units=np.unique(new["unit"].to_numpy()[right[kept]], return_inverse=True)[1],
     )
     now, then = new["quality"].to_numpy()[right[kept]], old["quality"].to_numpy()[left[kept]]
     return of_qualities(now, then, f"run {first.id[:8]}", trial), note

@@ -95,7 +95,7 @@ def decide(
     if fit.bundle is None or not fit.comparable:
         found = Judgement(Verdict(outcome="reject", reasons=fit.problems), _empty(params))
     else:
-        test = _trial(params)
+        test = _trial(params, dataset.split("test"))
         if champion:
             rival = rivals.reigning(champion, challenger.digest, dataset, ask)
         else:
@@ -122,11 +122,11 @@ def _compared(params: Params, dataset: Dataset, fit: Fitness, rival: Rival | Ver
         verdict = verdict.model_copy(update={"reasons": [*verdict.reasons, rival.advice]})
     split = dataset.split("test")
     cuts = [slices.by_column(name, split.samples.column(name)) for name in params.gate.slices]
-    qualities = told.quality, rival.told.quality
-    of_columns = [row for cut in cuts for row in slices.rows(cut, *qualities, params.gate, told.counted)]
-    rows = (*slices.by_class(told, rival.told, params.gate), *of_columns)
+    sides = told, rival.told
+    of_columns = [row for cut in cuts for row in slices.by_value(cut, *sides, params.gate, split.units)]
+    rows = (*slices.by_class(*sides, params.gate, split.units), *of_columns)
     verdict = _unless([*fit.problems, *slices.under(rows)], verdict.model_copy(update={"slices": rows}))
-    return Judgement(verdict, _images(split, (told, rival.told), cuts))
+    return Judgement(verdict, _images(split, sides, cuts))
 
 
 def _unless(problems: list[str], verdict: Verdict) -> Verdict:
@@ -135,12 +135,13 @@ def _unless(problems: list[str], verdict: Verdict) -> Verdict:
     return verdict.model_copy(update={"outcome": outcome, "reasons": [*problems, *verdict.reasons]})
 
 
-def _trial(params: Params) -> Trial:
+def _trial(params: Params, split: Split) -> Trial:
     return Trial(
         score=params.task.score,
         confidence=params.gate.confidence,
         resamples=params.evaluate.resamples,
         seed=params.seed,
+        units=split.units,
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline import mcnemar
 from pipeline.answering import Answers
+from pipeline.bootstrap import Units
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError, did_you_mean
 from pipeline.params import GateOptions
@@ -79,55 +81,56 @@ def by_column(name: str, column: pa.ChunkedArray) -> Cut:
     return Cut(name, shown, np.array([places.get(text, MOST) for text in texts], np.int64))
 
 
-def rows(
-    cut: Cut,
-    challenger: np.ndarray,
-    champion: np.ndarray,
-    asked: GateOptions,
-    counted: np.ndarray | None = None,
-) -> list[SliceRow]:
+def by_value(cut: Cut, challenger: Answers, champion: Answers, asked: GateOptions, units: Units) -> list[SliceRow]:
     """How both fare on each slice that has images.
 
     Args:
         cut: by one column.
-        challenger: how well it answers each image, float64 [N].
+        challenger: its answers to N images.
         champion: likewise.
         asked: the floor.
-        counted: which images count, bool [N]; None: all.
+        units: of the images.
     """
     holds = cut.slice_of[:, None] == np.arange(len(cut.values))
-    holds = holds if counted is None else holds & counted[:, None]
-    return _rows(cut.column, cut.values, holds, (challenger[:, None], champion[:, None]), asked)
+    qualities = challenger.quality[:, None], champion.quality[:, None]
+    return rows(Slices(cut.column, cut.values, holds & challenger.counted[:, None], units), *qualities, asked)
 
 
-def by_class(challenger: Answers, champion: Answers, asked: GateOptions) -> list[SliceRow]:
-    """How both fare on the images that hold each class, in what they say of that class."""
+def by_class(challenger: Answers, champion: Answers, asked: GateOptions, units: Units) -> list[SliceRow]:
+    """How both fare on the images that hold each class, in what they say of that class; see `by_value`."""
     (holds, qualities), (_, of_champion) = challenger.by_class, champion.by_class
-    return _rows(CLASS, challenger.classes, holds & challenger.counted[:, None], (qualities, of_champion), asked)
+    slices = Slices(CLASS, challenger.classes, holds & challenger.counted[:, None], units)
+    return rows(slices, qualities, of_champion, asked)
 
 
-def _rows(
-    column: str,
-    values: Sequence[str],
-    holds: np.ndarray,
-    qualities: tuple[np.ndarray, np.ndarray],
-    asked: GateOptions,
-) -> list[SliceRow]:
+class Slices(NamedTuple):
+    """J slices of N images, which may overlap."""
+
+    column: str
+    """By which they are told apart."""
+    values: Sequence[str]
+    holds: np.ndarray
+    """Whether an image is in a slice and counts, bool [N, J]."""
+    units: Units
+
+
+def rows(slices: Slices, challenger: np.ndarray, champion: np.ndarray, asked: GateOptions) -> list[SliceRow]:
     """Rows of the slices that have images.
 
     Args:
-        column: by which they are told apart.
-        values: J of them.
-        holds: whether an image is in a slice, bool [N, J].
-        qualities: of challenger and champion, float64 [N, J] or [N, 1].
+        slices: J of them.
+        challenger: how well it answers each image, float64 [N, J] or [N, 1].
+        champion: likewise.
         asked: the floors.
     """
+    column, values, holds, units = slices
     floor = asked.class_floor if column == CLASS else asked.slice_floor
     images = holds.sum(axis=0)
-    shares = [np.where(holds, of_one, 0.0).sum(axis=0) / np.maximum(images, 1) for of_one in qualities]
-    fixed = (holds & (qualities[0] > qualities[1])).sum(axis=0)
-    broken = (holds & (qualities[1] > qualities[0])).sum(axis=0)
-    chances = mcnemar.two_sided(fixed, broken)
+    shares = [np.where(holds, side, 0.0).sum(axis=0) / np.maximum(images, 1) for side in (challenger, champion)]
+    better = np.where(holds, np.sign(challenger - champion), 0).astype(np.int64)
+    fixed, broken = (better > 0).sum(axis=0), (better < 0).sum(axis=0)
+    won = mcnemar.won(better, units)
+    chances = mcnemar.two_sided((won > 0).sum(axis=0), (won < 0).sum(axis=0))
     found = []
     for place in np.flatnonzero(images):
         of_this = floor if images[place] >= asked.smallest_slice else 0.0

@@ -2,6 +2,10 @@
 
 The exact McNemar test decides where the score is accuracy, the paired bootstrap elsewhere. Either says what it could
 have shown: a difference that this many images cannot show is no finding that there is none.
+
+Images that belong together, such as those of one patient, are one unit. The bootstrap draws units; McNemar's test
+counts those that either model wins, which is exact while no unit is won by more than one image: else the bootstrap
+decides, and of units only those that tell the two apart are trials.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import numpy as np
 
 from pipeline import bootstrap, mcnemar
 from pipeline.answering import Answers
+from pipeline.bootstrap import Units
 from pipeline.plugin import metric_named
 from pipeline.registry.verdict import Comparison, Outcome, Verdict
 from pipeline.wording import chance_said, difference_said, written
@@ -34,6 +39,12 @@ class Trial:
     confidence: float
     resamples: int
     seed: int
+    units: Units | None = None
+    """Of the images, which `dataset.Split.units` knows; None: each is by itself."""
+
+    def of(self, images: int) -> Units:
+        """The unit of each of so many images."""
+        return bootstrap.alone(images) if self.units is None else self.units
 
 
 def judge(challenger: Answers, champion: Answers, champion_name: str, test: Trial) -> Verdict:
@@ -57,6 +68,50 @@ def judge(challenger: Answers, champion: Answers, champion_name: str, test: Tria
     return Verdict(outcome=outcome, reasons=_words(finding, comparison), comparison=comparison)
 
 
+class _Sides(NamedTuple):
+    """How well both models answer each of n images that count."""
+
+    challenger: np.ndarray
+    """float64 [n]."""
+    champion: np.ndarray
+    units: Units
+
+    @classmethod
+    def of(cls, challenger: Answers, champion: Answers, test: Trial) -> _Sides:
+        counted = challenger.counted  # four pictures with one answer are no four trials
+        _, units = np.unique(test.of(len(challenger))[counted], return_inverse=True)
+        return cls(challenger.quality[counted], champion.quality[counted], units)
+
+    @property
+    def images(self) -> int:
+        return len(self.units)
+
+    @property
+    def trials(self) -> int:
+        return bootstrap.how_many(self.units)
+
+    @property
+    def by_one(self) -> bool:
+        """Whether no unit is won by more than one image."""
+        return bool((np.abs(self.won) <= 1).all())
+
+    @property
+    def better(self) -> np.ndarray:
+        """1 where the challenger answers an image better, -1 where the champion does, else 0; int64 [n]."""
+        better: np.ndarray = np.sign(self.challenger - self.champion).astype(np.int64)
+        return better
+
+    @property
+    def won(self) -> np.ndarray:
+        """By how many images the challenger wins each unit, int64 [U]."""
+        return mcnemar.won(self.better, self.units)
+
+    @property
+    def graded(self) -> bool:
+        """Whether an image can be answered in part."""
+        return bool(((self.challenger % 1) != 0).any() or ((self.champion % 1) != 0).any())
+
+
 class _Found(NamedTuple):
     """What the test that decides has found."""
 
@@ -72,49 +127,65 @@ class _Found(NamedTuple):
 
     @classmethod
     def of(cls, challenger: Answers, champion: Answers, test: Trial) -> _Found:
-        counted = challenger.counted
-        if test.score == COUNTED:
-            qualities = challenger.quality[counted], champion.quality[counted]
-            return cls.counted(*parted(*qualities), int(counted.sum()), test.confidence)
+        sides = _Sides.of(challenger, champion, test)
+        if test.score == COUNTED and sides.by_one:
+            return cls.counted(sides, test.confidence)
         metric = metric_named(test.score)
         sign = 1 if metric.higher_is_better else -1
-        return cls.drawn(
+        scores = (
             lambda weights: sign * metric.score(challenger, weights),
             lambda weights: sign * metric.score(champion, weights),
-            counted,
-            test,
         )
+        return cls.drawn(*scores, test.of(len(challenger)), sides.units, test)
 
     @classmethod
-    def drawn(cls, challenger: bootstrap.Score, champion: bootstrap.Score, counted: np.ndarray, test: Trial) -> _Found:
-        """Of scores of which higher is better; see `bootstrap.paired`."""
-        confidence = test.confidence
+    def drawn(
+        cls, challenger: bootstrap.Score, champion: bootstrap.Score, units: Units, counted: Units, test: Trial
+    ) -> _Found:
+        """Of scores of which higher is better; see `bootstrap.paired`.
+
+        Args:
+            challenger: its score.
+            champion: likewise.
+            units: of all images.
+            counted: of those that count.
+            test: the rest.
+        """
+        confidence, trials = test.confidence, bootstrap.how_many(counted)
+        if trials < len(counted):
+            trials = bootstrap.parted(challenger, champion, units)
         found = bootstrap.paired(
-            challenger, champion, counted, resamples=test.resamples, confidence=confidence, seed=test.seed
+            challenger, champion, units, trials, resamples=test.resamples, confidence=confidence, seed=test.seed
         )
-        trials = int(counted.sum())
         power = {points: bootstrap.power(found.spread, points, trials, confidence) for points in DIFFERENCES}
         known = power if found.detectable > 0 and not metric_named(test.score).measured else {}
         return cls("bootstrap", *found.difference, found.lower, found.upper, found.detectable, known)
 
     @classmethod
-    def counted(cls, fixed: int, broken: int, images: int, confidence: float) -> _Found:
-        """Of right and wrong answers."""
-        apart = (fixed + broken) / images
+    def counted(cls, sides: _Sides, confidence: float) -> _Found:
+        """Of right and wrong answers, where no unit is won by more than one image.
+
+        The test is one of units; an image of a unit is so much less of all images than the unit is of all units.
+        """
+        units, each = sides.trials, sides.trials / sides.images
+        fixed, broken = _wins(sides.won)
+        apart = (fixed + broken) / units
+        low, high = mcnemar.interval(units, fixed, broken, confidence)
         return cls(
             "McNemar",
-            (fixed - broken) / images,
-            *mcnemar.interval(images, fixed, broken, confidence),
-            lower=mcnemar.lower(images, fixed, broken, confidence),
-            upper=-mcnemar.lower(images, broken, fixed, confidence),
-            detectable=mcnemar.detectable(images, fixed, broken, confidence),
-            power={points: mcnemar.power(images, apart, points, confidence) for points in DIFFERENCES},
+            each * (fixed - broken) / units,
+            each * low,
+            each * high,
+            lower=each * mcnemar.lower(units, fixed, broken, confidence),
+            upper=-each * mcnemar.lower(units, broken, fixed, confidence),
+            detectable=each * mcnemar.detectable(units, fixed, broken, confidence),
+            power={points: mcnemar.power(units, apart, min(1.0, points / each), confidence) for points in DIFFERENCES},
         )
 
 
-def parted(challenger: np.ndarray, champion: np.ndarray) -> tuple[int, int]:
-    """On how many images the challenger is better, and on how many the champion, from the qualities float64 [N]."""
-    return int((challenger > champion).sum()), int((champion > challenger).sum())
+def _wins(won: np.ndarray) -> tuple[int, int]:
+    """How many the challenger wins, and how many the champion."""
+    return int((won > 0).sum()), int((won < 0).sum())
 
 
 def of_qualities(challenger: np.ndarray, champion: np.ndarray, champion_name: str, test: Trial) -> Comparison:
@@ -126,23 +197,22 @@ def of_qualities(challenger: np.ndarray, champion: np.ndarray, champion_name: st
         champion_name: for the words.
         test: the rest.
     """
-    images, qualities = len(challenger), (challenger, champion)
-    if _graded(*qualities):
-        found = _Found.drawn(_mean_of(challenger), _mean_of(champion), np.ones(images, bool), test)
+    sides = _Sides(challenger, champion, test.of(len(challenger)))
+    if sides.graded or not sides.by_one:
+        found = _Found.drawn(_mean_of(challenger), _mean_of(champion), sides.units, sides.units, test)
     else:
-        found = _Found.counted(*parted(*qualities), images, test.confidence)
-    title = "Quality of the answers" if _graded(*qualities) else "Accuracy"
+        found = _Found.counted(sides, test.confidence)
+    title = "Quality of the answers" if sides.graded else "Accuracy"
     scores = float(challenger.mean()), float(champion.mean())
-    return _numbers(title, scores, qualities, found, _Said(champion_name, test.confidence))
+    return _numbers(title, scores, sides, found, _Said(champion_name, test.confidence))
 
 
 def _comparison(challenger: Answers, champion: Answers, champion_name: str, test: Trial, found: _Found) -> Comparison:
     metric = metric_named(test.score)
     once = np.ones((1, len(challenger)))
     scores = float(metric.score(challenger, once)[0]), float(metric.score(champion, once)[0])
-    counted = challenger.counted  # four pictures with one answer are no four trials
-    qualities = challenger.quality[counted], champion.quality[counted]
-    numbers = _numbers(metric.title, scores, qualities, found, _Said(champion_name, test.confidence))
+    sides = _Sides.of(challenger, champion, test)
+    numbers = _numbers(metric.title, scores, sides, found, _Said(champion_name, test.confidence))
     return numbers.model_copy(update={"images": len(challenger)})
 
 
@@ -151,14 +221,13 @@ class _Said(NamedTuple):
     confidence: float
 
 
-def _numbers(
-    title: str, scores: tuple[float, float], qualities: tuple[np.ndarray, np.ndarray], found: _Found, said: _Said
-) -> Comparison:
-    fixed, broken = parted(*qualities)
+def _numbers(title: str, scores: tuple[float, float], sides: _Sides, found: _Found, said: _Said) -> Comparison:
+    fixed, broken = _wins(sides.better)
     return Comparison(
         score=title,
         champion_name=said.champion_name,
-        images=len(qualities[0]),
+        images=sides.images,
+        units=sides.trials,
         challenger=scores[0],
         champion=scores[1],
         difference=found.difference,
@@ -169,15 +238,11 @@ def _numbers(
         confidence=said.confidence,
         fixed=fixed,
         broken=broken,
-        p=float(mcnemar.two_sided(fixed, broken)),
+        p=float(mcnemar.two_sided(*_wins(sides.won))),
         decided_by=found.decided_by,
-        graded=_graded(*qualities),
+        graded=sides.graded,
         power=found.power,
     )
-
-
-def _graded(challenger: np.ndarray, champion: np.ndarray) -> bool:
-    return bool(((challenger % 1) != 0).any() or ((champion % 1) != 0).any())
 
 
 def _mean_of(qualities: np.ndarray) -> bootstrap.Score:
@@ -186,8 +251,9 @@ def _mean_of(qualities: np.ndarray) -> bootstrap.Score:
 
 def _words(finding: str, found: Comparison) -> list[str]:
     against = " against ".join(map(_score_said, (found.challenger, found.champion)))
+    units = f" They make {found.units} units: images that belong together are one." if found.grouped else ""
     return [
-        f"{finding}: {found.score} {against} on the same {found.images} test images.",
+        f"{finding}: {found.score} {against} on the same {found.images} test images.{units}",
         _bound(found),
         _image_by_image(found),
         _sharpness(found),
@@ -217,12 +283,12 @@ def _image_by_image(found: Comparison) -> str:
     images = f"{found.fixed} image{'' if found.fixed == 1 else 's'}"
     if found.graded:
         return (
-            f"It answers {images} better than {found.champion_name}, and {found.broken} worse (exact sign test: "
+            f"It answers {images} better than {found.champion_name}, and {found.broken} worse ({found.exact_test}: "
             f"{chance_said(found.p)})."
         )
     return (
         f"It answers {images} rightly that {found.champion_name} does not, and {found.broken} the other way round "
-        f"(exact McNemar test: {chance_said(found.p)})."
+        f"({found.exact_test}: {chance_said(found.p)})."
     )
 
 
@@ -231,6 +297,8 @@ def _sharpness(found: Comparison) -> str:
     if math.isnan(found.difference):
         return f"{found.score} is undefined on these test images."
     if math.isnan(found.detectable):
+        if found.grouped:
+            return f"The two part on too few of {found.units} units to show any difference, however large."
         return f"{found.images} test images are too few to show any difference, however large."
     if not found.detectable:
         alike = "Every resample gives the same difference" if found.difference else "The two never differ"

@@ -21,6 +21,8 @@ class Comparison(Options):
     champion_name: str
     """`version 3`, or the baseline that stands in for one: `the baseline of the largest class`."""
     images: int
+    units: int
+    """What the tests count: images, and of those that belong together, such as those of one patient, all as one."""
     challenger: float
     champion: float
     difference: float
@@ -38,13 +40,25 @@ class Comparison(Options):
     broken: int
     """Images that the champion answers better."""
     p: float
-    """Of the exact McNemar test, two-sided: how often equal models part so far; of graded answers the sign test."""
+    """Of the exact sign test of the units, two-sided: how often equal models part so far."""
     decided_by: Literal["McNemar", "bootstrap"] = "bootstrap"
     """The test behind the interval, the bound and `power`."""
     graded: bool = False
     """Whether an image can be answered in part, as one of many objects is."""
     power: dict[float, float] = Field(default_factory=dict)
     """How often this test shows a true difference of so many points, each as a share: {0.01: 0.16, ...}."""
+
+    @property
+    def grouped(self) -> bool:
+        """Whether some images belong together."""
+        return self.units < self.images
+
+    @property
+    def exact_test(self) -> str:
+        """The name of the test that `p` is of: McNemar's is the sign test of images that are right or wrong."""
+        if self.grouped:
+            return "exact sign test of the units"
+        return "exact sign test" if self.graded else "exact McNemar test"
 
 
 class SliceRow(Options):
@@ -60,7 +74,7 @@ class SliceRow(Options):
     """Images that it answers better than the champion."""
     broken: int
     p: float
-    """Exact McNemar test, two-sided."""
+    """As in `Comparison`."""
     floor: float
     """What the challenger's share must reach; 0 where nothing is asked of this slice."""
     held: bool
