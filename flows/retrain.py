@@ -36,6 +36,7 @@ from flows.stage import Died, Graph, StageRun, Stopped
 from flows.worker import untold
 from flows.worker.heartbeat import beating
 from flows.worker.untold import Shown
+from pipeline.asking import Killed
 from pipeline.dataset import Dataset
 from pipeline.door import load
 from pipeline.errors import UserError
@@ -47,7 +48,6 @@ from pipeline.registry.cases import Case
 from pipeline.registry.champion import Version
 from pipeline.registry.runs import RunRecord
 from pipeline.registry.tracking import address, reaching
-from pipeline.score import Killed
 
 DIED = (Died, Killed)
 """A process ended without a word."""

@@ -1,95 +1,34 @@
-"""A bundle's answers and how fast they come, from a fresh process: files are judged, not what is in memory."""
+"""A bundle's answers and how fast they come, told in a process of its own: see `pipeline.asking`."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.answering import Answers
+from pipeline.asking import ANSWERS, GOLDEN, GOLDEN_ANSWERS, NOTES
 from pipeline.bundle import Bundle
 from pipeline.dataset import Dataset, Split
 from pipeline.devices import set_up
 from pipeline.errors import UserError
 from pipeline.packed import packed, views
-from pipeline.train_options import ComputeOptions
 
 if TYPE_CHECKING:
     import torch
 
-GOLDEN = 16
-"""Encoded pictures that go the way of serving."""
 WARM_UP = 5
 TIMED = 20
 """Answers that are timed at least."""
 SECONDS = 0.4
 """For which answers are timed, if that gives more of them."""
 PORTION = 64
-ANSWERS, GOLDEN_ANSWERS, NOTES = "answers.parquet", "golden.parquet", "notes.json"
-"""Files by which the fresh process tells what it found."""
-
-
-class Killed(UserError):
-    """The process was ended from outside; trying again may help."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a bundle's files say, and how fast."""
-
-    answers: Answers
-    """To every test image in the order of their ids, from the packed pictures."""
-    golden: Answers
-    """To the first of them, at most 16, as serving decodes and answers them."""
-    milliseconds: float
-    """From one encoded picture to its answer, the median."""
-    timed: int
-    """Answers behind that."""
-    device: str
-
-
-def ask(bundle: Path, compute: ComputeOptions) -> Told:
-    """What the bundle in the folder `bundle` says of the test split.
-
-    Args:
-        bundle: whose answers.
-        compute: where, and with how many threads.
-
-    Raises:
-        Killed: the process was ended by a signal.
-        UserError: it failed; with its last words.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pipeline.score", str(bundle), compute.device, str(compute.threads), folder]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"})
-        if done.returncode < 0:
-            raise Killed(f"The process that asks the model in {bundle} was ended by {_signal(-done.returncode)}.")
-        if done.returncode:
-            words = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
-            raise UserError(f"The model in {bundle} gives no answers: {words[0]}")
-        test, task = Dataset.open().split("test"), Bundle.open(bundle).task
-        of_all, of_golden = (pq.read_table(Path(folder, name)) for name in (ANSWERS, GOLDEN_ANSWERS))
-        notes = json.loads(Path(folder, NOTES).read_text())
-        nothing = task.blind(test, test)  # of the right kind, beside the truth
-        golden = nothing.at(range(min(GOLDEN, len(test))))
-        return Told(answers=nothing.again(of_all), golden=golden.again(of_golden), **notes)
-
-
-def _signal(number: int) -> str:
-    hint = " (the system kills so when memory runs out)" if number == signal.SIGKILL else ""
-    return f"signal {signal.Signals(number).name}{hint}"
 
 
 def main(folder: str, device: str, threads: str, out: str) -> None:

@@ -12,20 +12,23 @@ import hashlib
 import inspect
 import os
 import random
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import asks the network for a newer version otherwise
-import albumentations
 import cv2
+import numpy as np
 
 from pipeline.boxes import VISIBLE
 from pipeline.contracts import Target, Transform
 from pipeline.errors import UserError, did_you_mean
 from pipeline.masks import VOID
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import asks the network for a newer version otherwise
+# What makes tensors is not used, and imports torch, which would take half of the stage `augment`: not installed.
+sys.modules["albumentations.pytorch"] = None  # type: ignore[assignment]
+import albumentations  # noqa: E402
 
 cv2.setNumThreads(0)  # our own threads share the processor; OpenCV's would fight them
 cv2.ocl.setUseOpenCL(False)

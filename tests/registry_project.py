@@ -18,6 +18,7 @@ from PIL import Image
 
 from pipeline import bundle
 from pipeline.answering import Answers
+from pipeline.asking import Told
 from pipeline.bundle import Bundle, BundleInfo
 from pipeline.contracts import Frame
 from pipeline.dataset import Dataset, DatasetInfo, Split
@@ -27,7 +28,6 @@ from pipeline.files import write_json, write_text
 from pipeline.params import Params
 from pipeline.plugin import metric_named
 from pipeline.registry import tracking
-from pipeline.score import Told
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -175,7 +175,7 @@ def asked(model: Bundle, test: Split) -> list[Any]:
 
 
 def told(folder: Path) -> Told:
-    """What `pipeline.score.ask` would find in the bundle in `folder`, without a process of its own."""
+    """What `pipeline.asking.ask` would find in the bundle in `folder`, without a process of its own."""
     answers = answered(Bundle.open(folder), Dataset.open().split("test"))
     return Told(answers, answers.at(range(16)), milliseconds=2.5, timed=20, device="cpu")
 

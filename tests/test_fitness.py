@@ -15,9 +15,10 @@ import pytest
 import torch
 from registry_project import make_project, told
 
-from pipeline import score
+from pipeline import asking, score
 from pipeline.answering import Answers
 from pipeline.answers.labels import LabelAnswers
+from pipeline.asking import Told
 from pipeline.bundle import FILES, Bundle, digest_of
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
@@ -27,7 +28,6 @@ from pipeline.registry import champion, fitness
 from pipeline.registry.champion import Version
 from pipeline.registry.fitness import PREDICTIONS, Fitness
 from pipeline.registry.tracking import Away
-from pipeline.score import Told
 from pipeline.train_options import ComputeOptions
 
 MODEL = Path("out/model")
@@ -71,7 +71,9 @@ def check(found: Fitness, name: str) -> tuple[bool, str]:
 def test_a_fresh_process_reads_whole_files_answers_serves_and_is_timed() -> None:
     version = Version(name="digits", version="1", digest=digest_of(MODEL), dataset="d" * 64, location=str(MODEL))
     compute = ComputeOptions(device="cpu", threads=1)
-    found = fitness.examine(version, Dataset.open().split("test").ids, GateOptions(), lambda at: score.ask(at, compute))
+    found = fitness.examine(
+        version, Dataset.open().split("test").ids, GateOptions(), lambda at: asking.ask(at, compute)
+    )
     assert [one.name for one in found.checks] == ["files", "answers", "latency", "size"]
     assert (found.problems, found.comparable) == ([], True)
     assert found.told

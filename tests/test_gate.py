@@ -17,6 +17,7 @@ from registry_project import CLASSES, make_dataset, make_evaluation, make_pictur
 from registry_project import told as ask
 
 from pipeline.answers.labels import LabelAnswers
+from pipeline.asking import Killed, Told
 from pipeline.bundle import Bundle, digest_of
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
@@ -28,7 +29,6 @@ from pipeline.registry.champion import Champion, Version
 from pipeline.registry.gate import Judgement
 from pipeline.registry.tracking import Away
 from pipeline.registry.verdict import Verdict
-from pipeline.score import Killed, Told
 
 EASY = GateOptions(baseline="largest_class")
 """Dark and light are told apart by any means."""

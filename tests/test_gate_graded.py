@@ -20,6 +20,7 @@ from pipeline import masks, score
 from pipeline.answering import Answers
 from pipeline.answers.masks import MaskAnswers
 from pipeline.answers.objects import ObjectAnswers
+from pipeline.asking import Told
 from pipeline.bundle import Bundle, digest_of
 from pipeline.dataset import Dataset
 from pipeline.params import Params
@@ -27,7 +28,6 @@ from pipeline.registry import fitness, gate
 from pipeline.registry.champion import Champion, Version
 from pipeline.registry.fitness import PREDICTIONS
 from pipeline.registry.verdict import Verdict
-from pipeline.score import Told
 from pipeline.train_options import ComputeOptions
 
 MODEL, CHAMPION = Path("out/model"), Path("champion")

@@ -17,8 +17,8 @@ from flows import mending
 from flows.run import polite_kill
 from flows.stage import Died, Graph, Mistake, Stopped, _explained
 from pipeline import __main__ as stages
+from pipeline.asking import Killed, ask
 from pipeline.errors import TemporaryFailure, UserError
-from pipeline.score import Killed, ask
 from pipeline.train_options import ComputeOptions
 
 

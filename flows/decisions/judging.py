@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.asking import ask
 from pipeline.files import sha256_of
 from pipeline.params import Params
 from pipeline.registry import cases, champion, decisions, gate
 from pipeline.registry.cases import Case
 from pipeline.registry.champion import Version
-from pipeline.score import ask
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.answering import Answers
+from pipeline.asking import Told
 from pipeline.bundle import FILES, Bundle
 from pipeline.errors import UserError
 from pipeline.files import DATASET
@@ -21,9 +21,6 @@ from pipeline.params import GateOptions
 from pipeline.registry.champion import Version, bundle_of
 from pipeline.registry.tracking import Away
 from pipeline.registry.verdict import Check
-
-if TYPE_CHECKING:
-    from pipeline.score import Told
 
 PREDICTIONS = Path("out/evaluation/predictions.parquet")
 OTHER_IMAGES = f"{PREDICTIONS} is about other test images than {DATASET}: run `convoy run` again."

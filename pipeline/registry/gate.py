@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.answering import Answers
+from pipeline.asking import Told
 from pipeline.dataset import Dataset, Split
 from pipeline.params import Params
 from pipeline.registry import fitness, rivals, slices, trial
@@ -28,9 +28,6 @@ from pipeline.registry.said import said
 from pipeline.registry.slices import Cut
 from pipeline.registry.trial import Trial
 from pipeline.registry.verdict import Verdict
-
-if TYPE_CHECKING:
-    from pipeline.score import Told
 
 CHANGES = ("both wrong", "broken", "fixed", "both right")
 """What became of an image; `fixed`: the challenger answers it better, or alone rightly, `broken`: the champion does.
@@ -81,7 +78,7 @@ def decide(
         challenger: as registered.
         champion: as it stands; None if there is none, then the best of the baselines takes its place.
         ask: from a bundle's folder to what it says of the test split in the order of its ids, in a fresh process, so
-            that files are judged and not what is in memory: `pipeline.score.ask`.
+            that files are judged and not what is in memory: `pipeline.asking.ask`.
         written: `predictions.parquet` of the run that made it, of which the images that are still in the test split
             are compared; by default `out/evaluation` is about it and about this test split.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.answering import Answers
+from pipeline.asking import Killed, Told
 from pipeline.bundle import Bundle, BundleInfo
 from pipeline.dataset import Dataset
 from pipeline.errors import UserError
@@ -20,9 +20,6 @@ from pipeline.registry.champion import Champion
 from pipeline.registry.tracking import Away
 from pipeline.registry.trial import Trial
 from pipeline.registry.verdict import Verdict
-
-if TYPE_CHECKING:
-    from pipeline.score import Told
 
 EASY = (
     "A network that does no better is not needed, or training pictures leaked into the test split. If the task is "
@@ -76,8 +73,6 @@ def reigning(champion: Champion, challenger: str, dataset: Dataset, ask: Callabl
         Killed: the process that was asked was ended from outside.
         Away: its files lie in a store that does not answer.
     """
-    from pipeline.score import Killed  # imports torch, which whoever reads verdicts need not wait for
-
     version, same = f"version {champion.version.version}", champion.version.digest == challenger
     try:
         folder = champion.bundle()
