@@ -32,7 +32,7 @@ def make(folder: Path, pictures: Path) -> Path:
     """The project in `folder`, committed, that learns from `pictures`."""
     folder.mkdir(parents=True)
     for name in ("dashboard", "flows", "pipeline"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name)  # with what was compiled, which is valid there too
     for name in ("dvc.yaml", "prefect.yaml", "requirements.lock", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "*.local"))

@@ -215,7 +215,7 @@ def test_every_way_to_be_away(scene: Scene, away: str, mode: Mode, back: bool) -
     since = time.monotonic()
     assert process.stdout
     next(line for line in process.stdout if line.startswith("train: kept"))
-    assert time.monotonic() - since < 15  # it takes some 4 s where nothing is away
+    assert time.monotonic() - since < 60  # it takes some 4 s where nothing is away
     if back:
         proxy.switch(Mode.PASS)
     said = ended(process, status=1 if away == "mlflow" and not back else 0)

@@ -212,7 +212,7 @@ def test_another_seed_is_another_challenger_also_after_ctrl_c(killed_and_finishe
     os.killpg(process.pid, signal.SIGINT)
     words, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
     assert "a checkpoint is kept, and the next run goes on from there." in words
     assert words.endswith("Stopped; nothing that was done is lost, and `convoy run` goes on from there.\n")
     words = convoy(project, "run")

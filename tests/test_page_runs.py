@@ -279,8 +279,8 @@ def test_comparisons_that_wait_do_not_hold_every_thread_of_the_page(monkeypatch:
     waiting = [threading.Thread(target=comparisons.compared, args=("a", "b")) for _ in range(comparisons.WAITING)]
     for thread in waiting:
         thread.start()
-    assert begun.acquire(timeout=10)
-    deadline = time.monotonic() + 10
+    assert begun.acquire(timeout=60)
+    deadline = time.monotonic() + 60
     while comparisons._waiting.acquire(blocking=False):  # until the last of them has come to wait
         comparisons._waiting.release()
         assert time.monotonic() < deadline
@@ -324,8 +324,8 @@ def test_it_ends_politely_though_connections_are_open(tmp_path: Path) -> None:
         assert all(client.get("/runs").status_code == 200 for client in clients)
         begun = time.monotonic()
         process.terminate()
-        process.wait(5)
-        assert time.monotonic() - begun < 3
+        process.wait(20)
+        assert time.monotonic() - begun < 10
 
 
 def test_the_process_imports_nothing_heavy() -> None:
@@ -363,8 +363,8 @@ def test_a_server_that_is_away_is_said_and_delays_nothing(tmp_path: Path) -> Non
     servers.start()
     begun = time.monotonic()
     assert servers.look(["x"], ["y"]).away == ()
-    assert time.monotonic() - begun < 0.1
-    while len(servers.look(["x"], ["y"]).away) < 2 and time.monotonic() - begun < 10:
+    assert time.monotonic() - begun < 2
+    while len(servers.look(["x"], ["y"]).away) < 2 and time.monotonic() - begun < 30:
         time.sleep(0.05)
     assert servers.look(["x"], ["y"]).away == ("Prefect", "MLflow")
     assert servers.addresses.links("127.0.0.1", "x", "y") == {

@@ -202,7 +202,7 @@ def test_killed_or_stopped_it_goes_on_with_any_number_of_processes(prepared, tmp
         ended = stage.ended()
         while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in theirs):
             time.sleep(0.05)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 60
         return ended
 
     for rank in (0, 1):

@@ -370,7 +370,7 @@ def test_s3_that_says_nothing(in_s3: Path, s3: S3) -> None:
         start = time.monotonic()
         with pytest.raises(UserError, match="says nothing for 1 s"):
             remote.check(in_s3, limit=1)
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 20
 
 
 def test_s3_is_not_waited_for_too_long(in_s3: Path) -> None:

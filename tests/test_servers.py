@@ -170,7 +170,7 @@ def test_a_run_without_dashboards_gets_a_server_for_itself_that_records_everythi
     assert "RuntimeError: as asked" in errors
     assert recorded(project, "flow_run") == ["Failed"]
     assert recorded(project, "task_run") == ["Completed"] * 20
-    assert gone(int(out.split()[1]), within=0.5)
+    assert gone(int(out.split()[1]), within=5)
 
 
 def test_the_private_server_ends_by_itself_when_the_run_is_killed(project: Path) -> None:
@@ -180,7 +180,7 @@ def test_the_private_server_ends_by_itself_when_the_run_is_killed(project: Path)
     assert run.stdout.readline() == "ready\n"
     run.send_signal(signal.SIGKILL)
     run.communicate()
-    assert gone(server, within=5)
+    assert gone(server, within=20)
 
 
 def test_a_server_named_by_the_user_must_answer(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,7 +312,7 @@ def test_down_stops_what_up_started_and_nothing_else(dashboards: tuple[Path, dic
         (root / ".convoy" / "servers.json").write_text(json.dumps(kept))
         lines: list[str] = []
         assert sorted(servers.down(root, lines.append)) == ["MLflow", "Prefect", "Review"]
-        assert all(gone(pid, within=1) for pid in family)
+        assert all(gone(pid, within=10) for pid in family)
         assert bystander.poll() is None
         assert servers.down(root, lines.append) == []
         assert lines == ["Stopped MLflow and Review and Prefect.", "No server of this project runs."]

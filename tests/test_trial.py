@@ -387,9 +387,9 @@ def test_of_equal_and_of_better_detectors() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("score", ["balanced_accuracy", "brier"])
 def test_equal_and_better_models_by_the_bootstrap_hundreds_of_times(score: str) -> None:
-    promoted, _ = rounds(500, score, 0, resamples=250)
+    promoted, _ = rounds(300, score, 0, resamples=250)
     # the percentile interval lacks a little at this many images, and a quantile of 250 has an error: 0.005
-    assert promoted <= 0.055 + error(0.05, 500)
+    assert promoted <= 0.055 + error(0.05, 300)
     for difference in (min(DIFFERENCES), max(DIFFERENCES)):
-        promoted, claimed = rounds(200, score, difference, resamples=250)
-        assert promoted == pytest.approx(claimed, abs=error(promoted, 200) + 0.02)
+        promoted, claimed = rounds(100, score, difference, resamples=250)
+        assert promoted == pytest.approx(claimed, abs=error(promoted, 100) + 0.02)
