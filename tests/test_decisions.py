@@ -185,11 +185,27 @@ def test_what_the_gate_has_rejected_since_cannot_be_approved_by_an_older_case() 
     version = make_version("1")
     held = make_case(version, outcome="hold", deadline=0)
     again = make_case(version, outcome="reject", deadline=0, dataset="f" * 64)
+    assert {one.case.id: one.state for one in cases.standings()} == {held.id: "outdated", again.id: "refused"}
+    assert (cases.standing(held.id).state, cases.standing(held.id).since) == ("outdated", again.id)
     with pytest.raises(Refused, match=f"judged pets/1 again, as case {again.id}, and rejected it, so nobody"):
         decisions.approve(held.id, ADA, "it was only held then")
     third = make_case(version, outcome="hold", deadline=0, dataset="a" * 64)
     decisions.approve(third.id, ADA, "on newer pictures")
     assert reigning() == "1"
+
+
+def test_nobody_is_asked_any_more_about_what_the_gate_has_rejected_since() -> None:
+    version = make_version("1")
+    asked = make_case(version)
+    assert cases.pending() == [asked.id]
+    again = make_case(version, outcome="reject", deadline=0, dataset="f" * 64)
+    (said,) = decisions.silence()
+    assert (said.action, said.who, said.why) == (
+        "reject",
+        "nobody",
+        f"The gate has judged the same files again, as case {again.id}, and rejected them.",
+    )
+    assert cases.standing(asked.id).state == "rejected"
 
 
 def test_a_case_that_is_only_half_made_is_not_listed(project: Path) -> None:

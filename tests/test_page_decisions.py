@@ -137,7 +137,7 @@ def test_the_keyboard_alone_rejects(project: page_project.Project, url: str, pag
 
 @needs_browser
 def test_silence_past_the_limit_is_a_rejection(project: page_project.Project, url: str, page: Page) -> None:
-    case = new_case(project, deadline=time.time_ns() // 1_000_000 + 2500)
+    case = new_case(project, deadline=time.time_ns() // 1_000_000 + 5000)
     page.goto(f"{url}/decisions/{case.id}")
     expect(page.get_by_role("button", name="Approve")).to_be_visible()
     deadline = time.monotonic() + 60
@@ -183,6 +183,16 @@ def test_what_changed_after_it_was_shown_is_refused(project: page_project.Projec
     # the page may have closed the case already, which now compares with a champion of the past
     expect(page.get_by_role("alert")).to_contain_text(re.compile("What you saw has changed since|nobody was first"))
     assert reigning() != case.challenger.version
+
+
+@needs_browser
+def test_what_the_gate_has_rejected_since_has_no_button(project: page_project.Project, url: str, page: Page) -> None:
+    case = new_case(project, deadline=0)
+    again = make_case(case.challenger, outcome="reject", deadline=0, dataset="f" * 64)
+    page.goto(f"{url}/decisions/{case.id}")
+    expect(page.get_by_role("heading", name="The gate has rejected the same files since")).to_be_visible()
+    expect(page.get_by_role("button", name="Approve")).to_have_count(0)
+    expect(page.get_by_role("link", name=again.id)).to_have_attribute("href", f"/decisions/{again.id}")
 
 
 @needs_browser

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 CASE, IMAGES = "case.json", "images.parquet"
 ID = re.compile("[0-9a-f]{16}")
 """An id comes from outside and becomes the name of a folder."""
-State = Literal["waiting", "overdue", "open", "stale", "promoted", "rejected", "refused"]
+State = Literal["waiting", "overdue", "open", "stale", "outdated", "promoted", "rejected", "refused"]
 
 
 class Case(Options):
@@ -73,9 +73,12 @@ class Standing:
     case: Case
     state: State
     """waiting: somebody is asked; overdue: nobody answered; open: nobody is asked, a person may decide; stale: another
-    champion has come; promoted, rejected: decided; refused: the gate rejected it."""
+    champion has come; outdated: the gate has judged the same files again and rejected them; promoted, rejected:
+    decided; refused: the gate rejected it."""
     opened: Entry | None
     decision: Entry | None
+    since: str = ""
+    """The newer case by which it is outdated."""
 
     @property
     def answerable(self) -> bool:
@@ -187,7 +190,9 @@ def standing(case: str) -> Standing:
     """
     found = read(case)
     opened, decision = ledger.of_case(case)
-    return _standing(found, opened, decision, _epochs([found]), time.time())
+    reigning, judged = ledger.champion(found.challenger.name), ledger.history(found.challenger.name, ("judge",))
+    newest = _readable(folder(_newest(judged).get(_judged(found), "")) / CASE)
+    return _standing(found, opened, decision, newest, reigning.epoch if reigning else 0)
 
 
 def standings(entries: Sequence[Entry] | None = None) -> list[Standing]:
@@ -201,11 +206,19 @@ def standings(entries: Sequence[Entry] | None = None) -> list[Standing]:
     opened = {entry.case: entry for entry in entries if entry.action == "judge"}
     closed = {entry.case: entry for entry in entries if entry.action in ledger.DECISIONS and entry.case}
     epochs = {entry.model: entry.epoch for entry in entries}
-    now = time.time()
     kept = (path for path in (shared() / "cases").glob(f"*/{CASE}") if ID.fullmatch(path.parent.name))
     found = [case for path in kept if (case := _readable(path)) and case.id == path.parent.name]
-    newest_first = sorted(found, key=lambda case: (case.made, case.id), reverse=True)
-    return [_standing(case, opened.get(case.id), closed.get(case.id), epochs, now) for case in newest_first]
+    of_id, newest = {case.id: case for case in found}, _newest(entries)
+    return [
+        _standing(
+            case,
+            opened.get(case.id),
+            closed.get(case.id),
+            of_id.get(newest.get(_judged(case), "")),
+            epochs.get(case.challenger.name, 0),
+        )
+        for case in sorted(found, key=lambda case: (case.made, case.id), reverse=True)
+    ]
 
 
 def binding(case: str) -> str:
@@ -251,25 +264,41 @@ def _pending() -> Path:
     return shared() / "pending"
 
 
-def _standing(case: Case, opened: Entry | None, decision: Entry | None, epochs: dict[str, int], now: float) -> Standing:
-    return Standing(case, _state(case, decision, epochs.get(case.challenger.name, 0), now), opened, decision)
+def _standing(case: Case, opened: Entry | None, decision: Entry | None, newest: Case | None, epoch: int) -> Standing:
+    """How a case stands.
+
+    Args:
+        case: which.
+        opened: its entry.
+        decision: likewise.
+        newest: the last case about the same files, which may be this one; None: it was cleared away.
+        epoch: of the champion now.
+    """
+    since = newest.id if newest and newest.id != case.id and newest.verdict.outcome == "reject" else ""
+    return Standing(case, _state(case, decision, since, epoch), opened, decision, since)
 
 
-def _state(case: Case, decision: Entry | None, epoch: int, now: float) -> State:
+def _state(case: Case, decision: Entry | None, since: str, epoch: int) -> State:
     if decision:
         return "promoted" if decision.action == "promote" else "rejected"
     if case.verdict.outcome == "reject" or not case.verdict.sound:
         return "refused"
+    if since:
+        return "outdated"
     if case.verdict.epoch != epoch:
         return "stale"
     if not case.deadline:
         return "open"
-    return "overdue" if now * 1000 > case.deadline else "waiting"
+    return "overdue" if time.time() * 1000 > case.deadline else "waiting"
 
 
-def _epochs(cases: Sequence[Case]) -> dict[str, int]:
-    found = {name: ledger.champion(name) for name in {case.challenger.name for case in cases}}
-    return {name: entry.epoch for name, entry in found.items() if entry}
+def _newest(entries: Sequence[Entry]) -> dict[tuple[str, str], str]:
+    """The last case about each model's files, by `_judged`."""
+    return {(entry.model, entry.model_digest): entry.case for entry in entries if entry.action == "judge"}
+
+
+def _judged(case: Case) -> tuple[str, str]:
+    return case.challenger.name, case.challenger.digest
 
 
 def _readable(path: Path) -> Case | None:

@@ -131,7 +131,8 @@ def rollback(model: str, by: By, why: str, to: str = "", after: int | None = Non
 
 
 def silence() -> list[Entry]:
-    """Reject every case that nobody has answered in time, or that waits though another champion has come."""
+    """Reject every case that nobody has answered in time, or that waits though another champion or another verdict on
+    the same files has come."""
     return [entry for case in cases.pending() if (entry := _silenced(case))]
 
 
@@ -160,6 +161,8 @@ def _silenced(case: str) -> Entry | None:
                 f"Version {reigning.version.version} became champion meanwhile, and it was compared with another one. "
                 f"`convoy judge {standing.case.challenger.named}` asks anew."
             )
+        elif standing.state == "outdated" and standing.case.deadline:
+            why = f"The gate has judged the same files again, as case {standing.since}, and rejected them."
         else:
             return None
         return ledger.append(cases.act("reject", standing.case, "nobody", "silence", why))
@@ -214,9 +217,9 @@ def _approvable(found: Standing) -> None:
         raise Refused(
             f"The gate rejected {case.challenger.named}, so nobody can promote it: {' '.join(case.verdict.reasons)}"
         )
-    if since := _rejected_since(found):
+    if found.state == "outdated":
         raise Refused(
-            f"The gate has judged {case.challenger.named} again, as case {since}, and rejected it, so nobody can "
+            f"The gate has judged {case.challenger.named} again, as case {found.since}, and rejected it, so nobody can "
             "promote it."
         )
     if found.state == "stale":
@@ -224,16 +227,6 @@ def _approvable(found: Standing) -> None:
             f"{case.challenger.named} was judged against another champion than the present one. "
             f"`convoy judge {case.challenger.named}` compares it with that."
         )
-
-
-def _rejected_since(found: Standing) -> str:
-    """The newest case about the same files, if it came after this one and the gate rejected them there."""
-    judged = ledger.history(found.case.challenger.name, ("judge",))
-    about = [entry for entry in judged if entry.model_digest == found.case.challenger.digest]
-    with suppress(UserError):  # it was cleared away
-        if about[-1].case != found.case.id and cases.read(about[-1].case).verdict.outcome == "reject":
-            return about[-1].case
-    return ""
 
 
 def _earlier(model: str, line: list[Champion], to: str) -> Champion:
