@@ -467,6 +467,24 @@ def bars(root: Path, count: int = 400) -> None:
     (root / "hands.csv").write_text("\n".join(rows) + "\n")
 
 
+def test_one_answer_for_a_group_takes_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    bars(tmp_path / "bars", 30)
+    monkeypatch.chdir(tmp_path)
+    ready = (ROOT / "params/regression-table.yaml").read_text()
+    changes = ["data={name: table, path: bars, numbers: [angle]}", "task={name: regression, together: true}"]
+    text = merged(ready, (ROOT / "params.yaml").read_text(), "params.yaml")
+    for more, refused in ((["split.group='^([0-9])'"], False), ([], True)):
+        Path("params.yaml").write_text(edited(text, [*changes, *more]))
+        if not refused:
+            STAGES["ingest"]()
+            continue
+        words = (
+            r"gives the pictures of a group one answer, and none of 30 pictures, such as '0\.png', is of a group\. Give"
+        )
+        with pytest.raises(UserError, match=words):
+            STAGES["ingest"]()
+
+
 @pytest.mark.slow
 def test_an_angle_and_a_brightness_are_learnt_from_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     bars(tmp_path / "bars")

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,18 @@ def test_one_digest_is_one_version(run: Run) -> None:
     found = run.client.get_model_version("digits", "1")
     assert found.tags == {"model.digest": first.digest, "dataset.digest": "d" * 64, "git.commit": "c"}
     assert (found.run_id, found.description) == (run.id, "words")
+
+
+def test_files_elsewhere_are_fetched_by_one_of_many_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = registered(run)
+    (logged,) = run.client.search_logged_models([run.experiment])
+    far, fetches = version.model_copy(update={"location": f"models:/{logged.model_id}"}), []
+    plain = champion._download
+    monkeypatch.setattr(champion, "_download", lambda *about: (fetches.append(about), plain(*about)))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: champion.bundle_of(far), range(4)))
+    assert set(found) == {champion.fetched(version.digest)} and len(fetches) == 1
+    assert bundle.digest_of(found[0]) == version.digest
 
 
 def test_a_kill_before_the_version_leaves_no_second_model(run: Run) -> None:

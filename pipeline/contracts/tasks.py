@@ -123,6 +123,11 @@ class TaskConfig(Options):
         raise NotImplementedError
 
     @property
+    def grouped(self) -> bool:
+        """Whether it makes something of the groups of pictures, so that there should be some."""
+        return False
+
+    @property
     def undecided(self) -> bool:
         """Whether `tuned` has anything to choose; the validation split is answered once more for it."""
         return False

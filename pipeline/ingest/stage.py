@@ -79,7 +79,7 @@ def _make(params: IngestParams, out: Path, inputs: fingerprint.Inputs) -> None:
             sifted = sift(params.data.read(), params.task, rules, spool, verdicts, advance, groups)
             looks = {picture.id: verdicts[picture.id].look for picture in sifted.pictures}
             sifted = settle(sifted, looks, params.task, rules)
-        check_groups(groups, sifted.pictures)
+        check_groups(params, sifted.pictures)
         sifted = sifted._replace(pictures=assign(sifted.pictures, params.split, params.task.stratum, sifted.kin))
         with replacing_folder(out) as folder:
             write(folder, params, sifted, spool)
@@ -87,21 +87,29 @@ def _make(params: IngestParams, out: Path, inputs: fingerprint.Inputs) -> None:
     fingerprint.remember(inputs, out)
 
 
-def check_groups(pattern: str, pictures: Sequence[Picture]) -> None:
-    """Refuse a pattern that keeps no pictures together, though somebody wants it.
+def check_groups(params: IngestParams, pictures: Sequence[Picture]) -> None:
+    """Refuse what asks for groups of pictures where there are none.
 
     Args:
-        pattern: `split.group`.
+        params: with the pattern `split.group`, and the task.
         pictures: that are kept.
 
     Raises:
         UserError: no picture is of a group.
     """
-    if pattern and pictures and not any(picture.group for picture in pictures):
-        first = min(each.name for each in pictures)
+    if not pictures or any(picture.group for picture in pictures):
+        return
+    pattern, first = params.split.group, min(each.name for each in pictures)
+    if pattern:
         raise UserError(
             f"params.yaml: split.group: {pattern!r} finds no group in the name of any of {len(pictures):,} pictures, "
             f"such as {first!r}, so that none would be kept together. Mend it, or leave it out."
+        )
+    if params.task.grouped:
+        raise UserError(
+            f"params.yaml: task.together gives the pictures of a group one answer, and none of {len(pictures):,} "
+            f"pictures, such as {first!r}, is of a group. Give the source a column `group`, set split.group, or leave "
+            "it out."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from pipeline.bundle import digest_of
 from pipeline.contracts import Options
 from pipeline.errors import UserError
 from pipeline.failpoints import Point, passing
-from pipeline.files import project, replacing_folder, shared
+from pipeline.files import opened_lock, project, replacing_folder, shared
 from pipeline.registry import ledger
 from pipeline.registry.ledger import Entry
 
@@ -113,8 +114,7 @@ def bundle_of(version: Version) -> Path:
     folder = project() / version.location
     if version.location.startswith("models:/"):
         folder = fetched(version.digest)
-        if not folder.exists():
-            _fetch(version.location, folder)
+        _fetch(version.location, folder)
     what = f"version {version.version} of {version.name!r}"
     try:
         found = digest_of(folder)
@@ -134,6 +134,17 @@ def fetched(digest: str) -> Path:
 
 
 def _fetch(location: str, folder: Path) -> None:
+    """Get the files into `folder`, unless they are there; of two processes the second waits for the first."""
+    if folder.exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with opened_lock(folder.with_suffix(".lock")) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _download(location, folder)
+
+
+def _download(location: str, folder: Path) -> None:
     from mlflow.artifacts import download_artifacts
 
     from pipeline.registry.tracking import connect, reaching

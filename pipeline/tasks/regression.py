@@ -46,6 +46,11 @@ class Config(TaskConfig):
     """Whether the images of a group get one answer, the mean of all of theirs, as it is learnt: of the four pictures of
     a house one price. They count once."""
 
+    @property
+    def grouped(self) -> bool:
+        """Whether they share an answer."""
+        return self.together
+
     @field_validator("numbers")
     @classmethod
     def _once_each(cls, numbers: tuple[str, ...]) -> tuple[str, ...]:
