@@ -14,7 +14,7 @@ from sklearn import metrics as reference
 
 from pipeline.answers._pixels import boundaries, boundary_scores, tolerance
 from pipeline.answers.masks import MaskAnswers
-from pipeline.bootstrap import draws
+from pipeline.bootstrap import alone, draws
 from pipeline.contracts import Target
 from pipeline.masks import VOID, encode
 from pipeline.plugin import config_class, names
@@ -83,7 +83,7 @@ def test_scores_are_those_of_scikit_learn(name: str) -> None:
 @pytest.mark.parametrize("name", REFERENCES)
 def test_a_weight_is_how_often_an_image_counts(name: str) -> None:
     told = sample()
-    for weights in next(draws(len(told), 5, seed=1)):
+    for weights in next(draws(alone(len(told)), 5, seed=1)):
         positions = np.repeat(np.arange(len(told)), weights.astype(int))
         expected = REFERENCES[name](*known_pixels(told, positions.tolist()))
         assert score(name, told, weights)[0] == pytest.approx(expected, rel=1e-12)
@@ -365,6 +365,6 @@ def test_the_curve_says_how_many_images_reach_a_quality() -> None:
 @pytest.mark.parametrize("name", REFERENCES)
 def test_whole_weights_give_exact_scores_however_many_are_asked_at_once(name: str) -> None:
     told = sample()
-    rows = next(draws(6, 40, seed=3))
+    rows = next(draws(alone(6), 40, seed=3))
     assert score(name, told, *rows) == [score(name, told, row)[0] for row in rows]
     assert score(name, told.at([5, 4, 3, 2, 1, 0]), *rows[:, ::-1]) == score(name, told, *rows)
