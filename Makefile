@@ -6,8 +6,8 @@ STAMP := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# Of the tests: one more than cores, for they wait for processes that they start; four at most, each takes 1.5 GB.
-WORKERS = $(shell cores=$$(getconf _NPROCESSORS_ONLN); [ $$cores -lt 4 ] && echo $$((cores + 1)) || echo 4)
+# Of the tests: two a core, for they wait for processes that they start; four at most, each takes 1.5 GB.
+WORKERS = $(shell cores=$$(getconf _NPROCESSORS_ONLN); [ $$cores -lt 2 ] && echo 2 || echo 4)
 
 .PHONY: help run setup test quick lint lock clean
 

@@ -100,6 +100,7 @@ def run(
     from flows.edits import combinations
     from flows.isolated import Wish, run_isolated, run_queue
     from flows.schedule.request import Request
+    from flows.stage import Stopped
 
     queue, wish = combinations(assignments or []), Wish(ref, params, push, resume)
     if len(queue) > 1:
@@ -109,7 +110,7 @@ def run(
 
     try:
         show(run_flow(root, Request.model_validate({"set": queue[0], "push": push, "resume": resume}), params))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):  # both processes hear Ctrl-C, and either may be the first to end
         print("Stopped; nothing that was done is lost, and `convoy run` goes on from there.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 

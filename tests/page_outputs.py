@@ -105,6 +105,7 @@ def answers(root: Path, skill: float, data: str) -> dict[str, Any]:
     table = {
         "id": samples.column("id"),
         "source": samples.column("source"),
+        "unit": pa.array(range(TEST), pa.int64()),
         "actual": [CLASSES[label] for label in labels],
         "answer": [CLASSES[label] for label in predicted],
         "quality": pa.array((predicted == labels).astype(np.float64)),

@@ -147,6 +147,7 @@ def make_evaluation(root: Path, model: Path, dataset: Path) -> None:
     table = {
         "id": list(test.ids),
         "source": test.samples.column("source"),
+        "unit": test.units,
         "actual": [answers.true(place).words for place in places],
         "answer": [answers.said(place).words for place in places],
         "quality": answers.quality,

@@ -16,7 +16,7 @@ import torch
 from graded_project import OBJECTS, PIXELS, SHORT, SIDE, SQUARE, make_project
 from registry_project import told as ask
 
-from pipeline import masks, score
+from pipeline import asking, masks, score
 from pipeline.answering import Answers
 from pipeline.answers.masks import MaskAnswers
 from pipeline.answers.objects import ObjectAnswers
@@ -99,7 +99,7 @@ def asking(params: Params, **changes: object) -> Params:
 def test_a_fresh_process_answers_as_evaluated(params: Params, task: str) -> None:
     compute = ComputeOptions(device="cpu", threads=1)
     found = fitness.examine(
-        version(), Dataset.open().split("test").ids, params.gate, lambda folder: score.ask(folder, compute)
+        version(), Dataset.open().split("test").ids, params.gate, lambda folder: asking.ask(folder, compute)
     )
     assert found.problems == []
     limit = {OBJECTS: "0.001", PIXELS: "0.005"}[task]

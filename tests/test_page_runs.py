@@ -198,7 +198,7 @@ def test_a_run_shows_the_whole_chain(web: httpx.Client, project: Project) -> Non
     ):
         assert part in text, part
     for name, found in record["scores"].items():
-        assert name == "images" or f"{found['value']:.4f}" in text
+        assert name in ("images", "units") or f"{found['value']:.4f}" in text
     assert text.count('<figure class="chart">') == 5
     assert "Epoch 10: training" in text
 
