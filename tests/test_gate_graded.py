@@ -91,7 +91,7 @@ def against_a_blinder_one(params: Params, places: range) -> gate.Judgement:
     return gate.decide(params, version(), reigning(), both)
 
 
-def asking(params: Params, **changes: object) -> Params:
+def gated(params: Params, **changes: object) -> Params:
     return params.model_copy(update={"gate": params.gate.model_copy(update=changes)})
 
 
@@ -167,7 +167,7 @@ def test_what_became_of_each_image(params: Params, task: str) -> None:
 
 @BOTH
 def test_classes_and_slices_of_answers_that_are_right_in_part(params: Params, task: str) -> None:
-    asked = asking(params, slices=("width",), class_floor=0.9, slice_floor=0.9)
+    asked = gated(params, slices=("width",), class_floor=0.9, slice_floor=0.9)
     found = against_a_blinder_one(asked, range(4))
     rows = {(row.column, row.value): row for row in found.verdict.slices}
     dust = rows["class", "dust"]
@@ -191,7 +191,7 @@ def test_classes_and_slices_of_answers_that_are_right_in_part(params: Params, ta
 
 @BOTH
 def test_a_floor_that_is_not_reached(params: Params, task: str) -> None:
-    found = against_a_blinder_one(asking(params, class_floor=0.95), range(10))
+    found = against_a_blinder_one(gated(params, class_floor=0.95), range(10))
     assert (found.verdict.outcome, found.verdict.sound) == ("reject", True)
     share = {OBJECTS: (8 + 2 * 2 / 3) / 10, PIXELS: 0.9}[task]
     words = found.verdict.reasons[0]
