@@ -5,7 +5,8 @@ have shown: a difference that this many images cannot show is no finding that th
 
 Images that belong together, such as those of one patient, are one unit. The bootstrap draws units; McNemar's test
 counts those that either model wins, which is exact while no unit is won by more than one image: else the bootstrap
-decides, and of units only those that tell the two apart are trials.
+decides, and of units only those that tell the two apart are trials. (Simulated, `benchmarks/gate.py`: of equal models
+on ten images of each of 50 patients 24.4 in 100 are promoted where images are trials, and 3.5 so.)
 """
 
 from __future__ import annotations
