@@ -135,6 +135,7 @@ def parted(challenger: Score, champion: Score, units: Units) -> int:
     """How many units tell two models apart: those whose images alone give two scores, or no score.
 
     Where few of many units do, the rest make a difference no surer, and so they are no `trials` of `paired`.
+    No unit does by itself under a score that only compares units, such as rank 1 of people.
     """
     number, portion, count = how_many(units), max(1, CHUNK // max(1, len(units))), 0
     for start in range(0, number, portion):

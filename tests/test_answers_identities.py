@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from pipeline.answers._likeness import unit
 from pipeline.answers.identities import IdentityAnswers
+from pipeline.bootstrap import interval
 from pipeline.contracts import Target
 from pipeline.plugin import config_class, metric_named, names
 
@@ -126,14 +128,14 @@ def test_ranks_by_hand():
     assert metric_named("rank1").score(answers, once)[0] == pytest.approx(4 / 7)
     # the second nearest of 1 is 2; of 0 the third is 3; of 3: 2, 1, 0; so all are within five
     assert metric_named("rank5").score(answers, once)[0] == 1
-    # without 1: 2 cannot be found any more, 0 still sees 2 first
-    assert metric_named("rank1").score(answers, np.array([[1.0, 0, 1, 1, 1, 1, 1, 1]]))[0] == pytest.approx(3 / 5)
+    # nobody looks for 1, which the others are compared with as before
+    assert metric_named("rank1").score(answers, np.array([[1.0, 0, 1, 1, 1, 1, 1, 1]]))[0] == pytest.approx(4 / 6)
     # 4 three times, 0 twice: a probe counts as often as it is drawn, and is not found by itself
     often = np.array([[2.0, 1, 1, 1, 3, 1, 1, 1]])
     assert metric_named("rank1").score(answers, often)[0] == pytest.approx(
         (1 + 3 + 1 + 1) / (2 + 1 + 1 + 1 + 3 + 1 + 1)
     )
-    assert np.isnan(metric_named("rank1").score(answers, np.array([[1.0, 1, 0, 0, 0, 0, 0, 1]]))[0])
+    assert np.isnan(metric_named("rank1").score(answers, np.array([[0.0, 0, 0, 0, 0, 0, 0, 1]]))[0])
 
 
 def test_ranks_are_those_of_a_search_one_by_one():
@@ -146,11 +148,21 @@ def test_ranks_are_those_of_a_search_one_by_one():
         for row, score in zip(weights, metric_named(name).score(answers, weights), strict=True):
             right = total = 0.0
             for probe in np.flatnonzero(row):
-                others = [n for n in np.argsort(-alike[probe], kind="stable") if row[n] > 0 and n != probe]
+                others = [n for n in np.argsort(-alike[probe], kind="stable") if n != probe]
                 if any(answers.labels[n] == answers.labels[probe] for n in others):
                     total += row[probe]
                     right += row[probe] * any(answers.labels[n] == answers.labels[probe] for n in others[:count])
             assert score == pytest.approx(right / total)
+
+
+def test_resamples_of_people_lie_around_the_rank_of_all_of_them():
+    answers = many(150, 30, seed=4)
+    for name in ("rank1", "rank5"):
+        units = np.unique(answers.labels, return_inverse=True)[1]
+        score = partial(metric_named(name).score, answers)
+        found = interval(score, units, resamples=500, confidence=0.95, seed=0)
+        assert found.low < found.value < found.high
+        assert (found.low + found.high) / 2 == pytest.approx(found.value, abs=0.03)
 
 
 def test_blind_answers_are_worth_what_chance_is():

@@ -12,7 +12,7 @@ from pipeline import bootstrap, masks
 from pipeline.answers.labels import LabelAnswers
 from pipeline.answers.masks import MaskAnswers
 from pipeline.answers.objects import ObjectAnswers
-from pipeline.bootstrap import Score, alone, draws, interval, paired, power
+from pipeline.bootstrap import Score, alone, draws, interval, paired, parted, power
 from pipeline.metrics.accuracy import Config as Accuracy
 from pipeline.metrics.map50 import Config as Map50
 from pipeline.metrics.mean_iou import Config as MeanIoU
@@ -58,6 +58,20 @@ def test_ten_images_of_a_patient_say_as_much_as_one_where_all_are_alike():
     ten_of_each = np.repeat(np.arange(100), 10)
     of_patients = interval(accuracy(np.repeat(right, 10)), ten_of_each, resamples=500, confidence=0.95, seed=0)
     assert of_patients == pytest.approx(of_images)
+
+
+def test_units_that_part_two_models_by_hand(monkeypatch: pytest.MonkeyPatch):
+    # better on both images of the first; on one each of the second; the same on the third, and undefined on the fourth
+    units = np.array([0, 0, 1, 1, 2, 2, 3])
+    one, other = np.array([1.0, 1, 1, 0, 1, 0, np.nan]), np.array([0.0, 0, 0, 1, 1, 0, np.nan])
+
+    def of(values: np.ndarray) -> Score:
+        return lambda weights: np.array([np.mean(np.repeat(values, row.astype(int))) for row in weights])
+
+    for chunk in (1, 15, 2_000_000):  # one unit at a time, two, all
+        monkeypatch.setattr(bootstrap, "CHUNK", chunk)
+        assert parted(of(one), of(other), units) == 2
+    assert parted(of(one), of(other), alone(7)) == 5
 
 
 def test_interval_agrees_with_scipy():

@@ -194,6 +194,21 @@ def test_what_the_gate_has_rejected_since_cannot_be_approved_by_an_older_case() 
     assert reigning() == "1"
 
 
+def test_the_champion_itself_is_nothing_to_decide_on() -> None:
+    version = make_version("1")
+    decisions.approve(make_case(version).id, ADA, "first")
+    again = make_case(version, outcome="hold", deadline=0)
+    assert cases.standing(again.id).state == "reigning" and not cases.standing(again.id).answerable
+    assert {one.case.id: one.state for one in cases.standings()}[again.id] == "reigning"
+    for decide in (decisions.approve, decisions.reject):
+        with pytest.raises(
+            Refused, match=r"pets/1 is the champion already\. `convoy rollback pets` takes it out of use"
+        ):
+            decide(again.id, ADA, "once more")
+    decisions.approve(make_case(make_version("2")).id, ADA, "better")
+    assert cases.standing(again.id).state == "stale"
+
+
 def test_nobody_is_asked_any_more_about_what_the_gate_has_rejected_since() -> None:
     version = make_version("1")
     asked = make_case(version)
@@ -433,7 +448,7 @@ def test_of_eight_processes_in_many_rounds_each_loser_is_told() -> None:
         for process in processes:
             process.start()
         for process in processes:
-            process.join(600)
+            process.join(1800)
         assert (list(trouble), moving.value) == ([], 0)
         won = Counter(turn for turn, _ in wins)
         assert len(seen) > ROUNDS

@@ -12,6 +12,9 @@ import pytest
 from scipy import stats
 from test_runs import made_record, run_id
 
+from dashboard.comparisons import Compared
+from dashboard.page import templates
+from flows.records.compare import _paired
 from pipeline.dataset import FIELDS
 from pipeline.errors import UserError
 from pipeline.registry import difference
@@ -78,8 +81,8 @@ def test_a_mask_is_the_same_wherever_it_lies() -> None:
     assert listed(found, "came") == [("c.png", "", "mask 22222222")]
 
 
-def predictions(ids: str, actual: list[str], quality: list[float]) -> bytes:
-    return table(id=list(ids), unit=list(map(ord, ids)), actual=actual, quality=quality)
+def predictions(ids: str, actual: list[str], quality: list[float], units: list[int] | None = None) -> bytes:
+    return table(id=list(ids), unit=units or list(map(ord, ids)), actual=actual, quality=quality)
 
 
 IDS = "".join(map(chr, range(100, 150)))
@@ -107,6 +110,30 @@ def test_answers_that_are_right_in_part_are_compared_by_their_mean() -> None:
     assert difference.paired(before, after, *records) == (found, note)  # the same every time
 
 
+def test_images_that_belong_together_in_the_second_run_are_one() -> None:
+    records = made_record(run_id(1)), made_record(run_id(2))
+    before = predictions(IDS, ["cat"] * 50, [0.0] * 12 + [1.0] * 38)
+    # ten of each of five; those of the second half, and one that the first run did not know, in another order
+    of_five = [place // 10 + 3 for place in range(50)][::-1]
+    after = predictions(IDS[::-1] + "A", ["cat"] * 51, [1.0] * 51, [*of_five, 99])
+    found, note = difference.paired(before, after, *records)
+    assert found and note == ""
+    assert (found.images, found.units, found.grouped, found.fixed, found.broken) == (50, 5, True, 12, 0)
+    assert (found.decided_by, found.p) == ("bootstrap", pytest.approx(2 / 2**2))  # ten of one, two of another
+    assert _paired(found).splitlines() == [
+        "Accuracy on the 50 test pictures that both answered (5 units: pictures that belong together are one): "
+        "0.7600 before, 1.0000 after.",
+        "Paired difference +0.2400 (no interval: these images are too few for one); positive is "
+        "better. There is no difference that these pictures can show.",
+        "12 answered rightly by the second run alone, 0 by the first alone (exact sign test of the units: p = 0.500).",
+    ]
+    shown = templates({}).get_template("compare_pictures.html").render(found=Compared(found, "", [], True, "", [], ""))
+    assert "the 50 test pictures that both answered (5 units: pictures that belong together are one): <b" in shown
+    assert "(exact sign test of the units: " in shown and "So few units of pictures show no difference" in shown
+    alone = difference.paired(before, predictions(IDS, ["cat"] * 50, [1.0] * 50), *records)[0]
+    assert alone and not alone.grouped and "unit" not in _paired(alone)
+
+
 def test_right_and_wrong_answers_are_counted() -> None:
     records = made_record(run_id(1)), made_record(run_id(2))
     before = predictions(IDS, ["cat"] * 50, [0.0] * 10 + [1.0] * 40)
@@ -116,7 +143,11 @@ def test_right_and_wrong_answers_are_counted() -> None:
     assert (found.score, found.decided_by, found.graded) == ("Accuracy", "McNemar", False)
     assert (found.champion, found.challenger, found.fixed, found.broken) == (0.8, 0.94, 9, 2)
     old = table(id=list(IDS), label=[0] * 50, probabilities=[[1.0, 0.0]] * 50)
-    with pytest.raises(UserError, match=r"has no unit, actual, quality: another version of Convoy wrote it\.$"):
+    with pytest.raises(UserError, match=r"has no actual, quality: another version of Convoy wrote it\.$"):
         difference.paired(old, after, *records)
+    with pytest.raises(UserError, match=r"has no actual, quality, unit: another version of Convoy wrote it\.$"):
+        difference.paired(before, old, *records)
+    without = table(id=list(IDS), actual=["cat"] * 50, quality=[0.0] * 10 + [1.0] * 40)  # as before units were counted
+    assert difference.paired(without, after, *records) == (found, "")
     nobody, note = difference.paired(before, predictions("ABC", ["cat"] * 3, [1.0] * 3), *records)
     assert (nobody, note) == (None, "No test picture was answered by both.")

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
@@ -142,6 +143,28 @@ def test_metrics_are_those_of_the_predictions(place: Path):
         assert set(found) == {"value", "low", "high"}, name
         assert found["low"] <= found["high"]
     assert metrics["accuracy"]["low"] < 0.9 < metrics["accuracy"]["high"]
+
+
+def test_images_that_belong_together_are_drawn_together(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(place / "dataset", "dataset")
+    samples = pq.read_table("dataset/samples.parquet")
+    names = [Path(source).stem[-1] for source in samples.column("source").to_pylist()]  # all that are wrong are of one
+    at = samples.column_names.index("together")
+    pq.write_table(samples.set_column(at, "together", pa.array(names)), "dataset/samples.parquet")
+    stage.run(
+        PARAMS, Dataset.open(Path("dataset")), Bundle.open(place / "model"), tmp_path / "out", place / "epochs.csv"
+    )
+    metrics = json.loads(Path("out/metrics.json").read_text())
+    assert (metrics["images"], metrics["units"]) == (60, 10)
+    # one of ten units is wrong, and is drawn never, or three times and more, in more than 2.5 of 100 resamples
+    accuracy = metrics["accuracy"]
+    assert (accuracy["value"], accuracy["high"]) == (pytest.approx(0.9), 1)
+    assert accuracy["low"] <= 0.7 + 1e-6
+    rows = pq.read_table("out/predictions.parquet").to_pylist()
+    assert len({(row["unit"], Path(row["source"]).stem[-1]) for row in rows}) == 10
+    text = " ".join(Elements(Path("out/report.html").read_text()).text.split())
+    assert "resampled test images, which make 10 units: images that belong together are drawn together." in text
 
 
 def test_what_an_answer_holds_is_told(place: Path):
@@ -452,6 +475,9 @@ def test_a_model_without_errors_is_not_called_infallible():
     ) in text
     assert "Nothing: all 30 images are answered rightly." in text
     assert "Worst errors" not in text
+    assert "expect fewer than <strong>25.9%</strong>" in " ".join(
+        rendered(told, stage.Interval(1.0, 1.0, 1.0), units=10).split()  # 0.741**10 = 0.05
+    )
     loose = " ".join(Elements(rendered(told, USUAL)).text.split())
     assert "expect 80.0 to 95.0% (95 % interval)" in loose  # right boxes, say, that lie not quite where they should
     wrong = LabelAnswers(["a", "b", "c"], labels, np.eye(3)[(labels + 1) % 3])
@@ -459,8 +485,10 @@ def test_a_model_without_errors_is_not_called_infallible():
     assert "Every resample of these images gives the same, so there is no interval." in nothing
 
 
-def rendered(told: LabelAnswers, found: stage.Interval = USUAL, epochs: dict | None = None, **model) -> str:
-    """A report with little else in it than these answers."""
+def rendered(
+    told: LabelAnswers, found: stage.Interval = USUAL, epochs: dict | None = None, units: int = 0, **model
+) -> str:
+    """A report with little else in it than these answers; by default each image is by itself."""
     counts = {split: dict.fromkeys(told.classes, 1) for split in SPLITS}
     info = DatasetInfo(
         task="classification", format="folder", classes=list(told.classes), channels=1, counts=counts, images=3,
@@ -470,7 +498,9 @@ def rendered(told: LabelAnswers, found: stage.Interval = USUAL, epochs: dict | N
     figure = report.Figure("accuracy", "Accuracy", True, found, 0.1)
     undefined = report.Figure("roc_auc", "ROC AUC", True, stage.Interval(np.nan, np.nan, np.nan), np.nan)
     page = report.page(
-        report.Material(figure, [figure, undefined], told, len(told), [], False, False, epochs or {}, info, [], model)
+        report.Material(
+            figure, [figure, undefined], told, units or len(told), [], False, False, epochs or {}, info, [], model
+        )
     )
     assert "timm resnet18" in page
     assert "undefined" in page
@@ -570,6 +600,9 @@ def test_the_line_of_the_stage_has_an_interval_or_says_why_not():
     alike = "no interval: every resample of these images gives the same"
     assert line(0.5, 0.5, 0.5) == f"F1 0.5000 on 1,200 test images ({alike}); without looking 0.0800"
     assert line(float("nan"), 0.5, 0.5) == "F1 undefined on 1,200 test images"
+    figure = report.Figure("accuracy", "Accuracy", True, stage.Interval(1.0, 1.0, 1.0), 0.08)
+    worth = "perfect; of other images like these, expect fewer than 25.9 % to be answered wrongly"
+    assert worth in stage.said(figure, stage.summary([figure], 1200, 10))
 
 
 def test_reasons_are_counted_and_the_rare_ones_summed_up(tmp_path: Path):

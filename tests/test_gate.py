@@ -230,6 +230,23 @@ def test_slices_have_floors_and_columns_of_their_own(params: Params) -> None:
     assert lenient.outcome == "promote"  # 15 images are too few to be held to a floor
 
 
+def test_images_that_belong_together_are_one_trial_of_every_test(params: Params) -> None:
+    samples = pq.read_table(SAMPLES)
+    names = pa.array([f"patient {place % 40 // 8}" for place in range(80)])  # eight of each of five
+    place = samples.column_names.index("together")
+    pq.write_table(samples.set_column(place, "together", names), SAMPLES)
+    champion, both = weaker(20)  # the first 22 but for 3 and 13: of three patients
+    verdict = gate.decide(asking(params, slices=("width",)), version("2"), champion, both).verdict
+    found = verdict.comparison
+    assert verdict.outcome == "hold" and found
+    assert (found.images, found.units, found.fixed, found.broken, found.p) == (40, 5, 20, 0, 0.25)
+    assert [(row.value, row.fixed, row.p) for row in verdict.slices] == [
+        ("dark", 11, 0.25),
+        ("light", 9, 0.25),
+        ("8", 20, 0.25),
+    ]
+
+
 def test_one_row_for_each_test_image(params: Params) -> None:
     champion, both = weaker(3)
     images = gate.decide(params, version("2"), champion, both).images

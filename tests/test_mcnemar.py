@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.mcnemar import detectable, interval, lower, one_sided, power, two_sided
+from pipeline.mcnemar import detectable, interval, lower, one_sided, power, two_sided, won
 
 COUNTS = [(fixed, parted - fixed) for parted in range(1, 41) for fixed in range(parted + 1)]
 
@@ -56,6 +56,13 @@ def test_models_that_never_part_may_still_differ():
     assert lower(300, 0, 0, 0.95) == pytest.approx(-(1 - 0.05 ** (1 / 300)), rel=1e-6)
     low, high = interval(300, 0, 0, 0.95)
     assert low == -high == pytest.approx(-(1 - 0.025 ** (1 / 300)), rel=1e-6)
+
+
+def test_a_unit_is_won_by_who_answers_more_of_its_images_better():
+    better, units = np.array([1, -1, 1, 0, -1, 1]), np.array([2, 0, 2, 1, 0, 0])
+    assert won(better, units).tolist() == [-1, 0, 2]
+    assert won(np.stack([better, -better], axis=1), units).tolist() == [[-1, 1], [0, 0], [2, -2]]
+    assert won(better[:0], units[:0]).tolist() == []
 
 
 @pytest.mark.parametrize("discordant", [0.03, 0.15, 0.5, 0.9])

@@ -11,6 +11,8 @@ from scipy import stats
 
 from pipeline import masks, mcnemar
 from pipeline.answering import Answers
+from pipeline.answers.grades import GradeAnswers
+from pipeline.answers.identities import IdentityAnswers
 from pipeline.answers.labels import LabelAnswers
 from pipeline.answers.masks import MaskAnswers
 from pipeline.answers.objects import ObjectAnswers
@@ -359,6 +361,60 @@ def test_images_of_one_patient_are_one_trial() -> None:
     few = judge(side, rival, "version 3", trial(units=np.arange(200) // 50))
     assert few.outcome == "hold"
     assert few.reasons[-1] == "The two part on too few of 4 units to show any difference, however large."
+
+
+def test_units_that_part_no_two_models_are_no_trials_however_few_resamples_there_are() -> None:
+    labels, units = np.arange(600) % 2, np.arange(600) // 2
+    sides = answering(labels, np.arange(0)), answering(labels, np.arange(8))  # the champion misses four pairs of 300
+    for resamples in (200, 1000):
+        few = judge(*sides, "it", trial(units=units, resamples=resamples))
+        assert few.comparison and few.comparison.decided_by == "bootstrap"
+        assert few.outcome == "hold"  # tosses fall four times alike, for the challenger, once in sixteen
+        assert few.reasons[-1] == "The two part on too few of 300 units to show any difference, however large."
+
+
+@pytest.mark.parametrize("score", ["rank1", "rank5", "verification_auc"])
+def test_people_are_units_though_nobody_is_mistaken_alone(score: str) -> None:
+    random, people = np.random.default_rng(0), np.repeat(np.arange(30), 5)
+    centers = random.standard_normal((30, 16))[people]
+    sides = (
+        IdentityAnswers(list(map(str, range(30))), people, centers + noise * random.standard_normal((150, 16)))
+        for noise in (0.5, 1.3)
+    )
+    assert judge(*sides, "it", trial(score=score, resamples=200, units=people)).outcome == "promote"
+
+
+def test_a_ranking_tells_models_apart_though_each_patient_is_of_one_class() -> None:
+    random, patients = np.random.default_rng(0), np.arange(160) // 4
+    labels = patients % 2
+    sides = [answers(skill + random.standard_normal(160), labels) for skill in (2.5, 0.5)]
+    assert judge(*sides, "it", trial(score="average_precision", units=patients)).outcome == "promote"
+
+
+def test_accuracy_of_grades_counts_right_answers_and_not_near_ones() -> None:
+    labels, grades = np.full(100, 4), list("abcde")
+    half = np.arange(100) < 50
+    nearer, farther = (GradeAnswers(grades, labels, np.eye(5)[np.where(half, 4, said)]) for said in (3, 1))
+    found = compared(nearer, farther)
+    assert (found.challenger, found.champion, found.difference, found.decided_by) == (0.5, 0.5, 0, "bootstrap")
+    assert (found.graded, found.fixed, found.broken) == (True, 50, 0)
+    assert judge(nearer, farther, "it", trial()).outcome == "hold"
+    assert judge(nearer, farther, "it", trial(score="grade_error")).outcome == "promote"
+
+
+def test_what_was_kept_before_units_were_counted_is_read() -> None:
+    kept = compared(answering(LABELS, np.arange(2)), answering(LABELS, np.arange(1, 10))).model_dump()
+    assert kept.pop("units") == 200
+    found = Comparison.model_validate(kept)
+    assert (found.grouped, found.exact_test) == (False, "exact McNemar test")
+
+
+def test_all_images_of_one_unit_show_nothing() -> None:
+    for score in ("accuracy", "balanced_accuracy", "brier"):
+        verdict = judged([], range(100), score=score, units=np.zeros(200, np.int64))
+        assert verdict.outcome == "hold"
+        assert verdict.reasons[0].endswith(" They make 1 unit: images that belong together are one.")
+        assert verdict.reasons[-1] == "The two part on too few of 1 unit to show any difference, however large."
 
 
 def test_equal_and_better_models_by_the_bootstrap() -> None:

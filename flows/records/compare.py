@@ -182,9 +182,9 @@ def _paired(found: Comparison) -> str:
         if found.graded
         else f"{found.fixed} answered rightly by the second run alone, {found.broken} by the first alone"
     )
-    units = f" ({found.units:,} units: pictures that belong together are one)" if found.grouped else ""
+    units = f" ({found.units:,} unit{'s'[: found.units > 1]}: pictures that belong together are one)"
     return (
-        f"{found.score} on the {found.images:,} test pictures that both answered{units}: "
+        f"{found.score} on the {found.images:,} test pictures that both answered{units * found.grouped}: "
         f"{written(found.champion)} before, {written(found.challenger)} after.\n"
         f"Paired difference {difference_said(found.difference, found.low, found.high, found.confidence)}; positive is "
         f"better. {verdict}.\n"

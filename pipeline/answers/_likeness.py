@@ -191,33 +191,15 @@ class Neighbours:
             stranger[own] = np.where(same, np.inf, rows).min(axis=1)
         return cls(order, nearest, stranger)
 
-    def found(self, labels: np.ndarray, weights: np.ndarray, among: int) -> tuple[np.ndarray, np.ndarray]:
-        """Whether an image of the same person is among the nearest, where only images with a weight are looked at.
+    def found(self, labels: np.ndarray, among: int) -> np.ndarray:
+        """Whether an image of the same person is among the nearest.
 
         Args:
             labels: who is on the images, int64 [N].
-            weights: float64 [R, N].
             among: how many other images are looked at, the nearest first.
 
         Returns:
-            Whether it is, bool [R, N], and whether there is one at all, bool [R, N].
+            bool [N].
         """
-        present = weights > 0
-        people, person = np.unique(labels, return_inverse=True)
-        counts = np.zeros((len(weights), len(people)), np.int64)
-        np.add.at(counts.T, person, present.T)
-        possible = present & (counts[:, person] > 1)
-        hits = np.zeros_like(possible)
-        rows, images = np.nonzero(possible)
-        seen = np.zeros(len(rows), np.int64)
-        for step in range(self.order.shape[1]):
-            if not len(rows):
-                break
-            others = self.order[images, step]
-            there = present[rows, others]
-            right = there & (labels[others] == labels[images])
-            hits[rows[right], images[right]] = True
-            seen += there
-            left = ~right & (seen < among)
-            rows, images, seen = rows[left], images[left], seen[left]
-        return hits, possible
+        found: np.ndarray = (labels[self.order[:, :among]] == labels[:, None]).any(axis=1)
+        return found

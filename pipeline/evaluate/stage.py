@@ -1,6 +1,6 @@
 """The stage `evaluate`: model and test split -> scores with intervals, tables, pictures, report.
 
-metrics.json         every metric: value and 95 % interval; and how many images
+metrics.json         every metric: value and 95 % interval; how many images, and in how many units
 predictions.parquet  one row per test image
 answer.json          what an answer holds, with types as MLflow spells them
 classes.csv          how each class fares

@@ -22,6 +22,11 @@ def true_accepts(answers: IdentityAnswers, weights: np.ndarray, share: float) ->
 
 
 def found_among(answers: IdentityAnswers, weights: np.ndarray, among: int) -> np.ndarray:
-    """The share of the images of whose nearest others, so many, one shows the same person."""
-    hits, possible = answers.neighbours.found(answers.labels, weights, among)
-    return ratio((weights * hits).sum(axis=1), (weights * possible).sum(axis=1), np.nan)
+    """The share of the images of whose nearest others, so many, one shows the same person.
+
+    A weight is that of an image that is looked for; it is looked for among all others, whatever these weigh. A resample
+    misses a third of the people, so that whoever is left would be found more easily than among all of them.
+    """
+    found, several = answers.neighbours.found(answers.labels, among), ~answers.alone
+    above, below = (np.einsum("rn,n->r", weights, one.astype(np.float64)) for one in (found & several, several))
+    return ratio(above, below, np.nan)

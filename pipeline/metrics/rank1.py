@@ -25,5 +25,5 @@ class Config(MetricConfig):
     higher_is_better: ClassVar[bool] = True
 
     def score(self, answers: IdentityAnswers, weights: np.ndarray) -> np.ndarray:
-        """Only images with a weight are looked at, each once; nan where nobody can be found."""
+        """A weight is that of an image that is looked for among all others; nan where nobody can be found."""
         return found_among(answers, weights, 1)

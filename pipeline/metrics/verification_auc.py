@@ -26,5 +26,5 @@ class Config(MetricConfig):
     higher_is_better: ClassVar[bool] = True
 
     def score(self, answers: IdentityAnswers, weights: np.ndarray) -> np.ndarray:
-        """A pair weighs what its images weigh, multiplied; nan where pairs of one person, or of two, have none."""
+        """See `answers._likeness` for what a pair weighs; nan where pairs of one person, or of two, have no weight."""
         return of_curves(Roc.area, answers, weights)

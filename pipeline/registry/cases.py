@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 CASE, IMAGES = "case.json", "images.parquet"
 ID = re.compile("[0-9a-f]{16}")
 """An id comes from outside and becomes the name of a folder."""
-State = Literal["waiting", "overdue", "open", "stale", "outdated", "promoted", "rejected", "refused"]
+State = Literal["waiting", "overdue", "open", "stale", "outdated", "reigning", "promoted", "rejected", "refused"]
 
 
 class Case(Options):
@@ -73,8 +73,8 @@ class Standing:
     case: Case
     state: State
     """waiting: somebody is asked; overdue: nobody answered; open: nobody is asked, a person may decide; stale: another
-    champion has come; outdated: the gate has judged the same files again and rejected them; promoted, rejected:
-    decided; refused: the gate rejected it."""
+    champion has come; outdated: the gate has judged the same files again and rejected them; reigning: they are the
+    champion's already; promoted, rejected: decided; refused: the gate rejected it."""
     opened: Entry | None
     decision: Entry | None
     since: str = ""
@@ -192,7 +192,7 @@ def standing(case: str) -> Standing:
     opened, decision = ledger.of_case(case)
     reigning, judged = ledger.champion(found.challenger.name), ledger.history(found.challenger.name, ("judge",))
     newest = _readable(folder(_newest(judged).get(_judged(found), "")) / CASE)
-    return _standing(found, opened, decision, newest, reigning.epoch if reigning else 0)
+    return _standing(found, opened, decision, newest, reigning)
 
 
 def standings(entries: Sequence[Entry] | None = None) -> list[Standing]:
@@ -205,7 +205,7 @@ def standings(entries: Sequence[Entry] | None = None) -> list[Standing]:
         entries = ledger.history(actions=("judge", *ledger.DECISIONS, *ledger.MOVES))
     opened = {entry.case: entry for entry in entries if entry.action == "judge"}
     closed = {entry.case: entry for entry in entries if entry.action in ledger.DECISIONS and entry.case}
-    epochs = {entry.model: entry.epoch for entry in entries}
+    reigning = {entry.model: entry for entry in entries if entry.action in ledger.MOVES}
     kept = (path for path in (shared() / "cases").glob(f"*/{CASE}") if ID.fullmatch(path.parent.name))
     found = [case for path in kept if (case := _readable(path)) and case.id == path.parent.name]
     of_id, newest = {case.id: case for case in found}, _newest(entries)
@@ -215,7 +215,7 @@ def standings(entries: Sequence[Entry] | None = None) -> list[Standing]:
             opened.get(case.id),
             closed.get(case.id),
             of_id.get(newest.get(_judged(case), "")),
-            epochs.get(case.challenger.name, 0),
+            reigning.get(case.challenger.name),
         )
         for case in sorted(found, key=lambda case: (case.made, case.id), reverse=True)
     ]
@@ -264,7 +264,9 @@ def _pending() -> Path:
     return shared() / "pending"
 
 
-def _standing(case: Case, opened: Entry | None, decision: Entry | None, newest: Case | None, epoch: int) -> Standing:
+def _standing(
+    case: Case, opened: Entry | None, decision: Entry | None, newest: Case | None, reigning: Entry | None
+) -> Standing:
     """How a case stands.
 
     Args:
@@ -272,21 +274,23 @@ def _standing(case: Case, opened: Entry | None, decision: Entry | None, newest: 
         opened: its entry.
         decision: likewise.
         newest: the last case about the same files, which may be this one; None: it was cleared away.
-        epoch: of the champion now.
+        reigning: the entry that made the champion; None: there is none.
     """
     since = newest.id if newest and newest.id != case.id and newest.verdict.outcome == "reject" else ""
-    return Standing(case, _state(case, decision, since, epoch), opened, decision, since)
+    return Standing(case, _state(case, decision, since, reigning), opened, decision, since)
 
 
-def _state(case: Case, decision: Entry | None, since: str, epoch: int) -> State:
+def _state(case: Case, decision: Entry | None, since: str, reigning: Entry | None) -> State:
     if decision:
         return "promoted" if decision.action == "promote" else "rejected"
     if case.verdict.outcome == "reject" or not case.verdict.sound:
         return "refused"
     if since:
         return "outdated"
-    if case.verdict.epoch != epoch:
+    if case.verdict.epoch != (reigning.epoch if reigning else 0):
         return "stale"
+    if reigning and reigning.model_digest == case.challenger.digest:
+        return "reigning"
     if not case.deadline:
         return "open"
     return "overdue" if time.time() * 1000 > case.deadline else "waiting"

@@ -198,6 +198,11 @@ def _decidable(case: str, why: str, shown: str | None) -> Standing:
             f"The time to decide ended at {found.case.until}, and silence is a no. "
             f"`convoy judge {found.case.challenger.named}` asks anew."
         )
+    if found.state == "reigning":
+        raise Refused(
+            f"{found.case.challenger.named} is the champion already. `convoy rollback {found.case.challenger.name}` "
+            "takes it out of use."
+        )
     if shown is not None and shown != cases.binding(case):
         raise Refused(
             "What you saw has changed since: another champion reigns, or the case is another. Nothing was changed; "

@@ -152,7 +152,7 @@ def paired(before: bytes, after: bytes, first: RunRecord, second: RunRecord) -> 
 
     Args:
         before: `predictions.parquet` of the first run.
-        after: of the second.
+        after: of the second, which says what belongs together.
         first: its record.
         second: its record; its score, confidence and number of resamples are used.
 
@@ -161,7 +161,8 @@ def paired(before: bytes, after: bytes, first: RunRecord, second: RunRecord) -> 
     """
     if first.data.classes != second.data.classes:
         return None, "The two runs tell other classes apart, so their scores cannot be compared picture by picture."
-    old, new = (_table(table, ["id", "unit", "actual", "quality"]) for table in (before, after))
+    needed = ["id", "actual", "quality"]
+    old, new = _table(before, needed), _table(after, [*needed, "unit"])
     rows = {one: row for row, one in enumerate(old["id"].to_pylist())}
     shared = [(rows[one], row) for row, one in enumerate(new["id"].to_pylist()) if one in rows]
     left, right = (np.array([pair[side] for pair in shared], np.int64) for side in (0, 1))

@@ -92,9 +92,19 @@ class _Sides(NamedTuple):
         return bootstrap.how_many(self.units)
 
     @property
+    def grouped(self) -> bool:
+        """Whether some images belong together."""
+        return self.trials < self.images
+
+    @property
     def by_one(self) -> bool:
         """Whether no unit is won by more than one image."""
         return bool((np.abs(self.won) <= 1).all())
+
+    @property
+    def parted(self) -> int:
+        """How many units tell the two apart, by how well their images are answered on average."""
+        return int(np.count_nonzero(np.bincount(self.units, self.challenger - self.champion)))
 
     @property
     def better(self) -> np.ndarray:
@@ -128,20 +138,32 @@ class _Found(NamedTuple):
 
     @classmethod
     def of(cls, challenger: Answers, champion: Answers, test: Trial) -> _Found:
-        sides = _Sides.of(challenger, champion, test)
-        if test.score == COUNTED and sides.by_one:
-            return cls.counted(sides, test.confidence)
+        sides, units = _Sides.of(challenger, champion, test), test.of(len(challenger))
+        if test.score == COUNTED and not sides.graded:
+            return cls.averaged(sides, test)
         metric = metric_named(test.score)
         sign = 1 if metric.higher_is_better else -1
         scores = (
             lambda weights: sign * metric.score(challenger, weights),
             lambda weights: sign * metric.score(champion, weights),
         )
-        return cls.drawn(*scores, test.of(len(challenger)), sides.units, test)
+        trials = sides.trials
+        if sides.grouped and trials <= test.resamples:  # it costs as much as so many resamples
+            # Rank 1 of people, among others, says nothing of one unit by itself: how well it is answered does.
+            trials = max(sides.parted, bootstrap.parted(*scores, units))
+        return cls.drawn(*scores, units, trials, test)
+
+    @classmethod
+    def averaged(cls, sides: _Sides, test: Trial) -> _Found:
+        """Of how well images are answered on average."""
+        if sides.by_one and not sides.graded:
+            return cls.counted(sides, test.confidence)
+        means = _mean_of(sides.challenger), _mean_of(sides.champion)
+        return cls.drawn(*means, sides.units, sides.parted if sides.grouped else sides.trials, test)
 
     @classmethod
     def drawn(
-        cls, challenger: bootstrap.Score, champion: bootstrap.Score, units: Units, counted: Units, test: Trial
+        cls, challenger: bootstrap.Score, champion: bootstrap.Score, units: Units, trials: int, test: Trial
     ) -> _Found:
         """Of scores of which higher is better; see `bootstrap.paired`.
 
@@ -149,12 +171,10 @@ class _Found(NamedTuple):
             challenger: its score.
             champion: likewise.
             units: of all images.
-            counted: of those that count.
+            trials: how many of them tell of a model by themselves.
             test: the rest.
         """
-        confidence, trials = test.confidence, bootstrap.how_many(counted)
-        if trials < len(counted):
-            trials = bootstrap.parted(challenger, champion, units)
+        confidence = test.confidence
         found = bootstrap.paired(
             challenger, champion, units, trials, resamples=test.resamples, confidence=confidence, seed=test.seed
         )
@@ -199,10 +219,7 @@ def of_qualities(challenger: np.ndarray, champion: np.ndarray, champion_name: st
         test: the rest.
     """
     sides = _Sides(challenger, champion, test.of(len(challenger)))
-    if sides.graded or not sides.by_one:
-        found = _Found.drawn(_mean_of(challenger), _mean_of(champion), sides.units, sides.units, test)
-    else:
-        found = _Found.counted(sides, test.confidence)
+    found = _Found.averaged(sides, test)
     title = "Quality of the answers" if sides.graded else "Accuracy"
     scores = float(challenger.mean()), float(champion.mean())
     return _numbers(title, scores, sides, found, _Said(champion_name, test.confidence))
@@ -252,13 +269,17 @@ def _mean_of(qualities: np.ndarray) -> bootstrap.Score:
 
 def _words(finding: str, found: Comparison) -> list[str]:
     against = " against ".join(map(_score_said, (found.challenger, found.champion)))
-    units = f" They make {found.units} units: images that belong together are one." if found.grouped else ""
+    units = f" They make {_units(found)}: images that belong together are one." if found.grouped else ""
     return [
         f"{finding}: {found.score} {against} on the same {found.images} test images.{units}",
         _bound(found),
         _image_by_image(found),
         _sharpness(found),
     ]
+
+
+def _units(found: Comparison) -> str:
+    return f"{found.units} unit{'' if found.units == 1 else 's'}"
 
 
 def _score_said(score: float) -> str:
@@ -299,7 +320,7 @@ def _sharpness(found: Comparison) -> str:
         return f"{found.score} is undefined on these test images."
     if math.isnan(found.detectable):
         if found.grouped:
-            return f"The two part on too few of {found.units} units to show any difference, however large."
+            return f"The two part on too few of {_units(found)} to show any difference, however large."
         return f"{found.images} test images are too few to show any difference, however large."
     if not found.detectable:
         alike = "Every resample gives the same difference" if found.difference else "The two never differ"

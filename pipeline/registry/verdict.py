@@ -21,8 +21,6 @@ class Comparison(Options):
     champion_name: str
     """`version 3`, or the baseline that stands in for one: `the baseline of the largest class`."""
     images: int
-    units: int
-    """What the tests count: images, and of those that belong together, such as those of one patient, all as one."""
     challenger: float
     champion: float
     difference: float
@@ -47,11 +45,14 @@ class Comparison(Options):
     """Whether an image can be answered in part, as one of many objects is."""
     power: dict[float, float] = Field(default_factory=dict)
     """How often this test shows a true difference of so many points, each as a share: {0.01: 0.16, ...}."""
+    units: int = 0
+    """What the tests count: images, and of those that belong together, such as those of one patient, all as one; 0 in
+    what was kept before they were counted."""
 
     @property
     def grouped(self) -> bool:
         """Whether some images belong together."""
-        return self.units < self.images
+        return 0 < self.units < self.images
 
     @property
     def exact_test(self) -> str:
