@@ -48,7 +48,9 @@ LONGEST = (
 )
 
 
-hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no defect
+hypothesis.settings.register_profile(  # a busy one is no defect
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("any machine")
 
 

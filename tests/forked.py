@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 120
-"""That a process may take."""
+SECONDS = 600
+"""That a process may take; on a busy machine one that takes a second may take a minute."""
 
 
 class Ended(NamedTuple):

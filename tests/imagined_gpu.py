@@ -225,7 +225,7 @@ class Event:
             self.passed.set()
 
     def synchronize(self) -> None:
-        assert self.passed.wait(10)
+        assert self.passed.wait(120)
 
 
 NOW: list[Watch] = []

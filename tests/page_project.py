@@ -122,13 +122,13 @@ def _served(root: Path, **variables: str) -> Iterator[tuple[str, psutil.Process]
     )
     door.close()
     try:
-        assert httpx.get(f"{url}/health", timeout=20).json() == {"status": "ok"}
+        assert httpx.get(f"{url}/health", timeout=120).json() == {"status": "ok"}
         yield url, psutil.Process(process.pid)
     except httpx.HTTPError as error:
         raise AssertionError((root / "page.log").read_text()) from error
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         log.close()
 
 

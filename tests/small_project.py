@@ -75,7 +75,7 @@ def command(project: Path, *arguments: str, status: int = 0, **more: str) -> str
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=240,
+        timeout=600,
     )
     assert done.returncode == status, done.stdout
     assert "Traceback" not in done.stdout, done.stdout

@@ -41,7 +41,7 @@ def test_they_pass_the_suites_of_their_folders(copy: Path) -> None:
     parts = [part for _, _, part, _ in EXAMPLES]
     command = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", "-k", " or ".join(parts)]
     done = subprocess.run(
-        [*command, *suites, "tests/test_part_options.py"], cwd=copy, capture_output=True, text=True, timeout=300
+        [*command, *suites, "tests/test_part_options.py"], cwd=copy, capture_output=True, text=True, timeout=1800
     )
     assert done.returncode == 0, done.stdout[-5000:]
     for _, folder, part, _ in EXAMPLES:

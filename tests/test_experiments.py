@@ -97,7 +97,7 @@ def test_dvc_exp_run_and_convoy_run_come_to_the_same(project: Path, home: Path) 
 
 def test_neither_a_run_of_its_own_tree_nor_somebody_at_work_here_notices_the_other(project: Path) -> None:
     run = subprocess.Popen(
-        [sys.executable, "-u", "-m", "flows.cli", "run", "--isolated", "--set", "seed=3", "--set", "train.epochs=30"],
+        [sys.executable, "-u", "-m", "flows.cli", "run", "--isolated", "--set", "seed=3", "--set", "train.epochs=120"],
         cwd=project,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -123,7 +123,7 @@ def test_neither_a_run_of_its_own_tree_nor_somebody_at_work_here_notices_the_oth
         process.resume()
     dvc(project, "repro")
     assert dvc(project, "status").split() == ["ingest:", "always", "changed"]
-    words, _ = run.communicate(timeout=240)
+    words, _ = run.communicate(timeout=600)
     assert run.returncode == 0, words
     assert "edited meanwhile" not in words
     assert git(project, "rev-parse", "--abbrev-ref", "HEAD") == "elsewhere"

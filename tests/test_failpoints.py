@@ -79,7 +79,7 @@ def in_child(project: Path, work: Callable[[], None], point: Point | None = None
 
     process = multiprocessing.get_context("fork").Process(target=child)
     process.start()
-    process.join(120)
+    process.join(600)
     assert process.exitcode is not None
     return process.exitcode
 

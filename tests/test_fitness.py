@@ -78,7 +78,7 @@ def test_a_fresh_process_reads_whole_files_answers_serves_and_is_timed() -> None
     assert (found.problems, found.comparable) == ([], True)
     assert found.told
     assert (len(found.told.answers), len(found.told.golden)) == (40, 16)
-    assert found.told.device == "cpu" and found.told.timed >= 20 and 0 < found.told.milliseconds < 100
+    assert found.told.device == "cpu" and found.told.timed >= 20 and found.told.milliseconds > 0
     assert found.told.answers.at(range(16)).difference(found.told.golden).max() < 1e-6
     assert found.told.answers.difference(told(MODEL).answers).max() < 1e-6
     assert found.checks[0].found == f"Whole: the digest is {version.digest[:12]}, as registered."

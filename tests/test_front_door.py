@@ -48,7 +48,7 @@ TRAPS = """
 import pathlib, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 pathlib.Path("listens").touch()
-time.sleep(30)
+time.sleep(3600)
 """
 
 

@@ -144,7 +144,7 @@ def test_a_part_that_fails_leaves_none_of_the_others_writing(monkeypatch):
             failed.set()
             raise MemoryError("no room")
         at_work.append(part)
-        assert failed.wait(10)
+        assert failed.wait(120)
         time.sleep(0.1)  # still at work when the caller hears of it
         fill(self, batch, asked, part, reading)
         at_work.remove(part)

@@ -56,7 +56,7 @@ def busy(project: Path) -> Iterator[IO[str]]:
             os.killpg(job.pid, signal.SIGKILL)
 
 
-def until(condition: Callable[[], object], patience: float = 30.0) -> None:
+def until(condition: Callable[[], object], patience: float = 240.0) -> None:
     end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 ROUNDS = int(os.environ.get("CONVOY_ROUNDS", "1"))
 EPOCHS = 40
-PATIENCE = 240
+PATIENCE = 900
 
 
 class Scene:
@@ -96,7 +97,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     finally:
         if scene.worker:
             scene.worker.terminate()
-            scene.worker.wait(60)
+            scene.worker.wait(240)
         convoy(scene.root, "down")
         assert running(scene.root) == {}
 
@@ -130,15 +131,16 @@ def _kill(scene: Scene, dice: random.Random) -> str:
     there = scene.processes()
     for kind in victims:
         for process in there[kind]:
-            process.send_signal(signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):  # it may have ended with the one before
+                process.send_signal(signal.SIGKILL)
     if "worker" in victims and scene.worker:
-        scene.worker.wait(10)
+        scene.worker.wait(60)
     return f"{victims} of { ({kind: len(those) for kind, those in there.items()}) }"
 
 
 def _wait_until_clean(scene: Scene, kills: list[str]) -> None:
     """Nothing that the run needed is left: no process, lock, worktree or leftover of git."""
-    end = time.monotonic() + 40
+    end = time.monotonic() + 240
     while True:
         left = [
             *(scene.root / ".convoy/worktrees").glob("*"),

@@ -214,12 +214,12 @@ def test_the_mark_is_of_the_end_whoever_writes_it_last(path: Path, monkeypatch: 
         passing(point)
         if point == Point.ENTRY_COMMITTED and threading.current_thread().name == "slow":
             first.set()
-            assert held.wait(10)
+            assert held.wait(120)
 
     monkeypatch.setattr(ledger, "passing", slowed)
     slow = threading.Thread(target=lambda: ledger.append(act("8", action="refuse"), path=path), name="slow")
     slow.start()
-    assert first.wait(10)
+    assert first.wait(120)
     ledger.append(act("9", action="refuse"), path=path)
     held.set()
     slow.join()
@@ -271,7 +271,7 @@ def run_race(path: Path | None) -> None:
     for racer in racers:
         racer.start()
     for racer in racers:
-        racer.join(timeout=60)
+        racer.join(timeout=600)
         assert racer.exitcode == 0
     assert [entry.why for entry in ledger.history("pets", path=path)] == [f"round {after}" for after in range(ROUNDS)]
     assert ledger.verify(path) is None

@@ -115,16 +115,16 @@ def test_a_long_curve_is_drawn_with_few_points(work: Work) -> None:
     for step in range(10_007):
         journal.append("step", step, {"train/loss": float(step % 2), "train/learning_rate": step / 10_007})
     journal.close()
-    start = time.perf_counter()
+    start = time.process_time()
     found = live.curves(RUN)[0].steps
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert len(found["loss"]) <= POINTS
     assert found["loss"][-1][0] == 10_007
     size = found["loss"][0][0]
     assert found["learning_rate"][0] == (size, pytest.approx((size - 1) / 2 / 10_007))
-    start = time.perf_counter()
+    start = time.process_time()
     live.progress(RUN)
-    assert time.perf_counter() - start < 0.5  # what was read is not read again
+    assert time.process_time() - start < 0.5  # what was read is not read again
 
 
 def timed(folder: Path, ends: list[float], now: float) -> Course:
@@ -412,14 +412,14 @@ def test_tables_of_one_training_name_no_member(work: Work) -> None:  # noqa: ARG
     assert Path("notes/epochs.csv").read_text().splitlines()[0] == "epoch,train_loss,val_loss,val_accuracy,side"
 
 
-def until(condition: Callable[[], object], patience: float = 150.0) -> None:
+def until(condition: Callable[[], object], patience: float = 600.0) -> None:
     end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
 
 
-EPOCHS = 150
+EPOCHS = 300
 
 
 @pytest.mark.slow

@@ -163,8 +163,9 @@ def test_a_long_log_keeps_its_end(log: Path) -> None:
 
 
 KILLED = """
-from pipeline.progress import copied
-with copied():
+from pipeline import progress
+progress.LOG_BYTES = 1 << 40
+with progress.copied():
     print("begins", flush=True)
     for number in range(10**9):
         print(number, "." * 50)

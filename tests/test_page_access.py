@@ -46,6 +46,8 @@ LINES = [
     f"ci:approver:{TOKEN}{digest(BEARER)}",
     f"eye:viewer:{TOKEN}{digest('convoy_another')}",
 ]
+PATIENCE = 120.0
+"""Seconds for an answer, on a busy machine."""
 ACCOUNTS = {"CONVOY_ACCOUNTS": "\n".join(LINES)}
 NO_TOKEN = "This request has no form token, or several. Load the page again."
 WRONG_TOKEN = "This form token is not one of this session and address. Load the page again."
@@ -82,7 +84,8 @@ class Page(SimpleNamespace):
     def browser(self, **headers: str) -> httpx.Client:
         """A browser: it keeps cookies, and says from where it posts."""
         here = {"Origin": self.url, "Sec-Fetch-Site": "same-origin"}
-        return httpx.Client(base_url=self.url, headers=here | headers, verify=False)  # no certificates to be read
+        # no certificates to be read
+        return httpx.Client(base_url=self.url, headers=here | headers, verify=False, timeout=PATIENCE)
 
     def logged_in(self, name: str = "ada", password: str = "") -> httpx.Client:
         """A browser whose person has logged in."""
@@ -232,7 +235,7 @@ def test_a_path_with_signs_that_are_quoted_has_its_token(alone: Page) -> None:
 
 
 def test_no_cookie_no_origin_but_the_browser_says_same_origin(alone: Page) -> None:
-    with httpx.Client(base_url=alone.url, headers={"Sec-Fetch-Site": "same-origin"}) as browser:
+    with httpx.Client(base_url=alone.url, headers={"Sec-Fetch-Site": "same-origin"}, timeout=PATIENCE) as browser:
         assert browser.post(APPROVE, data={"token": token(browser)}).status_code == 200
 
 
@@ -259,7 +262,7 @@ def test_log_in_decide_log_out(team: Page) -> None:
 
 
 def test_programs_come_with_a_token(team: Page) -> None:
-    with httpx.Client(base_url=team.url, headers={"Authorization": f"Bearer {BEARER}"}) as program:
+    with httpx.Client(base_url=team.url, headers={"Authorization": f"Bearer {BEARER}"}, timeout=PATIENCE) as program:
         done = program.post("/api" + APPROVE, json={"why": "nightly"})
         assert done.json() == {"by": "ci", "via": "bearer"} and team.done == ["ci: nightly"]
         assert program.get("/api/state").json() == {"name": "ci"}
@@ -270,7 +273,7 @@ def test_programs_come_with_a_token(team: Page) -> None:
 
 def test_every_answer_tells_the_browser_what_it_may(team: Page) -> None:
     answers = [team.browser().get(path) for path in ("/login", "/health", "/nothing", "/")]
-    answers += [team.browser().post(APPROVE), httpx.get(team.url, headers={"Host": "evil.example"})]
+    answers += [team.browser().post(APPROVE), httpx.get(team.url, headers={"Host": "evil.example"}, timeout=PATIENCE)]
     answers += [team.logged_in().get("/nothing")]
     for answer in answers:
         found = answer.headers
@@ -370,7 +373,7 @@ def test_forged_requests_change_nothing(alone: Page, changes: dict[str, Any], st
 def test_a_name_that_points_here_is_not_answered(alone: Page, host: str) -> None:
     words = f"This page does not answer to the host '{host}'."
     alone.refused(forged(alone, headers={"Host": host, "Origin": f"http://{host}"}), 403, words)
-    looked = httpx.get(alone.url, headers={"Host": host})
+    looked = httpx.get(alone.url, headers={"Host": host}, timeout=PATIENCE)
     assert looked.status_code == 403 and alone.notes == [], "looking is no change"
     assert "set-cookie" not in looked.headers
 
@@ -418,9 +421,7 @@ def test_a_refusal_begins_no_session(alone: Page) -> None:
 def test_two_that_are_sent_at_once_count_as_one(alone: Page) -> None:
     with alone.browser() as browser:
         shown = token(browser)
-        threads = [
-            threading.Thread(target=lambda: browser.post(APPROVE, data={"token": shown}, timeout=30)) for _ in range(8)
-        ]
+        threads = [threading.Thread(target=lambda: browser.post(APPROVE, data={"token": shown})) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -549,12 +550,12 @@ def test_an_unknown_name_costs_as_much_as_a_known_one(team: Page) -> None:
 
     def cost(name: str) -> float:
         began = time.process_time()
-        for _ in range(20):
+        for _ in range(4):
             assert accounts.with_password(name, "wrong") is None
         return time.process_time() - began
 
-    cost("ada")
-    known, unknown, program = cost("ada"), cost("mallory"), cost("ci")
+    rounds = [[cost(name) for name in ("ada", "mallory", "ci")] for _ in range(6)]
+    known, unknown, program = map(min, zip(*rounds, strict=True))  # without what else the machine does
     assert known / 2 < unknown < known * 2 and known / 2 < program < known * 2
 
 
@@ -602,7 +603,7 @@ def test_programs_are_refused_too(team: Page) -> None:
 
     def post(bearer: str, **changes: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {bearer}", **changes.pop("headers", {})}
-        return httpx.post(url, headers=headers, **({"json": {"why": "x"}} | changes))
+        return httpx.post(url, headers=headers, timeout=PATIENCE, **({"json": {"why": "x"}} | changes))
 
     team.refused(post("convoy_wrong"), 401, "This bearer token is not known here.")
     team.refused(post("convoy_another"), 403, "eye is a viewer: only an approver may change something.", "eye")
@@ -683,6 +684,7 @@ def test_a_real_browser_comes_by_a_link_and_sends_no_form_of_a_foreign_site(alon
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         tab = browser.new_context().new_page()
+        tab.set_default_timeout(1000 * PATIENCE)
         tab.goto(alone.url)
         (kept,) = alone.guard.door.sessions.living
         tab.goto(evil)

@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @pytest.fixture(scope="module")
 def page(made: Made) -> Iterator[httpx.Client]:
-    with page_project.serve(made.root) as url, httpx.Client(base_url=url) as client:
+    with page_project.serve(made.root) as url, httpx.Client(base_url=url, timeout=120) as client:
         yield client
 
 
@@ -87,10 +87,10 @@ def test_no_data_yet(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     (tmp_path / "dvc.yaml").touch()
     with page_project.serve(tmp_path) as url:
-        text = httpx.get(f"{url}/data").text
+        text = httpx.get(f"{url}/data", timeout=120).text
         assert "No data yet" in text
-        assert httpx.get(f"{url}/data/{'a' * 64}").status_code == 404
-        assert httpx.get(f"{url}/pictures/{'a' * 64}/{'b' * 64}").status_code == 404
+        assert httpx.get(f"{url}/data/{'a' * 64}", timeout=120).status_code == 404
+        assert httpx.get(f"{url}/pictures/{'a' * 64}/{'b' * 64}", timeout=120).status_code == 404
 
 
 def test_a_version_shows_its_counts_sizes_and_metadata(page: httpx.Client, made: Made) -> None:

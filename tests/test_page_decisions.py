@@ -15,7 +15,7 @@ import page_project
 import pytest
 from decision_project import EVIL, UNSOUND, make_case, make_full_case, make_version
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from test_page_browser import CONTRAST
+from test_page_browser import CONTRAST, PATIENCE
 
 from dashboard import judged
 from pipeline.registry import cases, champion, decisions, ledger
@@ -50,6 +50,7 @@ def url(project: page_project.Project) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as driver:
+        expect.set_options(timeout=PATIENCE)
         found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield found
         found.close()
@@ -60,6 +61,7 @@ def page(browser: Browser) -> Iterator[Page]:
     """A tab whose script errors, and whose breaches of the page's policy, are failures."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     found = context.new_page()
+    found.set_default_timeout(PATIENCE)
     trouble: list[str] = []
     found.on("pageerror", lambda error: trouble.append(str(error)))
     found.on("console", lambda line: trouble.append(line.text) if "Content Security Policy" in line.text else None)
@@ -100,8 +102,8 @@ def test_a_person_looks_and_approves(project: page_project.Project, url: str, pa
     broken = page.get_by_role("link", name=re.compile("^Breaks"))
     broken.click()
     pictures = page.locator(".pictures img")
-    assert pictures.count() > 0
-    assert all(pictures.nth(0).evaluate("image => [image.complete, image.naturalWidth > 0]"))
+    expect(pictures.first).to_have_js_property("complete", True)
+    expect(pictures.first).not_to_have_js_property("naturalWidth", 0)
     page.get_by_label("Reason").fill(REASON)
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_role("heading", name=re.compile("^Approved by "))).to_be_visible()
@@ -137,10 +139,12 @@ def test_the_keyboard_alone_rejects(project: page_project.Project, url: str, pag
 
 @needs_browser
 def test_silence_past_the_limit_is_a_rejection(project: page_project.Project, url: str, page: Page) -> None:
-    case = new_case(project, deadline=time.time_ns() // 1_000_000 + 5000)
-    page.goto(f"{url}/decisions/{case.id}")
-    expect(page.get_by_role("button", name="Approve")).to_be_visible()
-    deadline = time.monotonic() + 60
+    for seconds in (5, 20, 80):  # a busy machine shows it after its limit, and then there is no button any more
+        case = new_case(project, deadline=time.time_ns() // 1_000_000 + 1000 * seconds)
+        page.goto(f"{url}/decisions/{case.id}")
+        if page.get_by_role("button", name="Approve").is_visible():
+            break
+    deadline = time.monotonic() + 240
     while cases.standing(case.id).decision is None:
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -201,6 +205,7 @@ def test_a_phone_scrolls_down_only(project: page_project.Project, url: str, brow
     case = new_case(project)
     context = browser.new_context(viewport={"width": 375, "height": 740}, has_touch=True, is_mobile=True)
     tab = context.new_page()
+    tab.set_default_timeout(PATIENCE)
     tab.goto(url + path.replace("CASE", case.id))
     width = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert tab.evaluate(width) <= 0
@@ -215,6 +220,7 @@ def test_every_text_of_a_decision_stands_out(
 ) -> None:
     decisions.reject(new_case(project).id, By("bob", "page"), REASON)
     case, tab = new_case(project), browser.new_page(color_scheme=scheme)
+    tab.set_default_timeout(PATIENCE)
     for path in ("/decisions", f"/decisions/{case.id}", f"/champion?model={MODEL}"):
         tab.goto(url + path)
         assert tab.evaluate(CONTRAST) == [], path
@@ -225,7 +231,7 @@ def test_every_text_of_a_decision_stands_out(
 def visitor(url: str) -> Iterator[httpx.Client]:
     """As a browser's tab asks: with the cookie, and the headers of a form of this page."""
     headers = {"Origin": url, "Sec-Fetch-Site": "same-origin", "Connection": "close"}
-    with httpx.Client(base_url=url, headers=headers) as client:
+    with httpx.Client(base_url=url, headers=headers, timeout=120) as client:
         yield client
 
 
@@ -333,7 +339,7 @@ def test_programs_decide_by_bearer_token(project: page_project.Project, tmp_path
     accounts.write_text(f"ci:approver:{TOKEN}{digest('secret-of-ci')}\nbot:viewer:{TOKEN}{digest('secret-of-bot')}\n")
     accounts.chmod(0o600)
     with page_project.serve(project.root, CONVOY_ACCOUNTS_FILE=str(accounts), MLFLOW_TRACKING_URI=NOBODY) as address:
-        with httpx.Client(base_url=address) as client:
+        with httpx.Client(base_url=address, timeout=120) as client:
             case, unsound = new_case(project), make_case(make_version(str(next(numbers)), model=MODEL), checks=UNSOUND)
             path = f"/api/decisions/{case.id}"
             approver, viewer = ({"Authorization": f"Bearer secret-of-{name}"} for name in ("ci", "bot"))

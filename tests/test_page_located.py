@@ -94,7 +94,7 @@ def _learnt(run: str, home: Path, kind: Any, task: TaskConfig, said: np.ndarray)
 
 @pytest.fixture(scope="module")
 def page(made: Made) -> Iterator[httpx.Client]:
-    with page_project.serve(made.root) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with page_project.serve(made.root) as url, httpx.Client(base_url=url, timeout=120) as client:
         yield client
 
 

@@ -91,7 +91,7 @@ def values(project: page_project.Project) -> dict[str, str]:
 def browser(url: str, person: str = "") -> Iterator[httpx.Client]:
     """A browser, whose person has logged in."""
     headers = {"Origin": url, "Sec-Fetch-Site": "same-origin", "Connection": "close"}
-    with httpx.Client(base_url=url, headers=headers) as client:
+    with httpx.Client(base_url=url, headers=headers, timeout=120) as client:
         if person:
             assert client.post("/login", data={"name": person, "password": PASSWORD}).status_code == 303
         yield client
@@ -167,6 +167,7 @@ def test_the_way_out_is_in_sight_on_the_smallest_phone(url: str) -> None:
     with sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = chromium.new_page(viewport={"width": 320, "height": 640})
+        page.set_default_timeout(120_000)
         page.goto(f"{url}/decisions")
         page.get_by_label("Name").fill(LONGEST)
         page.get_by_label("Password").fill(PASSWORD)

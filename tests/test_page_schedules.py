@@ -61,7 +61,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(root: Path) -> Iterator[httpx.Client]:
-    with page_project.serve(root) as url, httpx.Client(base_url=url) as client:
+    with page_project.serve(root) as url, httpx.Client(base_url=url, timeout=120) as client:
         yield client
 
 
@@ -91,7 +91,7 @@ def said(page: httpx.Client, answer: httpx.Response) -> str:
     """What the command that was started says, once it has ended."""
     assert answer.status_code == 303, answer.text
     job = answer.headers["location"].partition("job=")[2]
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while time.monotonic() < end:
         told = page.get(f"/schedules/jobs/{job}")
         if "every 1s" not in told.text:
@@ -212,7 +212,7 @@ def test_what_prefect_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         api, auth = f"{server.url}/api", variables["PREFECT_SERVER_API_AUTH_STRING"]
         with (
             page_project.serve(tmp_path, PREFECT_API_URL=api, PREFECT_API_AUTH_STRING=auth) as url,
-            httpx.Client(base_url=url, timeout=30) as page,
+            httpx.Client(base_url=url, timeout=120) as page,
         ):
             before = page.get("/schedules").text
             assert "No worker is up" in before and "not on the server yet" in parts(before)["nightly"]

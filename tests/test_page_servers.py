@@ -43,7 +43,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[st
 def flow_run(root: Path, prefect: Server, kind: str, name: str) -> str:
     """A flow run in that state."""
     who, _, word = settings.password(root).partition(":")
-    with httpx.Client(base_url=f"{prefect.url}/api", auth=(who, word)) as client:
+    with httpx.Client(base_url=f"{prefect.url}/api", auth=(who, word), timeout=120) as client:
         wire = Wire(client)
         flow = wire.post("/flows/", {"name": "retrain"})["id"]
         run = wire.post("/flow_runs/", {"flow_id": flow})["id"]
@@ -53,7 +53,7 @@ def flow_run(root: Path, prefect: Server, kind: str, name: str) -> str:
 
 def mlflow_run(mlflow: Server, accuracy: float) -> str:
     """A run with that test score."""
-    with httpx.Client(base_url=f"{mlflow.url}/api/2.0/mlflow") as client:
+    with httpx.Client(base_url=f"{mlflow.url}/api/2.0/mlflow", timeout=120) as client:
         name = {"name": f"parts {accuracy}"}
         experiment = client.post("/experiments/create", json=name).raise_for_status().json()["experiment_id"]
         made = client.post("/runs/create", json={"experiment_id": experiment, "start_time": MOMENT}).raise_for_status()
@@ -69,8 +69,11 @@ def test_they_are_asked_for_what_is_looked_at(up: tuple[Path, dict[str, Server]]
     flow, run = flow_run(root, servers["prefect"], "PAUSED", "Suspended"), mlflow_run(servers["mlflow"], 0.75)
     asking = Servers(Addresses(root))
     asking.start()
-    end = time.monotonic() + 60
-    while not (seen := asking.look([flow, "00000000-0000-4000-8000-000000000000"], [run, "f" * 32])).scores:
+    end = time.monotonic() + 240
+    while True:
+        seen = asking.look([flow, "00000000-0000-4000-8000-000000000000"], [run, "f" * 32])
+        if seen.states and seen.scores and not seen.away:
+            break
         assert time.monotonic() < end, seen
         time.sleep(0.1)
     assert seen.states == {flow: FlowState("PAUSED", "Suspended")}
@@ -87,12 +90,11 @@ def test_the_page_shows_them_and_says_where_mlflow_and_the_record_differ(up: tup
     copied = path.parent.with_name("e" * 32)
     shutil.copytree(path.parent, copied)
     (copied / "glance.json").write_text(json.dumps({**glance, "id": copied.name}))
-    with httpx.Client(base_url=servers["page"].url, timeout=30) as page:
-        end = time.monotonic() + 60
-        while "0.1234" not in (text := page.get("/runs").text):
-            assert time.monotonic() < end
+    with httpx.Client(base_url=servers["page"].url, timeout=120) as page:
+        end = time.monotonic() + 240
+        while not all(words in (text := page.get("/runs").text) for words in ("0.1234", "waits for a person")):
+            assert time.monotonic() < end, text
             time.sleep(0.2)
-        assert "waits for a person" in text
         assert "MLflow holds another score than the record of this run" in text
         text = page.get(f"/runs/{copied.name}").text
         assert f'href="{servers["prefect"].url}/runs/flow-run/{flow}"' in text

@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,12 @@ def test_killed_and_started_again_the_same_processes_come_to_the_same_bits(prepa
     assert furthest(killed.weights(), unharmed.weights()) == 0
 
 
+def runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 @pytest.mark.slow
 def test_killed_or_stopped_it_goes_on_with_any_number_of_processes(prepared, tmp_path) -> None:
     scene = Scene(prepared, tmp_path / "project", "train.epochs=300", "train.checkpoint_seconds=0")
@@ -200,9 +207,9 @@ def test_killed_or_stopped_it_goes_on_with_any_number_of_processes(prepared, tmp
         began = time.monotonic()
         harm(stage.process.pid, [one.pid for one in sorted(theirs, key=lambda one: int(one.environ()["RANK"]))])
         ended = stage.ended()
-        while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in theirs):
+        while any(runs(one) for one in theirs):
+            assert time.monotonic() - began < 240
             time.sleep(0.05)
-        assert time.monotonic() - began < 60
         return ended
 
     for rank in (0, 1):

@@ -140,10 +140,10 @@ def test_processes_that_have_read_different_params_say_so(project: Path) -> None
 def works_by_itself() -> int:
     """For longer than a process waits for one that takes part in a step."""
     ranks = Ranks.joined(torch.device("cpu"))
-    dist.distributed_c10d._set_pg_timeout(timedelta(seconds=0.1))
+    dist.distributed_c10d._set_pg_timeout(timedelta(seconds=1.5))
 
     def work() -> str:
-        time.sleep(0.4)
+        time.sleep(2.5)
         return f"of {ranks.rank}"
 
     assert ranks.found(work) == "of 0"

@@ -5,16 +5,17 @@ CONVOY_ROUNDS sets how many are killed at random.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from forked import Forked, stage
 from safetensors.torch import save_file
 from trained import (
     EPOCHS,
@@ -38,7 +39,7 @@ from pipeline.failpoints import TrainingPoint
 from pipeline.files import sha256_of
 from pipeline.journal import read
 from pipeline.plugin import config_class
-from pipeline.train import seen
+from pipeline.train import checkpoint, seen
 from pipeline.train.folders import LOCK
 from pipeline.train.generations import CURRENT, FINISHED, OLD
 
@@ -144,15 +145,22 @@ def test_killed_at_random(prepared: Path, unharmed: Path, tmp_path: Path, number
     is_as(project, unharmed)
 
 
+def interrupted() -> int:
+    """The stage `train`, to which Ctrl-C comes after some steps, in a process of its own."""
+    passing, named = checkpoint.passing, itertools.count()
+
+    def listening(point: TrainingPoint) -> None:
+        passing(point)
+        if point is TrainingPoint.CHECKPOINT_NAMED and next(named) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    checkpoint.passing = listening  # type: ignore[attr-defined]
+    return stage("train")
+
+
 def test_interrupted_and_started_again(prepared: Path, unharmed: Path, tmp_path: Path) -> None:
     project = copy(prepared, tmp_path / "project")
-    training = train(project)
-    while not any((project / ".convoy/train").glob("*/checkpoint.old.pt")):
-        assert training.process.exitcode is None
-        time.sleep(0.01)
-    assert training.process.pid
-    os.kill(training.process.pid, signal.SIGINT)
-    ended = training.ended()
+    ended = Forked(project, interrupted).ended()
     assert ended.status == 130
     assert "a checkpoint is kept, and the next run goes on from there." in ended.words
     assert not (project / "out/model").exists()

@@ -170,10 +170,10 @@ def test_hostile_and_broken_files(project: Path, text: str, words: str) -> None:
 
 def test_a_bomb_of_aliases_costs_nothing(project: Path) -> None:
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
-    start = time.perf_counter()
+    start = time.process_time()
     said = broken(project, bomb + GOOD.replace("[convoy]", "[convoy, *a29]").replace("main", "*a29"))
     assert "deployments.good.tags.1: input should be a valid string" in said
-    assert len(said) < 2000 and time.perf_counter() - start < 5
+    assert len(said) < 2000 and time.process_time() - start < 5
 
 
 def test_a_file_that_is_not_text(project: Path) -> None:

@@ -243,7 +243,7 @@ def test_prefects_own_command_takes_the_file(project: Path, client: Any) -> None
     pool.ensure(client)
     variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PREFECT_HOME": str(project / "home")}
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    done = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     deployed = client.read_deployment_by_name("retrain/nightly")
     assert deployed.paused and deployed.tags == ["convoy"] and deployed.work_pool_name == "convoy"
@@ -256,7 +256,7 @@ def test_prefects_own_command_takes_the_file(project: Path, client: Any) -> None
 def convoy(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     given = {**os.environ, "PYTHONPATH": str(REPOSITORY), **variables}
     command = [sys.executable, "-m", "flows.cli", "schedule", *arguments]
-    return subprocess.run(command, cwd=project, env=given, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=project, env=given, capture_output=True, text=True, timeout=240)
 
 
 def test_the_commands_with_a_server(project: Path, client: Any) -> None:

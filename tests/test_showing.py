@@ -368,7 +368,7 @@ def test_the_preview_of_training_pictures_shows_what_is_learnt(
 
 @pytest.fixture(scope="module")
 def page(made: dict[str, Shown], project: Path) -> Iterator[httpx.Client]:
-    with page_project.serve(project) as url, httpx.Client(base_url=url, timeout=60) as client:
+    with page_project.serve(project) as url, httpx.Client(base_url=url, timeout=120) as client:
         yield client
 
 

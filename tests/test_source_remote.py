@@ -110,7 +110,7 @@ class Moto:
 
     def demand_credentials(self, demand: bool) -> None:
         after = "0" if demand else "inf"
-        requests.post(f"{self.url}/moto-api/reset-auth", data=after, timeout=10).raise_for_status()
+        requests.post(f"{self.url}/moto-api/reset-auth", data=after, timeout=120).raise_for_status()
 
     def close(self) -> None:
         self._server.shutdown()
@@ -121,7 +121,7 @@ class Moto:
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Moto]:
     server = Moto()
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-    requests.post(f"{server.url}/moto-api/reset", timeout=10).raise_for_status()
+    requests.post(f"{server.url}/moto-api/reset", timeout=120).raise_for_status()
     yield server
     server.close()
 
@@ -248,8 +248,8 @@ def test_what_s3_can_say_no_to(store: Moto, monkeypatch: pytest.MonkeyPatch, tmp
 @pytest.mark.slow
 def test_s3_that_is_away_or_says_nothing(store: Moto, monkeypatch: pytest.MonkeyPatch):
     store.put("pets", {"set/1.jpg": b"1"})
-    monkeypatch.setattr(s3, "TIMEOUTS", {"connect_timeout": 0.2, "read_timeout": 0.2})
-    store.pause = 0.6
+    monkeypatch.setattr(s3, "TIMEOUTS", {"connect_timeout": 60, "read_timeout": 0.2})
+    store.pause = 5
     with pytest.raises(UserError, match=r"s3://pets/set cannot be reached: Read timeout .*Is the server up"):
         open_source("s3://pets/set")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -551,7 +551,7 @@ def test_limits_of_a_download(site: Web, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_server_that_says_nothing(site: Web, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(web, "READ_SECONDS", 0.2)
-    site.pause = 0.5
+    site.pause = 5
     with pytest.raises(UserError, match=r"cannot be fetched: the server has said nothing for 0\.2 s"):
         contents(open_source(f"{site.url}#sha256={SHA}"))
 
@@ -572,7 +572,7 @@ def test_redirects_are_followed_a_few_times(site: Web):
 
 
 def test_of_two_that_fetch_one_waits(site: Web, capsys: pytest.CaptureFixture[str]):
-    site.pause = 0.3
+    site.pause = 1.5
     found: list[dict[str, bytes]] = []
     threads = [
         threading.Thread(target=lambda: found.append(contents(open_source(f"{site.url}#sha256={SHA}"))))

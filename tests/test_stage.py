@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import threading
+import time
 
 import psutil
 import pytest
@@ -127,12 +128,13 @@ def project(tmp_path, monkeypatch):
 
 SLOW_TO_BEGIN = """
 import fcntl, os, pathlib, time
+pathlib.Path("started").touch()
 time.sleep(0.8)
 lock = open(".convoy/stage.lock", "a+")
 fcntl.flock(lock, fcntl.LOCK_EX)
 lock.truncate(0)
 os.write(lock.fileno(), str(os.getpid()).encode())
-time.sleep(20)
+time.sleep(3600)
 pathlib.Path("b").touch()
 """
 
@@ -141,8 +143,14 @@ def test_a_stage_that_has_not_begun_when_the_run_is_told_to_stop_is_told_as_well
     (project / "slow.py").write_text(SLOW_TO_BEGIN)
     (project / ".convoy/stage.lock").write_text(str(os.getpid()))  # of the stage before: it is not told
     (project / "dvc.yaml").write_text("stages: {copy: {cmd: python slow.py, deps: [a, slow.py], outs: [b]}}\n")
+
+    def stop() -> None:
+        while not (project / "started").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
     with polite_kill():
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        threading.Thread(target=stop, daemon=True).start()
         with pytest.raises(KeyboardInterrupt):
             Graph(project).run("copy")
     begun = int((project / ".convoy/stage.lock").read_text())

@@ -156,7 +156,7 @@ def test_terminal_and_page_say_the_same(
     show.show(attempt.id, False, False, False)
     assert " ".join(f"next {what}".split()) in " ".join(capsys.readouterr().out.split())
     with page_project.serve(project.root) as url:
-        html = httpx.get(f"{url}/runs/{attempt.id}").text
+        html = httpx.get(f"{url}/runs/{attempt.id}", timeout=120).text
     text = " ".join(re.sub("<[^>]*>", "", html).split())
     assert " ".join(what.replace("`", "").split()) in text
     assert "<code>out</code>" in html

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -295,7 +296,7 @@ def test_the_worker_sees_that_its_process_ended_because_it_waits(scene: Scene, c
     case = scene.waits_as(taken)
     job = Job(taken, ["-c", "pass"], scene.root, f"{scene.proxy.url}/api")
     while (status := job.status()) is None:
-        pass
+        time.sleep(0.02)
     job.cancelled = cancelled
     said = conclude(scene.client, job, status)
     if cancelled:

@@ -43,7 +43,7 @@ def test_torchrun_trains_what_the_stage_trains_by_itself(project: Path) -> None:
     shutil.rmtree("out/model")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     run = subprocess.run(
-        [*TORCHRUN, "2", "-m", "pipeline", "train"], env=environment, capture_output=True, text=True, timeout=120
+        [*TORCHRUN, "2", "-m", "pipeline", "train"], env=environment, capture_output=True, text=True, timeout=600
     )
     assert run.returncode == 0, run.stderr
     found = load_file(WEIGHTS)

