@@ -18,7 +18,7 @@ from pipeline.params import Named
 from pipeline.registry import attempts, cases
 from pipeline.registry.attempts import Finished
 from pipeline.registry.cases import Standing
-from pipeline.wording import spread_said, written
+from pipeline.wording import images_said, spread_said, written
 
 EVALUATION = Path("out/evaluation")
 TITLES = {"promote": "better", "hold": "held back", "reject": "rejected"}
@@ -69,7 +69,6 @@ def _standing(finished: Finished) -> Standing | None:
 def _score(finished: Finished) -> str:
     """From the record: a run that was found to be done already has left nothing in its tree."""
     record = json.loads((attempts.folder(finished.id) / attempts.RECORD).read_bytes())
-    name, images = record["params"]["task"]["score"], record["scores"]["images"]
-    score = record["scores"][name]
-    spread = spread_said(record["scores"], name)
-    return f"{name.replace('_', ' ')} {written(score['value'])} on {images:,} test images ({spread})"
+    name, scores = record["params"]["task"]["score"], record["scores"]
+    value, spread = written(scores[name]["value"]), spread_said(scores, name)
+    return f"{name.replace('_', ' ')} {value} on {images_said(scores)} ({spread})"

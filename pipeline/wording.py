@@ -94,6 +94,17 @@ def spread_said(scores: Mapping[str, Any], name: str, digits: int = 4) -> str:
     return (is_point and perfect(scores)) or interval_said(found["low"], found["high"], digits=digits)
 
 
+def images_said(scores: Mapping[str, Any]) -> str:
+    """On what a model was scored: `342 test images`, or `108 test images in 18 units` where some belong together.
+
+    Args:
+        scores: as a record has them; one from before units were counted has none.
+    """
+    images, units = scores.get("images", 0), scores.get("units", 0)
+    together = f" in {units:,} unit{'s'[: units > 1]}" if 0 < units < images else ""
+    return f"{images:,} test images{together}"
+
+
 def chance_said(p: float) -> str:
     """A p-value: `p = 0.031`, `p < 0.001`."""
     return "p < 0.001" if p < 0.0005 else f"p = {p:.3f}"
@@ -150,7 +161,7 @@ def perfect(scores: Mapping[str, Any]) -> str:
     Args:
         scores: of the test split, as a record has them.
     """
-    accuracy, units = scores.get("accuracy"), scores.get("units", 0)
+    accuracy, units = scores.get("accuracy"), scores.get("units") or scores.get("images", 0)
     if not units or not isinstance(accuracy, Mapping) or accuracy.get("value") != 1:
         return ""
     share = 100 * (1 - 0.05 ** (1 / units))

@@ -14,6 +14,7 @@ from pipeline.wording import (
     chance_said,
     counted,
     difference_said,
+    images_said,
     interval_said,
     scored,
     short,
@@ -83,6 +84,16 @@ def test_a_point_says_what_so_many_images_are_worth() -> None:
     assert spread_said(scores | {"accuracy": wide}, "accuracy", 3) == "95 % interval 0.980 to 1"
     none = {"value": 0.0, "low": 0.0, "high": 0.0}
     assert spread_said({"images": 9, "units": 9, "accuracy": none}, "accuracy") == ALIKE
+
+
+def test_images_that_belong_together_are_said_to() -> None:
+    assert images_said({"images": 1342, "units": 1342}) == images_said({"images": 1342}) == "1,342 test images"
+    assert images_said({"images": 108, "units": 18}) == "108 test images in 18 units"
+    assert images_said({"images": 5, "units": 1}) == "5 test images in 1 unit"
+    point = {"value": 1.0, "low": 1.0, "high": 1.0}
+    # of ten patients whose images are all answered rightly: 0.741**10 = 0.05
+    assert "fewer than 25.9 %" in spread_said({"images": 100, "units": 10, "accuracy": point}, "accuracy")
+    assert "fewer than 3.0 %" in spread_said({"images": 100, "accuracy": point}, "accuracy")
 
 
 def test_a_difference_has_signs_and_the_confidence_that_was_asked_for() -> None:

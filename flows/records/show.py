@@ -22,7 +22,7 @@ from pipeline.registry.attempts import NO_MATTER
 from pipeline.registry.endings import next_said, reason_said
 from pipeline.registry.glances import SHOWN, Glance, flat, of_attempt
 from pipeline.registry.ledger import Entry
-from pipeline.wording import between, perfect, written
+from pipeline.wording import between, images_said, perfect, written
 
 if TYPE_CHECKING:
     from pipeline.registry.runs import RunRecord
@@ -248,7 +248,7 @@ def _scores(record: RunRecord) -> Table:
         if isinstance(found := record.scores[name], dict):
             value = plain(written(found["value"]), style="bold" if name == main else "")
             table.add_row(plain(name.replace("_", " ")), value, plain(between(found["low"], found["high"])))
-    said = f"95 % intervals; {record.scores.get('images', 0):,} test images"
+    said = f"95 % intervals; {images_said(record.scores)}"
     table.add_row("", "", lines([sure, said] if sure else [said]))
     return table
 

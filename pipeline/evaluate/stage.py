@@ -35,7 +35,7 @@ from pipeline.images import encode_png
 from pipeline.packed import packed, views
 from pipeline.params import EvaluateParams
 from pipeline.plugin import metrics_for
-from pipeline.wording import spread_said, written
+from pipeline.wording import images_said, spread_said, written
 
 EVALUATION = Path("out/evaluation")
 EPOCHS = Path("out/training/epochs.csv")
@@ -112,9 +112,9 @@ def tell(
 def said(figure: report.Figure, scores: Mapping[str, Any]) -> str:
     """The score that decides in a line: with its interval, and beside what a model scores that never looks."""
     if figure.name not in scores:
-        return f"{lower(figure.title)} undefined on {scores['images']:,} test images"
+        return f"{lower(figure.title)} undefined on {images_said(scores)}"
     return (
-        f"{lower(figure.title)} {written(figure.interval.value)} on {scores['images']:,} test images "
+        f"{lower(figure.title)} {written(figure.interval.value)} on {images_said(scores)} "
         f"({spread_said(scores, figure.name)}); without looking {written(figure.baseline)}"
     )
 

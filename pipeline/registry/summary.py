@@ -15,7 +15,7 @@ from pipeline.plugin import metrics_for
 from pipeline.registry.champion import Version
 from pipeline.registry.code import Code
 from pipeline.registry.verdict import Verdict
-from pipeline.wording import between, spread_said, written
+from pipeline.wording import between, images_said, spread_said, written
 
 SCORES = Path("out/evaluation/metrics.json")
 MODEL = Path("out/model/bundle.json")
@@ -30,11 +30,10 @@ def headline(params: Params) -> str:
     """The deciding score with its interval: `Accuracy 0.986 on 359 test images (95 % interval 0.972 to 0.997)`."""
     scores = json.loads(SCORES.read_text())
     score, title = scores.get(params.task.score), next(iter(metrics_for(params.task).values())).title
-    images = DatasetInfo.model_validate_json((DATASET / "dataset.json").read_bytes()).splits["test"]
     if score is None:
-        return f"{title} undefined on {images:,} test images"
+        return f"{title} undefined on {images_said(scores)}"
     spread = spread_said(scores, params.task.score, 3)
-    return f"{title} {written(score['value'], 3)} on {images:,} test images ({spread})"
+    return f"{title} {written(score['value'], 3)} on {images_said(scores)} ({spread})"
 
 
 def of_run(params: Params, code: Code, version: Version, verdict: Verdict, reigns: bool) -> str:
