@@ -8,6 +8,8 @@ from contextlib import suppress
 from enum import Enum
 from types import TracebackType
 
+from ports import lasting_port
+
 HOST = "127.0.0.1"
 FAILURE = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfail"
 
@@ -35,7 +37,7 @@ class FaultyProxy:
         self._mode = Mode.PASS
         self._changing = threading.Lock()
         self._open: set[socket.socket] = set()
-        self._door = self._listen(0)
+        self._door = self._listen(lasting_port())
         self.port: int = self._door.getsockname()[1]
 
     def __enter__(self) -> FaultyProxy:

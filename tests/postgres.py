@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ports import lasting_port
+
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 USER = "postgres"
 """It refuses to run as root."""
@@ -25,7 +27,7 @@ def server() -> Iterator[str]:
     data = home / "data"
     initdb = [str(binaries / "initdb"), "-D", str(data), "--auth=trust", "--username=convoy", "--no-sync"]
     subprocess.run(initdb, user=USER, cwd=home, check=True, capture_output=True)
-    port = free_port()
+    port = lasting_port()
     options = ["-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(home)]
     log = (home / "log").open("wb")
     process = subprocess.Popen([str(binaries / "postgres"), *options], user=USER, cwd=home, stdout=log, stderr=log)
@@ -36,14 +38,6 @@ def server() -> Iterator[str]:
         process.send_signal(signal.SIGINT)  # fast shutdown: connections are cut
         process.wait(120)
         shutil.rmtree(home)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait(port: int) -> None:

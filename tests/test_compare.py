@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from test_flow import convoy, make_project
+from test_flow import EPOCHS, convoy, make_project
 from test_runs import ESCAPED, HOSTILE, made_record, run_id
 
 from flows.records import compare, finding, outputs
@@ -91,7 +91,7 @@ def test_all_that_was_planted_is_found(here, capsys):
     assert not found["identical"]
     assert {change["what"]: (change["before"], change["after"]) for change in found["params"]} == {
         "seed": ("0", "1"),
-        "train.epochs": ("3", "4"),
+        "train.epochs": (str(EPOCHS), "4"),
     }
     assert not found["code"]["same"]
     assert found["code"]["before"] == found["code"]["after"] == runs.read_all()[0].code.commit

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import postgres
 import pytest
+from ports import lasting_port
 
 from pipeline.errors import UserError
 from pipeline.failpoints import Point
@@ -332,7 +333,7 @@ def test_in_postgres_one_wins_each_epoch(in_postgres: str) -> None:
 
 
 def test_a_postgres_that_is_away_says_so_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    address = f"postgresql+pg8000://convoy:secret@127.0.0.1:{postgres.free_port()}/x"
+    address = f"postgresql+pg8000://convoy:secret@127.0.0.1:{lasting_port()}/x"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     with pytest.raises(UserError, match=r"The ledger in postgresql.*cannot be used") as caught:
         ledger.append(act("1"), after=0)

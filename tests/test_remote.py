@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import requests
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from ports import lasting_port
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from flows import settings
@@ -100,7 +101,7 @@ class S3:
     def __init__(self) -> None:
         self._application = DomainDispatcherApplication(create_backend_app)
         self._server: BaseWSGIServer | None = None
-        self.port = 0
+        self.port = lasting_port()
         self.dies_after: int | None = None
         """Files that it takes before it dies in the middle of the next."""
         self.away = 0.0
@@ -122,7 +123,6 @@ class S3:
     def start(self) -> None:
         self.dies_after = None
         self._server = make_server("127.0.0.1", self.port, self, threaded=True, request_handler=Quiet)
-        self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def kill(self) -> None:

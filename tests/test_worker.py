@@ -16,11 +16,11 @@ from uuid import UUID
 import databases
 import psutil
 import pytest
+from ports import lasting_port
 
 from flows import settings
 from flows.schedule.server import project_tag
 from flows.servers import dashboards as servers
-from flows.servers.processes import listen
 from flows.worker import flow_runs
 from flows.worker.heartbeat import EVENT, MESSAGE
 
@@ -200,8 +200,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         databases.give(root)
         for name, value in settings.environment(root).items():
             patch.setenv(name, value)
-        with listen(0) as door:  # a server that comes back has the port that it had, whatever others start and stop
-            patch.setattr(servers, "PREFECT_PORT", door.getsockname()[1])
+        patch.setattr(servers, "PREFECT_PORT", lasting_port())
         scene = Scene(root)
         try:
             yield scene
