@@ -79,13 +79,13 @@ def tell(
     """
     test, located, model = dataset.split("test"), params.task.learns.located, bundle.info
     answers = bundle.task.answers(test, told)
-    figures = scored(params, dataset, answers)
+    figures, units = scored(params, dataset, answers), how_many(test.units)
     worst = pictures.mistakes(test, answers, model.frame, located, params.evaluate.worst)
     material = report.Material(
         headline=figures[0],
         figures=figures,
         answers=answers,
-        units=how_many(test.units),
+        units=units,
         mistakes=worst,
         located=located,
         beside=pictures.beside(answers, located, worst),
@@ -94,7 +94,7 @@ def tell(
         rejected=reasons(dataset.root / "rejected.parquet"),
         model=model.model_dump(mode="json"),
     )
-    scores = summary(figures, len(test), how_many(test.units))
+    scores = summary(figures, len(test), units)
     with replacing_folder(out) as folder:
         write_json(folder / "metrics.json", scores)
         tables.write_predictions(folder / "predictions.parquet", test, answers)
@@ -143,13 +143,14 @@ def ask(params: EvaluateParams, test: Split, bundle: Bundle) -> list[Any]:
 
 def scored(params: EvaluateParams, dataset: Dataset, answers: Answers) -> list[report.Figure]:
     """Every metric that fits the task, with its interval and the score of a model that never looks."""
-    blind = params.task.blind(dataset.split("train"), dataset.split("test"))
+    test = dataset.split("test")
+    blind = params.task.blind(dataset.split("train"), test)
     once = np.ones((1, len(answers)))
     figures = []
     for name, metric in metrics_for(params.task).items():
         found = interval(
             partial(metric.score, answers),
-            dataset.split("test").units,
+            test.units,
             resamples=params.evaluate.resamples,
             confidence=CONFIDENCE,
             seed=SEED,

@@ -88,16 +88,17 @@ def decide(
     """
     dataset = Dataset.open()
     slices.check(params.gate.slices, slices.columns(dataset))
-    fit = fitness.examine(challenger, dataset.split("test").ids, params.gate, ask, written)
+    split = dataset.split("test")
+    fit = fitness.examine(challenger, split.ids, params.gate, ask, written)
     if fit.bundle is None or not fit.comparable:
         found = Judgement(Verdict(outcome="reject", reasons=fit.problems), _empty(params))
     else:
-        test = _trial(params, dataset.split("test"))
+        test = _trial(params, split)
         if champion:
             rival = rivals.reigning(champion, challenger.digest, dataset, ask)
         else:
             rival = rivals.baseline(params, dataset, fit.bundle.info, test)
-        found = _compared(params, dataset, fit, rival, test)
+        found = _compared(params, split, fit, rival, test)
     about = {
         "checks": tuple(fit.checks),
         "challenger": challenger.digest,
@@ -108,7 +109,7 @@ def decide(
     return Judgement(found.verdict.model_copy(update=about), found.images)
 
 
-def _compared(params: Params, dataset: Dataset, fit: Fitness, rival: Rival | Verdict, test: Trial) -> Judgement:
+def _compared(params: Params, split: Split, fit: Fitness, rival: Rival | Verdict, test: Trial) -> Judgement:
     """What comparison, floors and limits come to."""
     if isinstance(rival, Verdict):
         return Judgement(_unless(fit.problems, rival), _empty(params))
@@ -117,7 +118,6 @@ def _compared(params: Params, dataset: Dataset, fit: Fitness, rival: Rival | Ver
     verdict = trial.judge(told, rival.told, rival.name, test)
     if rival.advice and verdict.outcome != "promote":
         verdict = verdict.model_copy(update={"reasons": [*verdict.reasons, rival.advice]})
-    split = dataset.split("test")
     cuts = [slices.by_column(name, split.samples.column(name)) for name in params.gate.slices]
     sides = told, rival.told
     of_columns = [row for cut in cuts for row in slices.by_value(cut, *sides, params.gate, split.units)]
